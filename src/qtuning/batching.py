@@ -1,0 +1,190 @@
+"""Examples: from what the loader yields to kept examples, dealt into exactly n micro-batches."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import UsageError
+from .stats import IGNORE_INDEX
+
+Example = dict[str, Any]
+Collator = Callable[[list[Example]], dict[str, Any]]
+
+SAMPLE_ID = "sample_id"
+
+
+@dataclass(frozen=True)
+class RawBatch:
+    """What the loader yields: examples as they are. The class itself is the collate function.
+
+    It is not a list, so that moving a batch to the device does not visit every token id.
+    """
+
+    examples: list[Example]
+
+
+def unpack(example: Mapping[str, Any]) -> list[Example]:
+    """The samples of a row packed by TRL's ``bfd``; any other row is one sample.
+
+    A packed sample is called ``<row>:<place in the row>``.
+    """
+    if "seq_lengths" not in example:
+        return [dict(example)]
+    samples, start = [], 0
+    for place, length in enumerate(example["seq_lengths"]):
+        sample = {
+            key: value[start : start + length]
+            for key, value in example.items()
+            if key in ("input_ids", "labels")
+        }
+        if SAMPLE_ID in example:
+            sample[SAMPLE_ID] = f"{example[SAMPLE_ID]}:{place}"
+        samples.append(sample)
+        start += length
+    return samples
+
+
+def answer_positions(labels: Sequence[int] | Tensor) -> Tensor:
+    """Positions of the answer tokens in ``labels`` (L,); the first token is never predicted."""
+    labels = torch.as_tensor(labels)
+    return (labels[1:] != IGNORE_INDEX).nonzero().squeeze(1) + 1
+
+
+def prune_tokens(example: Example, answers: Tensor, keep: Tensor, mode: str) -> Example:
+    """The example with the answer tokens that ``keep`` (T,) denies masked or dropped.
+
+    Args:
+        example: Per-token lists (``input_ids``, ``labels``, ...) and whatever else it has.
+        answers: Positions of its answer tokens, ``(T,)``.
+        keep: ``(T,)`` bool.
+        mode: ``"mask"``: the label becomes -100. ``"drop"``: the token goes from every per-token
+            list; ``position_ids`` are made anew so that they stay consecutive.
+    """
+    if bool(keep.all()):
+        return example
+    pruned = set(answers[~keep].tolist())
+    if mode == "mask":
+        labels = [IGNORE_INDEX if i in pruned else y for i, y in enumerate(example["labels"])]
+        return {**example, "labels": labels}
+    left = [i for i in range(len(example["input_ids"])) if i not in pruned]
+    shorter = {key: [value[i] for i in left] for key, value in _per_token(example).items()}
+    if "position_ids" in shorter:
+        shorter["position_ids"] = list(range(len(left)))
+    return {**example, **shorter}
+
+
+def nothing_to_train_on(example: Example) -> Example:
+    """Two tokens of an example without a label: a rank's forward when it has nothing to train."""
+    tokens = {key: (list(value) * 2)[:2] for key, value in _per_token(example).items()}
+    if "position_ids" in tokens:
+        tokens["position_ids"] = [0, 1]
+    return {**example, **tokens, "labels": [IGNORE_INDEX, IGNORE_INDEX]}
+
+
+def _per_token(example: Example) -> dict[str, list[Any] | Tensor]:
+    length = len(example["input_ids"])
+    return {
+        key: value
+        for key, value in example.items()
+        if isinstance(value, list | Tensor) and len(value) == length
+    }
+
+
+def deal(lengths: Sequence[int], n: int) -> list[list[int]]:
+    """Deal samples into exactly ``n`` micro-batches so that the costliest costs least.
+
+    The cost of a micro-batch is its padded size, longest times count. Samples of similar length
+    go together, and no micro-batch stays empty while another one has two samples.
+
+    Args:
+        lengths: Input tokens of each sample.
+        n: Number of micro-batches.
+
+    Returns:
+        ``n`` lists of indices into ``lengths``; empty ones only if there are too few samples.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    low, high = max(lengths, default=0), sum(lengths) + len(lengths) * max(lengths, default=0)
+    while low < high:  # the smallest padded size at which n micro-batches are enough
+        middle = (low + high) // 2
+        if len(_fill(order, lengths, middle)) <= n:
+            high = middle
+        else:
+            low = middle + 1
+    groups = _fill(order, lengths, high)
+    while len(groups) < min(n, len(order)):
+        groups.sort(key=lambda group: (len(group) > 1, lengths[group[0]] * len(group)))
+        largest = groups.pop()
+        half = len(largest) // 2
+        groups += [largest[:half], largest[half:]]
+    return [sorted(group) for group in groups] + [[] for _ in range(n - len(groups))]
+
+
+def _fill(order: Sequence[int], lengths: Sequence[int], size: int) -> list[list[int]]:
+    groups: list[list[int]] = []
+    for i in order:  # longest first, so a group's first sample is its longest
+        if groups and lengths[groups[-1][0]] * (len(groups[-1]) + 1) <= size:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups
+
+
+class Labels:
+    """Keeps the labels of pruned examples intact through any collator.
+
+    TRL's collator pads the labels that an example brings. Others, such as transformers'
+    ``DataCollatorForLanguageModeling``, make labels anew from the input ids; there the labels are
+    read off a single collated example, and written over the collator's after pruning.
+    """
+
+    def __init__(self, collator: Collator) -> None:
+        """Wrap the trainer's own collator."""
+        self._collator = collator
+
+    def of(self, example: Example) -> Example:
+        """The example with plain lists and a ``labels`` column."""
+        example = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in example.items()}
+        if "labels" in example:
+            return example
+        batch = self._collator([{k: v for k, v in example.items() if k != SAMPLE_ID}])
+        if "labels" not in batch:
+            raise UsageError(
+                "the data have no labels and the data collator makes none: add a labels column, "
+                "or use a collator that makes them, e.g. DataCollatorForLanguageModeling(mlm=False)"
+            )
+        labels = batch["labels"][0][_real_positions(batch, 0, len(example["input_ids"]))]
+        return {**example, "labels": labels.tolist(), _MADE_LABELS: True}
+
+    def collate(self, examples: Sequence[Example]) -> dict[str, Any]:
+        """Collate examples that came from ``of``."""
+        made = _MADE_LABELS in examples[0]
+        hidden = {SAMPLE_ID, _MADE_LABELS} | ({"labels"} if made else set())
+        batch = self._collator([{k: v for k, v in e.items() if k not in hidden} for e in examples])
+        if made:
+            labels = torch.full_like(batch["labels"], IGNORE_INDEX)
+            for row, example in enumerate(examples):
+                real = _real_positions(batch, row, len(example["labels"]))
+                labels[row, real] = torch.tensor(example["labels"], device=labels.device)
+            batch["labels"] = labels
+        return batch
+
+
+_MADE_LABELS = "_labels_made_by_collator"
+
+
+def _real_positions(batch: Mapping[str, Any], row: int, length: int) -> Tensor:
+    """Where row's own tokens stand, ``(length,)``, whichever side is padded."""
+    mask = batch.get("attention_mask")
+    rows, width = batch["labels"].shape
+    real = torch.arange(width) if mask is None else mask[row].nonzero().squeeze(1).cpu()
+    if row >= rows or real.shape[0] != length:
+        raise UsageError(
+            "the data collator neither keeps the labels of the examples nor gives an attention "
+            "mask: give the data a labels column and use a collator that pads it, e.g. "
+            "DataCollatorForSeq2Seq"
+        )
+    return real

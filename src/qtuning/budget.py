@@ -1,0 +1,146 @@
+"""The honest budget: what a run was asked to keep, what it kept, and what that cost."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+
+import torch
+
+FORWARD_COST = 1.0
+"""One forward pass of a token, the unit of cost."""
+
+
+@dataclass
+class StepCounts:
+    """What one optimizer step counted, over all ranks; also their sum over a run.
+
+    Tokens are those of the samples, without padding.
+
+    Attributes:
+        steps: Optimizer steps.
+        samples: Candidates.
+        kept_samples: Candidates trained on.
+        answer_tokens: Answer tokens of all candidates.
+        kept_answer_tokens: Answer tokens that gave a loss.
+        input_tokens: Input tokens of all candidates: the forward and backward of a full run.
+        scored_tokens: Input tokens of the scoring pass, forward only.
+        trained_tokens: Input tokens trained on, forward and backward.
+        bad_samples: Candidates whose loss was NaN or infinite in scoring.
+        empty_samples: Samples without answer tokens.
+        scoring_seconds: Time in the scoring pass.
+        selection_seconds: Time in deciding, with what ranks tell each other.
+        collation_seconds: Time in making micro-batches.
+        total_seconds: Wall-clock time of training.
+    """
+
+    steps: int = 0
+    samples: int = 0
+    kept_samples: int = 0
+    answer_tokens: int = 0
+    kept_answer_tokens: int = 0
+    input_tokens: int = 0
+    scored_tokens: int = 0
+    trained_tokens: int = 0
+    bad_samples: int = 0
+    empty_samples: int = 0
+    scoring_seconds: float = 0.0
+    selection_seconds: float = 0.0
+    collation_seconds: float = 0.0
+    total_seconds: float = 0.0
+
+    def add(self, other: "StepCounts") -> None:
+        """Add another step's counts."""
+        for field in fields(self):
+            vars(self)[field.name] += vars(other)[field.name]
+
+    def state_dict(self) -> dict[str, float]:
+        """All counts, for a checkpoint."""
+        return asdict(self)
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Take the counts of a checkpoint."""
+        vars(self).update(state)
+
+
+def training_cost(model: torch.nn.Module, activation_checkpointing: bool) -> float:
+    """Cost of training on a token, in forward passes.
+
+    The backward pass costs one for the activations and one for the weights, the latter only in
+    the measure in which weights are trained (LoRA: next to none); activation checkpointing adds
+    one forward.
+    """
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    trained = sum(n for n, requires_grad in sizes if requires_grad) / max(
+        1, sum(n for n, _ in sizes)
+    )
+    return (
+        FORWARD_COST + 1.0 + min(1.0, trained) + (FORWARD_COST if activation_checkpointing else 0)
+    )
+
+
+def speed_up_bound(sample_ratio: float, cost: float, scored: bool) -> float:
+    """Highest speed-up over a full run: ``cost / (1 + cost r)``, ``1 / r`` without scoring."""
+    return cost / ((FORWARD_COST if scored else 0.0) + cost * sample_ratio)
+
+
+def break_even(cost: float) -> float:
+    """The sample ratio from which on scoring costs more than pruning saves: 2/3 at cost 3."""
+    return 1.0 - FORWARD_COST / cost
+
+
+def share(part: float, whole: float) -> float:
+    """``part / whole``, 0 of nothing."""
+    return part / whole if whole else 0.0
+
+
+def budget_table(
+    counts: StepCounts, sample_ratio: float, token_ratio: float
+) -> list[tuple[str, str, str]]:
+    """Rows (what, nominal, actual) of the table at the end of a run.
+
+    Shares are of the same number of steps without pruning. The time of that full run is not
+    measured but estimated: all input tokens at this run's own speed of training.
+    """
+    nothing = "-"
+    rows = [
+        ("samples trained on", f"{sample_ratio:.1%}", _of(counts.kept_samples, counts.samples)),
+        (
+            "answer tokens trained on",
+            f"{sample_ratio * token_ratio:.1%}",
+            _of(counts.kept_answer_tokens, counts.answer_tokens),
+        ),
+        (
+            "forward tokens, scoring and training",
+            nothing,
+            _of(counts.scored_tokens + counts.trained_tokens, counts.input_tokens),
+        ),
+        ("backward tokens", nothing, _of(counts.trained_tokens, counts.input_tokens)),
+    ]
+    total = counts.total_seconds
+    overhead = counts.scoring_seconds + counts.selection_seconds + counts.collation_seconds
+    training = max(0.0, total - overhead)
+    for name, seconds in (
+        ("time: scoring", counts.scoring_seconds),
+        ("time: selection", counts.selection_seconds),
+        ("time: collation", counts.collation_seconds),
+        ("time: training and the rest", training),
+    ):
+        rows.append((name, nothing, f"{share(seconds, total):.1%} ({seconds:.1f} s)"))
+    full = training * share(counts.input_tokens, counts.trained_tokens)
+    rows.append(
+        (
+            "time: all, of a full run (estimated)",
+            nothing,
+            f"{share(total, full):.1%} ({total:.1f} s)",
+        )
+    )
+    for name, n in (
+        ("left out: NaN or infinite loss", counts.bad_samples),
+        ("left out: no answer tokens", counts.empty_samples),
+    ):
+        if n:
+            rows.append((name, nothing, f"{n:,} samples"))
+    return rows
+
+
+def _of(part: int, whole: int) -> str:
+    return f"{share(part, whole):.1%} ({part:,} of {whole:,})"

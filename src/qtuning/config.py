@@ -1,0 +1,173 @@
+"""Pruning arguments: one flat dataclass with every default, help text and check."""
+
+from dataclasses import dataclass, field
+
+from trl import SFTConfig
+
+from .errors import UsageError
+
+_CHOICES = {
+    "token_mode": ("mask", "drop"),
+    "error_scale": ("ppl", "log_ppl"),
+    "fill_tokens": ("whole", "side"),
+    "pool_scope": ("step", "micro"),
+}
+
+
+@dataclass
+class PruningArguments:
+    """What to prune; mix it into any ``TrainingArguments`` (see ``QTuningConfig``).
+
+    Defaults are the paper's, except ``sample_ratio`` (the middle of its range) and
+    ``pool_scope``: there the pool was one device's micro-batch. In Python the two pruners may
+    also be callables.
+    """
+
+    sample_pruner: str = field(
+        default="q-tuning",
+        metadata={
+            "help": "Which samples of each step are kept: a registered name (full, random, "
+            "q-tuning) or 'package.module:name' of your own."
+        },
+    )
+    sample_ratio: float = field(
+        default=0.25,
+        metadata={"help": "Share of the samples to keep, in (0, 1]; 1.0 keeps all."},
+    )
+    token_pruner: str = field(
+        default="q-tuning",
+        metadata={
+            "help": "Which answer tokens of a kept sample are kept: a registered name (none, "
+            "random, q-tuning) or 'package.module:name' of your own."
+        },
+    )
+    token_ratio: float = field(
+        default=0.5,
+        metadata={
+            "help": "Share of the answer tokens to keep in a sample whose tokens are pruned, in "
+            "(0, 1]; 1.0 keeps all."
+        },
+    )
+    token_mode: str = field(
+        default="mask",
+        metadata={
+            "help": "mask: a pruned token stays in the input and gives no loss; drop: it is "
+            "removed from the input as well.",
+            "choices": _CHOICES["token_mode"],
+        },
+    )
+    neighbor_lambda: float = field(
+        default=0.5,
+        metadata={"help": "Weight of the neighbours in a token's score, in [0, 1]."},
+    )
+    neighbor_mean: bool = field(
+        default=False,
+        metadata={"help": "Use the mean of a token's two neighbours instead of their sum."},
+    )
+    error_scale: str = field(
+        default="ppl",
+        metadata={
+            "help": "Error axis when samples are filled up or trimmed to the budget: ppl as in "
+            "the paper, or log_ppl, which one outlier cannot squash.",
+            "choices": _CHOICES["error_scale"],
+        },
+    )
+    fill_tokens: str = field(
+        default="whole",
+        metadata={
+            "help": "Tokens of samples kept only to fill the budget: whole, or side, which prunes "
+            "those on Q2's side of the diagonal.",
+            "choices": _CHOICES["fill_tokens"],
+        },
+    )
+    protect_eos: bool = field(
+        default=True,
+        metadata={"help": "The end-of-turn token always keeps its label, inside the budget."},
+    )
+    pool_factor: int = field(
+        default=1,
+        metadata={
+            "help": "Candidates a micro-batch, as a multiple of per_device_train_batch_size: "
+            "larger pools to choose from, fewer steps an epoch."
+        },
+    )
+    pool_scope: str = field(
+        default="step",
+        metadata={
+            "help": "Samples compared with each other: step, all candidates of an optimizer step "
+            "on all ranks, or micro, each micro-batch of each device by itself (the paper).",
+            "choices": _CHOICES["pool_scope"],
+        },
+    )
+    bisect_steps: int = field(
+        default=10, metadata={"help": "Steps of the bisection that cuts the plane."}
+    )
+    score_batch_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Samples a scoring forward pass; by default per_device_train_batch_size. "
+            "Scoring needs no gradients, so larger values often fit."
+        },
+    )
+    prune_start: float = field(
+        default=0.0,
+        metadata={"help": "Share of the training steps before which nothing is pruned."},
+    )
+    prune_end: float = field(
+        default=1.0,
+        metadata={"help": "Share of the training steps after which nothing is pruned."},
+    )
+
+    def __post_init__(self) -> None:
+        """Check the values, then let the next class of the mixture do its own work."""
+        self.check_pruning()
+        parent = super()
+        if hasattr(parent, "__post_init__"):
+            parent.__post_init__()
+
+    def check_pruning(self) -> None:
+        """Check every field.
+
+        Raises:
+            UsageError: A value is out of range or unknown.
+        """
+        from .pruners import resolve_sample_pruner, resolve_token_pruner
+
+        for name in ("sample_ratio", "token_ratio"):
+            value = self._number(name)
+            if not 0.0 < value <= 1.0:
+                raise UsageError(f"{name} must lie in (0, 1], got {value}; 1.0 prunes nothing")
+        for name in ("neighbor_lambda", "prune_start", "prune_end"):
+            value = self._number(name)
+            if not 0.0 <= value <= 1.0:
+                raise UsageError(f"{name} must lie in [0, 1], got {value}")
+        if self.prune_start >= self.prune_end:
+            raise UsageError(
+                f"prune_start ({self.prune_start}) must be below prune_end ({self.prune_end})"
+            )
+        for name in ("pool_factor", "bisect_steps", "score_batch_size"):
+            number = vars(self)[name]
+            if number is not None and (not isinstance(number, int) or number < 1):
+                raise UsageError(f"{name} must be an integer of at least 1, got {number!r}")
+        for name, choices in _CHOICES.items():
+            if vars(self)[name] not in choices:
+                raise UsageError(
+                    f"{name} must be one of {', '.join(choices)}, got {vars(self)[name]!r}"
+                )
+        resolve_sample_pruner(self.sample_pruner)
+        resolve_token_pruner(self.token_pruner)
+
+    def _number(self, name: str) -> float:
+        value = vars(self)[name]
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UsageError(f"{name} must be a number, got {value!r}")
+        return float(value)
+
+
+@dataclass
+class QTuningConfig(PruningArguments, SFTConfig):
+    """TRL's ``SFTConfig`` with the pruning arguments.
+
+    Every other default is TRL's: learning rate 2e-5, bf16 on, activation checkpointing on,
+    ``logging_steps`` 10, ``max_length`` 1024.
+    """

@@ -1,0 +1,52 @@
+"""Talking to the other ranks; all of it does nothing on one process."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+T = TypeVar("T")
+
+
+class Ranks:
+    """The data-parallel ranks of a run.
+
+    Tensor-parallel ranks are given the same batch, so a group of them counts as one rank.
+
+    Attributes:
+        rank: This process' data-parallel rank.
+        size: Number of data-parallel ranks.
+    """
+
+    def __init__(self, accelerator: Accelerator, tensor_parallel_size: int = 1) -> None:
+        """Read rank and size off the accelerator."""
+        self._process: int = accelerator.process_index
+        self._tensor_parallel_size = tensor_parallel_size
+        self.rank = accelerator.process_index // tensor_parallel_size
+        self.size = accelerator.num_processes // tensor_parallel_size
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes the files."""
+        return self._process == 0
+
+    def gather(self, items: Sequence[T]) -> list[list[T]]:
+        """Everybody's items, a list for each rank; every rank must call it.
+
+        Python objects travel, not tensors: lengths differ between ranks, and floats arrive
+        exactly as they left.
+        """
+        if self.size * self._tensor_parallel_size == 1:
+            return [list(items)]
+        gathered: list[tuple[int, list[T]]] = gather_object([(self._process, list(items))])
+        by_process = dict(gathered)
+        return [by_process[rank * self._tensor_parallel_size] for rank in range(self.size)]
+
+    def gather_flat(self, items: Sequence[T]) -> list[T]:
+        """Everybody's items in one list, rank after rank; every rank must call it."""
+        return [item for items in self.gather(items) for item in items]
+
+    def highest(self, value: int) -> int:
+        """The highest of everybody's values; every rank must call it."""
+        return max(self.gather_flat([value]))

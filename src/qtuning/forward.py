@@ -1,0 +1,163 @@
+"""Token statistics from a Hugging Face causal language model, without full logits.
+
+Two ways, with the same result: TRL's fused head on CUDA, where it projects label positions only;
+everywhere else the backbone and our chunked head.
+"""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate.utils import is_peft_model
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from transformers import PreTrainedModel
+
+from .errors import UsageError
+from .stats import TokenStats, token_stats
+
+_NOT_FOR_THE_BACKBONE = ("labels", "shift_labels", "num_items_in_batch")
+
+
+@dataclass(frozen=True)
+class LogitShape:
+    """What a model does to the product of hidden states and head before the softmax."""
+
+    softcap: float | None
+    scale: float
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> "LogitShape":
+        """Read it off the model's config, in all the spellings that transformers has."""
+        config: dict[str, Any] = model.config.get_text_config().to_dict()
+        softcap = config.get("final_logit_softcapping") or config.get("logits_soft_cap")
+        factors = ("logit_scale", "output_multiplier", "lm_head_multiplier")
+        scale = next((config[key] for key in factors if config.get(key) is not None), None)
+        if scale is None and (divisor := config.get("logits_scaling")) is not None:
+            # Granite and MiniCPM3 divide by it, HyperCLOVA X multiplies.
+            scale = divisor if config["model_type"] == "hyperclovax" else 1.0 / divisor
+        return cls(softcap=softcap, scale=1.0 if scale is None else float(scale))
+
+
+def causal_lm_of(model: PreTrainedModel) -> PreTrainedModel:
+    """The causal language model inside a PEFT model; any other model is its own."""
+    return model.get_base_model() if is_peft_model(model) else model
+
+
+def has_fused_head(causal_lm: PreTrainedModel) -> bool:
+    """Whether TRL's fused head was added to the model."""
+    return "fused_lm_head" in inspect.signature(causal_lm.forward, follow_wrapped=False).parameters
+
+
+@torch.no_grad()
+def model_token_stats(
+    model: PreTrainedModel,
+    inputs: Mapping[str, Any],
+    *,
+    wrapped: nn.Module | None = None,
+    fused: bool | None = None,
+) -> TokenStats:
+    """Token statistics of a collated batch, padded or padding-free.
+
+    Args:
+        model: The bare model; may be a PEFT model.
+        inputs: A batch on the model's device; ``labels`` is ``(B, L)``.
+        wrapped: The model as FSDP or DeepSpeed wrapped it, whose hooks must run in a forward.
+        fused: Use TRL's fused head; by default on CUDA where the model has it.
+
+    Returns:
+        ``TokenStats`` of shape ``(B, L-1)``.
+
+    Raises:
+        UsageError: The model has no backbone or no output embeddings of its own.
+    """
+    causal_lm = causal_lm_of(model)
+    labels: Tensor = inputs["labels"]
+    if fused is None:
+        fused = labels.is_cuda and has_fused_head(causal_lm)
+    if fused:
+        out = (wrapped or model)(**{**inputs, "use_cache": False}, fused_lm_head=True)
+        return TokenStats(-out.log_probs.float(), out.entropy.float(), out.label_mask)
+
+    backbone, head = _parts(causal_lm)
+    arguments = {k: v for k, v in inputs.items() if k not in _NOT_FOR_THE_BACKBONE}
+    arguments["use_cache"] = False
+    if wrapped is None:
+        hidden = backbone(**arguments)[0]
+    else:
+        hidden = _hidden_through(wrapped, causal_lm, backbone, arguments)
+    shape = LogitShape.of(causal_lm)
+    with _whole(head) as (weight, bias):
+        return token_stats(
+            hidden.to(weight.device),
+            weight,
+            labels.to(weight.device),
+            bias=bias,
+            softcap=shape.softcap,
+            logit_scale=shape.scale,
+        )
+
+
+@torch.no_grad()
+def check_head(model: PreTrainedModel, input_ids: Tensor) -> None:
+    """Compare the statistics with the model's own logits on a few tokens, ``(1, L)``.
+
+    An architecture that shapes its logits in a way unknown here would otherwise be scored wrongly
+    without a word.
+
+    Raises:
+        UsageError: They differ.
+    """
+    ours = model_token_stats(model, {"input_ids": input_ids, "labels": input_ids}, fused=False)
+    logits = model(input_ids=input_ids, use_cache=False).logits[:, :-1].double()
+    theirs = nn.functional.cross_entropy(logits[0], input_ids[0, 1:], reduction="none")
+    # Logits rounded to half precision are off by up to half a nat; a missed scale is worse.
+    if not torch.allclose(ours.nll[0].double(), theirs, rtol=0.1, atol=0.6, equal_nan=True):
+        raise UsageError(
+            f"{type(causal_lm_of(model)).__name__} does something to its logits that is not "
+            "known here, so its statistics would be wrong: please report the model"
+        )
+
+
+def _parts(causal_lm: PreTrainedModel) -> tuple[nn.Module, Any]:
+    backbone, head = causal_lm.base_model, causal_lm.get_output_embeddings()
+    if backbone is causal_lm or head is None:
+        raise UsageError(
+            f"{type(causal_lm).__name__} cannot be scored: it must be a decoder-only causal "
+            "language model with a backbone and a language model head"
+        )
+    return backbone, head
+
+
+def _hidden_through(
+    wrapped: nn.Module, causal_lm: PreTrainedModel, backbone: nn.Module, arguments: dict[str, Any]
+) -> Tensor:
+    """Last hidden states out of a forward of the wrapped model, with at most one logit row."""
+    seen: list[Tensor] = []
+    handle = backbone.register_forward_hook(lambda module, args, output: seen.append(output[0]))
+    if "logits_to_keep" in inspect.signature(causal_lm.forward).parameters:
+        arguments = {**arguments, "logits_to_keep": 1}
+    try:
+        wrapped(**arguments)
+    finally:
+        handle.remove()
+    return seen[0]
+
+
+@contextmanager
+def _whole(head: Any) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Weight and bias of the head, gathered where FSDP2 or ZeRO-3 have sharded them."""
+    weight, bias = head.weight, head.bias
+    if isinstance(weight, DTensor):
+        yield weight.full_tensor(), bias.full_tensor() if isinstance(bias, DTensor) else bias
+    elif "ds_id" in vars(weight):
+        import deepspeed
+
+        shards = [weight] if bias is None else [weight, bias]
+        with deepspeed.zero.GatheredParameters(shards):
+            yield weight, bias
+    else:
+        yield weight, bias

@@ -1,0 +1,171 @@
+"""The ledger: a Parquet record of every pruning decision of a run, in small chunks.
+
+A chunk is whole from the moment it bears its name, so the folder can be read during the run, and
+a killed run loses no more than the rows still in its buffer. Only one process may write to it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from qtuning.errors import UsageError
+
+FOLDER = "ledger"
+
+
+class LedgerRow(NamedTuple):
+    """The decision on one candidate sample at one optimizer step.
+
+    `epoch` is counted from 0, `step` from 1 and never decreasing; `sample_id` is the
+    sample's name in the training set, `ppl` its answer's perplexity and `entropy` that of the
+    predictions, in nats (both None if not scored; NaN or inf, from a bad loss, stay as they are);
+    `n_tokens` its answer tokens; `quadrant` 1 to 4, or 0 for the middle band or a pruner without
+    the plane; `kept` whether it is trained on, `filled` whether it is kept only to fill the
+    batch; `tokens_kept` the answer tokens trained on.
+    """
+
+    epoch: int
+    step: int
+    sample_id: str
+    ppl: float | None
+    entropy: float | None
+    n_tokens: int
+    quadrant: int
+    kept: bool
+    filled: bool
+    tokens_kept: int
+
+
+_TYPES = ["int64", "int64", "string", "double", "double", "int64", "int8", "bool", "bool", "int64"]
+SCHEMA = pa.schema(
+    pa.field(name, pa.type_for_alias(alias), nullable=name in ("ppl", "entropy"))
+    for name, alias in zip(LedgerRow._fields, _TYPES, strict=True)
+)
+
+
+@dataclass
+class Ledger(AbstractContextManager["Ledger"]):
+    """Writes the ledger of one run; `start` and `resume` take the last three fields as options.
+
+    Call `flush` before each checkpoint: a run resumed from it never repeats the steps before it.
+    """
+
+    folder: Path
+    step: int = 1  # rows of an earlier step are refused: `resume` relies on the order
+    rows_per_chunk: int = 4096
+    seconds_per_chunk: float = 30.0  # after the chunk before
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self._written_at, self._closed = self.clock(), False
+        self._buffer: pa.Table = SCHEMA.empty_table()
+        with _writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / ".part-probe.tmp").touch()  # better to fail now than at the first chunk
+            for leftover in self.folder.glob(".part-*.tmp"):
+                leftover.unlink()
+        self._next = max(_chunks(self.folder), default=-1) + 1
+
+    @classmethod
+    def start(cls, folder: Path, **options: Any) -> Ledger:
+        """Begin a new run's ledger; an older one is moved aside to `<folder>-1`, `-2`, ..."""
+        if _chunks(folder):
+            places = (folder.with_name(f"{folder.name}-{n}") for n in count(1))
+            with _writing(folder):
+                folder.rename(next(place for place in places if not place.exists()))
+        return cls(folder, 1, **options)
+
+    @classmethod
+    def resume(cls, folder: Path, last_step: int, **options: Any) -> Ledger:
+        """Go on from the checkpoint after `last_step`; later rows go, as they will come again."""
+        # From the last chunk backwards: whenever the process dies, a whole beginning is left.
+        for chunk in reversed(_chunks(folder).values()):
+            table = _read(chunk)
+            wanted = table.filter(pc.less_equal(table["step"], last_step))
+            with _writing(folder):
+                if wanted.num_rows:
+                    _write(wanted, chunk)
+                    break
+                chunk.unlink()
+        return cls(folder, last_step + 1, **options)
+
+    def append(self, rows: Iterable[LedgerRow]) -> None:
+        """Take rows in, and write a chunk if it is time."""
+        rows = list(rows)
+        steps = [self.step, *(row.step for row in rows)]
+        if self._closed or steps != sorted(steps):
+            raise ValueError(f"ledger {self.folder} closed, or steps not in order: {steps}")
+        table = pa.Table.from_pylist([row._asdict() for row in rows], SCHEMA).cast(SCHEMA)
+        self._buffer, self.step = pa.concat_tables([self._buffer, table]), steps[-1]
+        waited = self.clock() - self._written_at
+        if self._buffer.num_rows >= self.rows_per_chunk or waited >= self.seconds_per_chunk:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is buffered, so that it outlives the process."""
+        if self._buffer.num_rows:
+            with _writing(self.folder):
+                _write(self._buffer, self.folder / f"part-{self._next:06d}.parquet")
+            self._buffer, self._next = SCHEMA.empty_table(), self._next + 1
+            self._written_at = self.clock()
+
+    def close(self) -> None:
+        """Write what is buffered; a closed ledger takes no more rows."""
+        self.flush()
+        self._closed = True
+
+    def __exit__(self, *_: object) -> None:
+        self.close()  # after an error too: the decisions were taken
+
+
+def read_ledger(folder: Path | str) -> pa.Table:
+    """Read all rows in order, from the ledger's folder or the output folder that contains it."""
+    folder = Path(folder)
+    inner = folder / FOLDER
+    chunks = _chunks(inner if inner.is_dir() else folder)
+    if not chunks and not inner.is_dir() and not (folder.name == FOLDER and folder.is_dir()):
+        raise UsageError(f"no ledger in {folder}: give a training run's output folder")
+    return pa.concat_tables([SCHEMA.empty_table(), *map(_read, chunks.values())])
+
+
+def _chunks(folder: Path) -> dict[int, Path]:
+    """Chunks by number, in order of it: names alone do not sort beyond six digits."""
+    found = {p.stem.removeprefix("part-"): p for p in folder.glob("part-*.parquet")}
+    return dict(sorted((int(number), p) for number, p in found.items() if number.isdecimal()))
+
+
+def _read(chunk: Path) -> pa.Table:
+    try:  # without partitioning=None, a folder named `a=b` on the way would make a column
+        return pq.read_table(chunk, partitioning=None).cast(SCHEMA)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        why = str(error).splitlines()[0]
+        raise UsageError(f"cannot read {chunk}: {why}; move it away to do without it") from error
+
+
+def _write(table: pa.Table, chunk: Path) -> None:
+    """Write a chunk so that its name only ever stands for all of its rows."""
+    temporary = chunk.with_name(f".{chunk.name}.tmp")
+    with temporary.open("wb") as file:
+        pq.write_table(table, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(chunk)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"cannot write in {folder}: {error}; make room or move it") from error

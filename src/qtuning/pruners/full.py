@@ -1,0 +1,32 @@
+"""No pruning: all samples, all tokens."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..plane import Selection
+from .base import SamplePool, TokenPool
+
+if TYPE_CHECKING:
+    from ..config import PruningArguments
+
+
+class FullSamples:
+    """Keeps every sample, whatever the ratio: full-data fine-tuning."""
+
+    needs: frozenset[str] = frozenset()
+
+    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+        """Keep all ``N``."""
+        return Selection.without_plane(torch.ones(len(pool), dtype=torch.bool))
+
+
+class NoTokenPruning:
+    """Keeps every answer token, whatever the ratio."""
+
+    needs: frozenset[str] = frozenset()
+
+    def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
+        """Keep all ``T`` of each sample."""
+        return [torch.ones(sample.n_tokens, dtype=torch.bool) for sample in pool.samples]

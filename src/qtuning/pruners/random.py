@@ -1,0 +1,43 @@
+"""Uniform pruning: the baseline that costs no scoring pass."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..plane import Selection
+from ..ratio import keep_count
+from ..tokens import keep_lowest
+from .base import SamplePool, TokenPool, seeded_generator
+
+if TYPE_CHECKING:
+    from ..config import PruningArguments
+
+
+class RandomSamples:
+    """Uniform without replacement, seeded by (seed, step); exactly k samples."""
+
+    needs: frozenset[str] = frozenset()
+
+    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+        """Keep k of ``N``."""
+        n = len(pool)
+        kept = torch.zeros(n, dtype=torch.bool)
+        order = torch.randperm(n, generator=pool.generator())
+        kept[order[: keep_count(n, args.sample_ratio)]] = True
+        return Selection.without_plane(kept)
+
+
+class RandomTokens:
+    """Uniform within every kept sample, seeded by (seed, sample id, step)."""
+
+    needs: frozenset[str] = frozenset()
+
+    def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
+        """Keep ``max(1, floor(token_ratio * T))`` tokens of each sample."""
+        masks = []
+        for sample in pool.samples:
+            generator = seeded_generator(pool.seed, sample.sample_id, pool.step)
+            scores = torch.rand(sample.n_tokens, generator=generator)
+            masks.append(keep_lowest(scores, args.token_ratio, sample.protected))
+        return masks

@@ -1,0 +1,21 @@
+"""How many to keep: the one rule for samples and tokens."""
+
+import math
+
+# floor(0.29 * 100) is 28 in binary floating point; the budget must be 29.
+_ROUNDING = 1e-9
+
+
+def keep_count(n: int, ratio: float) -> int:
+    """Number kept of ``n`` at a keep ratio: ``max(1, floor(ratio * n + 1e-9))`` (Algorithm 1).
+
+    Args:
+        n: How many there are.
+        ratio: Keep ratio in (0, 1].
+
+    Raises:
+        ValueError: The ratio is outside (0, 1].
+    """
+    if not 0.0 < ratio <= 1.0:
+        raise ValueError(f"a keep ratio must lie in (0, 1], got {ratio}")
+    return min(n, max(1, math.floor(ratio * n + _ROUNDING)))

@@ -1,0 +1,170 @@
+"""Token and sample statistics: NLL, entropy, perplexity (arXiv:2509.23873, 3.1).
+
+Alignment, here and everywhere in qtuning: per-token tensors have shape ``(B, L-1)`` and entry ``t``
+describes the prediction **of** ``labels[:, t+1]``. Only answer tokens count: labels that are not
+-100. Units are nats.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+IGNORE_INDEX = -100
+
+# exp(-200) is 0 in float32; clamping there keeps 0 * -inf out of the entropy sum.
+_MIN_SHIFTED = -200.0
+
+
+class TokenStats(NamedTuple):
+    """Statistics of every answer token; each tensor is ``(B, L-1)``, 0 where the label is ignored.
+
+    Attributes:
+        nll: ``-log p(y_i | x, y_<i)`` in nats, float32.
+        entropy: ``-sum_v p(v) log p(v)`` over the full vocabulary in nats, float32.
+        mask: True at answer tokens, bool.
+    """
+
+    nll: Tensor
+    entropy: Tensor
+    mask: Tensor
+
+
+class SampleStats(NamedTuple):
+    """Statistics of every sample; each tensor is ``(B,)``.
+
+    Attributes:
+        ppl: Perplexity ``exp(mean_i nll_i)``, float64; NaN without answer tokens.
+        entropy: ``mean_i H_i`` in nats, float64; NaN without answer tokens.
+        n_tokens: Number of answer tokens, int64.
+    """
+
+    ppl: Tensor
+    entropy: Tensor
+    n_tokens: Tensor
+
+
+@torch.no_grad()
+def token_stats(
+    hidden: Tensor,
+    weight: Tensor,
+    labels: Tensor,
+    *,
+    bias: Tensor | None = None,
+    chunk_size: int = 512,
+    vocab_chunk_size: int = 2048,
+    softcap: float | None = None,
+    logit_scale: float = 1.0,
+) -> TokenStats:
+    """Token NLL and entropy from hidden states and the head's weight, without full logits.
+
+    The same as, for ``logits = softcap * tanh(logit_scale * (hidden @ weight.T + bias) / softcap)``
+    and ``logp = logits[:, :-1].log_softmax(-1)``::
+
+        nll = -logp.gather(-1, labels[:, 1:, None]).squeeze(-1)
+        entropy = -(logp.exp() * logp).sum(-1)
+
+    but only label positions are projected, in tiles of ``chunk_size`` tokens by
+    ``vocab_chunk_size`` columns with a running maximum. It is computed in float32 whatever the
+    inputs' type and outside autocast: logits rounded to bfloat16 would be off by up to half a nat.
+
+    Args:
+        hidden: Last hidden states, ``(B, L, D)``.
+        weight: Weight of the language model head, ``(V, D)``.
+        labels: ``(B, L)``; -100 is ignored.
+        bias: Bias of the head, ``(V,)``.
+        chunk_size: Tokens a tile.
+        vocab_chunk_size: Vocabulary columns a tile.
+        softcap: Soft cap of the final logits (Gemma 2), after the scale.
+        logit_scale: Factor on the logits (Cohere, Granite).
+
+    Returns:
+        ``TokenStats`` of shape ``(B, L-1)``.
+
+    Raises:
+        ValueError: Shapes do not fit, or a label lies outside the vocabulary.
+    """
+    if hidden.shape[:2] != labels.shape or hidden.shape[2] != weight.shape[1]:
+        raise ValueError(
+            f"hidden {tuple(hidden.shape)}, weight {tuple(weight.shape)} and labels "
+            f"{tuple(labels.shape)} do not fit (B, L, D), (V, D) and (B, L)"
+        )
+    targets = labels[:, 1:]
+    mask = targets != IGNORE_INDEX
+    rows, gold = hidden[:, :-1][mask], targets[mask]
+    if gold.numel() and not 0 <= int(gold.min()) <= int(gold.max()) < weight.shape[0]:
+        raise ValueError(f"labels must be -100 or lie in [0, {weight.shape[0]})")
+
+    nll = torch.zeros(mask.shape, dtype=torch.float32, device=hidden.device)
+    entropy = torch.zeros_like(nll)
+    if gold.numel():
+        with torch.autocast(device_type=hidden.device.type, enabled=False):
+            parts = [
+                _tile_stats(h, weight, y, bias, vocab_chunk_size, softcap, logit_scale)
+                for h, y in zip(rows.split(chunk_size), gold.split(chunk_size), strict=True)
+            ]
+        nll[mask] = torch.cat([part[0] for part in parts])
+        entropy[mask] = torch.cat([part[1] for part in parts])
+    return TokenStats(nll, entropy, mask)
+
+
+def _tile_stats(
+    hidden: Tensor,  # (n, D)
+    weight: Tensor,  # (V, D)
+    gold: Tensor,  # (n,)
+    bias: Tensor | None,
+    vocab_chunk_size: int,
+    softcap: float | None,
+    logit_scale: float,
+) -> tuple[Tensor, Tensor]:
+    """NLL and entropy of ``n`` positions, each ``(n,)``, by one pass over the vocabulary.
+
+    With m the running maximum, s = sum exp(l - m) and t = sum exp(l - m) (l - m):
+    nll = m + log s - l_gold and entropy = log s - t / s. When m rises to m', s and t are rescaled
+    by exp(m - m'), and t also takes s (m - m').
+    """
+    hidden = hidden.float()
+    n = hidden.shape[0]
+    highest = torch.full((n,), torch.finfo(torch.float32).min, device=hidden.device)
+    s = torch.zeros(n, device=hidden.device)
+    t = torch.zeros_like(s)
+    gold_logit = torch.zeros_like(s)
+    for start in range(0, weight.shape[0], vocab_chunk_size):
+        stop = min(start + vocab_chunk_size, weight.shape[0])
+        logits = hidden @ weight[start:stop].float().T  # (n, columns)
+        if bias is not None:
+            logits += bias[start:stop].float()
+        if logit_scale != 1.0:
+            logits *= logit_scale
+        if softcap is not None:
+            logits = logits.div_(softcap).tanh_().mul_(softcap)
+
+        inside = (gold >= start) & (gold < stop)
+        index = (gold - start).clamp(0, stop - start - 1)
+        gold_logit = torch.where(inside, logits.gather(1, index[:, None]).squeeze(1), gold_logit)
+
+        risen = torch.maximum(highest, logits.amax(1))
+        step = highest - risen
+        shifted = logits.sub_(risen[:, None]).clamp_(min=_MIN_SHIFTED)
+        weights = shifted.exp()
+        t = step.exp() * (t + s * step) + shifted.mul_(weights).sum(1)
+        s = s * step.exp() + weights.sum(1)
+        highest = risen
+    return highest + s.log() - gold_logit, s.log() - t / s
+
+
+def sample_stats(token_stats: TokenStats) -> SampleStats:
+    """Perplexity and mean entropy of each sample over its answer tokens (arXiv:2509.23873, 3.1).
+
+    Args:
+        token_stats: Statistics of shape ``(B, T)``, one sample a row.
+
+    Returns:
+        ``SampleStats`` of shape ``(B,)``; perplexity and entropy in float64, since
+        ``exp`` of a mean NLL above 88 nats overflows float32.
+    """
+    mask = token_stats.mask
+    n_tokens = mask.sum(-1)
+    mean_nll = (token_stats.nll.double() * mask).sum(-1) / n_tokens
+    mean_entropy = (token_stats.entropy.double() * mask).sum(-1) / n_tokens
+    return SampleStats(mean_nll.exp(), mean_entropy, n_tokens)

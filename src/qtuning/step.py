@@ -1,0 +1,300 @@
+"""One optimizer step: candidates in, kept examples in exactly n micro-batches out."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from .batching import (
+    SAMPLE_ID,
+    Example,
+    Labels,
+    answer_positions,
+    deal,
+    nothing_to_train_on,
+    prune_tokens,
+    unpack,
+)
+from .budget import StepCounts
+from .config import PruningArguments
+from .decide import Decision, Decisions, Row, decide
+from .distributed import Ranks
+from .errors import UsageError
+from .ledger import LedgerRow
+from .pruners import resolve_sample_pruner, resolve_token_pruner
+from .pruners.base import QUADRANTS, SCORES, SamplePruner, TokenPool, TokenPruner, TokenSample
+from .pruners.full import FullSamples, NoTokenPruning
+from .scoring import Scorer
+from .stats import TokenStats, sample_stats
+
+
+class StepResult(NamedTuple):
+    """What became of the candidates of a step.
+
+    Attributes:
+        micro_batches: This rank's examples, exactly as many lists as came in.
+        decisions: The decisions on all ranks' candidates.
+        ledger_rows: A row a candidate, all ranks'.
+        counts: Counts over all ranks.
+    """
+
+    micro_batches: list[list[Example]]
+    decisions: Decisions
+    ledger_rows: list[LedgerRow]
+    counts: StepCounts
+
+
+@dataclass
+class _Candidate:
+    """One sample of this rank; scores ``(T,)`` are None until it is scored."""
+
+    example: Example
+    sample_id: str
+    micro: int
+    repeated: bool
+    answers: Tensor
+    nll: Tensor | None = None
+    entropy: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Pruners:
+    """The two pruners of a step.
+
+    Attributes:
+        sample: Decides on samples.
+        token: Decides on the answer tokens of kept samples.
+    """
+
+    sample: SamplePruner
+    token: TokenPruner
+
+    @classmethod
+    def of(cls, args: PruningArguments) -> "Pruners":
+        """The pruners that the arguments name; a ratio of 1.0 means none on its axis."""
+        token = resolve_token_pruner(args.token_pruner)
+        if args.token_ratio == 1.0:
+            token = NoTokenPruning()
+        sample = resolve_sample_pruner(args.sample_pruner)
+        if args.sample_ratio == 1.0 and QUADRANTS not in token.needs:
+            sample = FullSamples()
+        return cls(sample, token)
+
+    @property
+    def score(self) -> bool:
+        """Whether they need a scoring pass."""
+        return SCORES in self.sample.needs | self.token.needs
+
+    @property
+    def prune(self) -> bool:
+        """Whether they can prune anything."""
+        return not (isinstance(self.sample, FullSamples) and isinstance(self.token, NoTokenPruning))
+
+
+NO_PRUNING = Pruners(FullSamples(), NoTokenPruning())
+
+
+@dataclass(frozen=True)
+class StepPruner:
+    """Prunes optimizer steps.
+
+    Attributes:
+        args: The pruning arguments.
+        seed: The run's seed.
+        labels: Reads and keeps the labels of examples.
+        scorer: Makes the scoring pass.
+        ranks: The other ranks.
+        protected_ids: Token ids that mark the end of a turn.
+    """
+
+    args: PruningArguments
+    seed: int
+    labels: Labels
+    scorer: Scorer
+    ranks: Ranks
+    protected_ids: Tensor
+
+    def __call__(
+        self,
+        model: PreTrainedModel,
+        wrapped: nn.Module,
+        lists: Sequence[Sequence[Example]],
+        pruners: Pruners,
+        *,
+        step: int,
+        epoch: int,
+        first_repeated: int,
+    ) -> StepResult:
+        """Prune the candidates of a step; every rank must call it.
+
+        Args:
+            model: The bare model.
+            wrapped: The model as the trainer wrapped it.
+            lists: This rank's rows, a list for each micro-batch.
+            pruners: What decides.
+            step: The optimizer step about to be taken, counted from 1.
+            epoch: The epoch of the data, counted from 0.
+            first_repeated: Place in the last list from which on rows repeat earlier ones.
+        """
+        counts = StepCounts(steps=1)
+        candidates = self._candidates(lists, first_repeated, step)
+
+        started = time.perf_counter()
+        if pruners.score:
+            self._score(model, wrapped, candidates)
+        scored_at = time.perf_counter()
+        counts.scoring_seconds = scored_at - started
+
+        gathered = self.ranks.gather([_row(candidate) for candidate in candidates])
+        decisions = decide(gathered, pruners.sample, self.args, step=step, seed=self.seed)
+        own = decisions.of_rank(self.ranks.rank, len(candidates))
+        kept = [(c, d) for c, d in zip(candidates, own, strict=True) if d.kept]
+        keeps = self._token_keeps(kept, pruners.token, step)
+        examples = [
+            prune_tokens(candidate.example, candidate.answers, keep, self.args.token_mode)
+            for (candidate, _), keep in zip(kept, keeps, strict=True)
+        ]
+
+        tokens_kept = [0] * len(candidates)
+        trained_tokens = [0] * len(candidates)
+        places = [place for place, decision in enumerate(own) if decision.kept]
+        for place, keep, example in zip(places, keeps, examples, strict=True):
+            tokens_kept[place] = int(keep.sum())
+            trained_tokens[place] = len(example["input_ids"])
+        trained = self.ranks.gather(list(zip(tokens_kept, trained_tokens, strict=True)))
+        trained_in_order = [trained[rank][place] for rank, place in decisions.places]
+        _count(counts, decisions, trained_in_order, pruners.score)
+
+        if pruners.prune:
+            micro_batches = self._deal(examples, candidates, len(lists))
+        else:  # as the stock trainer would, repetitions and all
+            micro_batches = [[self.labels.of(dict(row)) for row in rows] for rows in lists]
+        counts.selection_seconds = time.perf_counter() - scored_at
+        rows = _ledger_rows(decisions, trained_in_order, pruners.score, step, epoch)
+        return StepResult(micro_batches, decisions, rows, counts)
+
+    def _candidates(
+        self, lists: Sequence[Sequence[Example]], first_repeated: int, step: int
+    ) -> list[_Candidate]:
+        candidates: list[_Candidate] = []
+        for micro, rows in enumerate(lists):
+            for place, row in enumerate(rows):
+                repeated = micro == len(lists) - 1 and place >= first_repeated
+                for sample in unpack(row):
+                    example = self.labels.of(sample)
+                    name = example.pop(SAMPLE_ID, None)
+                    if name is None:  # a stream without ids: name it after its place
+                        name = f"{step}.{self.ranks.rank}.{len(candidates)}"
+                    answers = answer_positions(example["labels"])
+                    candidates.append(_Candidate(example, str(name), micro, repeated, answers))
+        return candidates
+
+    def _score(
+        self, model: PreTrainedModel, wrapped: nn.Module, candidates: Sequence[_Candidate]
+    ) -> None:
+        scored = [c for c in candidates if len(c.answers) and not c.repeated]
+        scores = self.scorer(model, wrapped, [(c.example, len(c.answers)) for c in scored])
+        for candidate, (nll, entropy) in zip(scored, scores, strict=True):
+            candidate.nll, candidate.entropy = nll, entropy
+
+    def _token_keeps(
+        self, kept: Sequence[tuple[_Candidate, Decision]], pruner: TokenPruner, step: int
+    ) -> list[Tensor]:
+        samples = [
+            TokenSample(
+                sample_id=candidate.sample_id,
+                nll=candidate.nll,
+                entropy=candidate.entropy,
+                protected=self._protected(candidate),
+                quadrant=decision.quadrant,
+                filled=decision.filled,
+                side=decision.side,
+            )
+            for candidate, decision in kept
+        ]
+        pool = TokenPool(samples, step=step, seed=self.seed, gather=self.ranks.gather_flat)
+        keeps = pruner(pool, self.args)
+        shapes = [tuple(keep.shape) for keep in keeps]
+        if shapes != [(sample.n_tokens,) for sample in samples]:
+            raise UsageError(
+                "the token pruner must return a bool tensor of shape (T,) for each sample of the "
+                f"pool, got {shapes[:3]}..."
+            )
+        return keeps
+
+    def _protected(self, candidate: _Candidate) -> Tensor:
+        labels = torch.tensor(candidate.example["labels"])[candidate.answers]
+        if not self.args.protect_eos:
+            return torch.zeros(labels.shape, dtype=torch.bool)
+        return torch.isin(labels, self.protected_ids)
+
+    def _deal(
+        self, examples: Sequence[Example], candidates: Sequence[_Candidate], n: int
+    ) -> list[list[Example]]:
+        groups = deal([len(example["input_ids"]) for example in examples], n)
+        spare = nothing_to_train_on(candidates[0].example)
+        return [[examples[i] for i in group] or [spare] for group in groups]
+
+
+def _row(candidate: _Candidate) -> Row:
+    ppl = entropy = float("nan")
+    if candidate.nll is not None and candidate.entropy is not None:
+        everywhere = torch.ones(1, len(candidate.nll), dtype=torch.bool)
+        stats = sample_stats(TokenStats(candidate.nll[None], candidate.entropy[None], everywhere))
+        ppl, entropy = float(stats.ppl), float(stats.entropy)
+    return Row(
+        micro=candidate.micro,
+        sample_id=candidate.sample_id,
+        ppl=ppl,
+        entropy=entropy,
+        n_tokens=len(candidate.answers),
+        n_input=len(candidate.example["input_ids"]),
+        repeated=candidate.repeated,
+    )
+
+
+def _count(
+    counts: StepCounts, decisions: Decisions, trained: Sequence[tuple[int, int]], scored: bool
+) -> None:
+    for row, decision, (tokens, inputs) in zip(
+        decisions.rows, decisions.decided, trained, strict=True
+    ):
+        counts.samples += row.n_tokens > 0
+        counts.empty_samples += row.n_tokens == 0
+        counts.kept_samples += decision.kept
+        counts.answer_tokens += row.n_tokens
+        counts.kept_answer_tokens += tokens
+        counts.input_tokens += row.n_input
+        counts.scored_tokens += row.n_input if scored and row.n_tokens else 0
+        counts.trained_tokens += inputs
+    counts.bad_samples = len(decisions.bad)
+
+
+def _ledger_rows(
+    decisions: Decisions,
+    trained: Sequence[tuple[int, int]],
+    scored: bool,
+    step: int,
+    epoch: int,
+) -> list[LedgerRow]:
+    return [
+        LedgerRow(
+            epoch=epoch,
+            step=step,
+            sample_id=row.sample_id,
+            ppl=row.ppl if scored and row.n_tokens else None,
+            entropy=row.entropy if scored and row.n_tokens else None,
+            n_tokens=row.n_tokens,
+            quadrant=decision.quadrant,
+            kept=decision.kept,
+            filled=decision.filled,
+            tokens_kept=tokens,
+        )
+        for row, decision, (tokens, _) in zip(
+            decisions.rows, decisions.decided, trained, strict=True
+        )
+    ]

@@ -1,0 +1,315 @@
+"""The trainer: pruning on the ``get_batch_samples`` hook of any ``transformers.Trainer``."""
+
+import functools
+import inspect
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate.logging import get_logger
+from accelerate.utils import DistributedType, send_to_device
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
+from trl import SFTTrainer
+
+from .batching import SAMPLE_ID, Labels, RawBatch
+from .budget import StepCounts, training_cost
+from .config import PruningArguments, QTuningConfig
+from .distributed import Ranks
+from .end_of_turn import end_of_turn_ids
+from .errors import UsageError
+from .ledger import FOLDER, Ledger
+from .sample_ids import with_sample_ids
+from .scoring import Scorer
+from .step import NO_PRUNING, Pruners, StepPruner, StepResult
+from .support import check_supported
+from .telling import MetricWindow, print_budget, start_lines, step_metrics
+
+logger = get_logger(__name__)
+
+STATE_FILE = "pruning_state.json"
+BUDGET_FILE = "budget.json"
+
+
+if TYPE_CHECKING:  # the mixin stands in front of a Trainer class: that is what its super() is
+    from transformers import Trainer as _Trainer
+else:
+    _Trainer = object
+
+
+class PruningMixin(_Trainer):
+    """Prunes the candidates of every optimizer step; mix it in front of a ``Trainer``.
+
+    ``get_batch_samples`` sees all micro-batches of a step before the loss is normalised. What it
+    returns must be exactly as many micro-batches as were asked for: with fewer, or with more
+    pulled from the iterator, the stock loop silently loses optimizer steps.
+    """
+
+    train_dataset: Any
+    data_collator: Any
+    _train_batch_size: int
+    _signature_columns: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take the arguments of the trainer class; ``args`` must carry ``PruningArguments``.
+
+        Raises:
+            UsageError: Unsupported combinations, no pruning arguments, or no sample with answer
+                tokens.
+        """
+        bound = inspect.signature(super().__init__).bind(*args, **kwargs)
+        given = bound.arguments
+        if "train_dataset" not in given:  # a subclass that passes it on in its **kwargs
+            given = given.get("kwargs", {})
+        rows = given.get("train_dataset")
+        if rows is not None:
+            given["train_dataset"] = with_sample_ids(rows)
+        super().__init__(*bound.args, **bound.kwargs)
+        if not isinstance(self.args, PruningArguments):
+            raise UsageError(
+                f"{type(self).__name__} needs training arguments that carry the pruning "
+                "arguments: use QTuningConfig, or a dataclass of your own with the bases "
+                f"(PruningArguments, {type(self.args).__name__})"
+            )
+        check_supported(self)
+        self._check_rows(rows)
+        self._window = MetricWindow()
+        self._counts = StepCounts()
+        self._ledger: Ledger | None = None
+        self._resumed_from: Path | None = None
+        self.add_callback(_RunCallback(self))
+
+    def _check_rows(self, before: Any) -> None:
+        """Say how many samples were left out, and name those that packing has made anew."""
+        from datasets import Dataset
+
+        if not isinstance(self.train_dataset, Dataset):
+            return
+        if "seq_lengths" not in self.train_dataset.column_names:
+            left_out = len(before) - len(self.train_dataset)
+            if left_out:
+                logger.warning(
+                    f"{left_out:,} of {len(before):,} samples have no answer tokens after "
+                    f"truncation and are left out; max_length may be too small"
+                )
+        if not len(self.train_dataset):
+            raise UsageError(
+                "no sample has answer tokens after truncation: raise max_length, or check that "
+                "the completions are not empty"
+            )
+        self.train_dataset = with_sample_ids(self.train_dataset)
+
+    def get_train_dataloader(self) -> Any:
+        """The trainer's own loader, with raw examples in batches ``pool_factor`` times as large."""
+        self._set_signature_columns_if_needed()
+        own: Any = (self.data_collator, self._train_batch_size, self._signature_columns)
+        self.data_collator = RawBatch
+        self._train_batch_size *= self.args.pool_factor
+        self._signature_columns = [*own[2], SAMPLE_ID]
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.data_collator, self._train_batch_size, self._signature_columns = own
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[RawBatch], num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Any]], torch.Tensor | int | None]:
+        """Fetch the candidates of a step, prune them, and return as many micro-batches."""
+        lists = []
+        for _ in range(num_batches):
+            try:
+                lists.append(next(epoch_iterator).examples)
+            except StopIteration:
+                break
+        if not lists:
+            return [], None
+        result = self._step_pruner(
+            self.model,
+            self.model_wrapped,
+            lists,
+            self._pruners if self._pruning_now() else NO_PRUNING,
+            step=self.state.global_step + 1,
+            epoch=int(self.state.epoch or 0),
+            first_repeated=self._first_repeated(len(lists[-1])),
+        )
+        started = time.perf_counter()
+        batches = [self._labels.collate(examples) for examples in result.micro_batches]
+        n_items = self._get_num_items_in_batch(batches, device)
+        if isinstance(n_items, torch.Tensor):
+            n_items = n_items.clamp(min=1)  # a step of bad samples alone must not divide by zero
+        result.counts.collation_seconds = time.perf_counter() - started
+        self._record(result)
+        return batches, n_items
+
+    def _pruning_now(self) -> bool:
+        done = self.state.global_step / max(1, self.state.max_steps)
+        return bool(self.args.prune_start <= done < self.args.prune_end)
+
+    def _first_repeated(self, n_rows: int) -> int:
+        """Place in the last micro-batch from which on rows repeat the epoch's first ones.
+
+        accelerate fills the last batches of an epoch so that all ranks have the same number.
+        """
+        loader = self.callback_handler.train_dataloader
+        if self._ranks.size == 1 or not self.accelerator.gradient_state.end_of_dataloader:
+            return sys.maxsize
+        try:
+            rest = len(loader.dataset) % loader.total_batch_size
+        except TypeError:  # a stream has no length
+            return sys.maxsize
+        return max(0, rest - self._ranks.rank * n_rows) if rest else sys.maxsize
+
+    def _record(self, result: StepResult) -> None:
+        self._counts.add(result.counts)
+        self._window.add(step_metrics(result))
+        if self._ledger is not None:
+            self._ledger.append(result.ledger_rows)
+        for name in result.decisions.bad:
+            logger.warning(
+                f"step {self.state.global_step + 1}: the loss of sample {name} is NaN or infinite "
+                "in scoring; it is left out"
+            )
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Add the pruning metrics to what the trainer logs."""
+        if not any(name.startswith("eval_") for name in logs):
+            logs.update(self._window.take())
+        super().log(logs, *args, **kwargs)
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+        """Train as the trainer class does; the ledger is whole whatever ends it."""
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = get_last_checkpoint(self.args.output_dir)
+            if resume_from_checkpoint is None:
+                raise UsageError(f"no checkpoint to resume from in {self.args.output_dir}")
+        checkpoint = str(resume_from_checkpoint) if resume_from_checkpoint else None
+        self._resumed_from = Path(checkpoint) if checkpoint else None
+        try:
+            return super().train(resume_from_checkpoint=checkpoint, **kwargs)
+        finally:
+            if self._ledger is not None:
+                self._ledger.close()
+
+    def _begin(self) -> None:
+        args = self.args
+        self._ranks = Ranks(self.accelerator, self.get_tp_size())
+        self._labels = Labels(self.data_collator)
+        self._pruners = Pruners.of(args)
+        sharded = self.accelerator.distributed_type in (
+            DistributedType.FSDP,
+            DistributedType.DEEPSPEED,
+        )
+        scorer = Scorer(
+            collate=self._labels.collate,
+            to_device=functools.partial(send_to_device, device=args.device),
+            autocast=self.accelerator.autocast,
+            batch_size=args.score_batch_size or args.per_device_train_batch_size,
+            highest=self._ranks.highest if sharded else None,
+        )
+        self._step_pruner = StepPruner(
+            args=args,
+            seed=args.seed,
+            labels=self._labels,
+            scorer=scorer,
+            ranks=self._ranks,
+            protected_ids=end_of_turn_ids(self.model, self.processing_class),
+        )
+        self._counts = StepCounts()
+        if self._resumed_from is not None:
+            self._load_state(self._resumed_from)
+        self._started = time.perf_counter() - self._counts.total_seconds
+        if not self._ranks.is_main:
+            return
+        folder = Path(args.output_dir) / FOLDER
+        if self.state.global_step:
+            self._ledger = Ledger.resume(folder, self.state.global_step)
+        else:
+            self._ledger = Ledger.start(folder)
+        micro = args.per_device_train_batch_size * args.pool_factor
+        candidates = micro * args.gradient_accumulation_steps * self._ranks.size
+        cost = training_cost(self.model, args.gradient_checkpointing)
+        pool = candidates if args.pool_scope == "step" else micro
+        for line in start_lines(args, self._pruners, candidates, pool, cost):
+            print(line)
+
+    def _end(self) -> None:
+        self._counts.total_seconds = time.perf_counter() - self._started
+        if self._ranks.is_main:
+            print_budget(self._counts, self.args)
+            path = Path(self.args.output_dir) / BUDGET_FILE
+            path.write_text(json.dumps(self._counts.state_dict(), indent=2) + "\n")
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """A checkpoint holds the counts so far; the ledger reaches at least as far."""
+        if self._ledger is not None:
+            self._ledger.flush()
+            self._counts.total_seconds = time.perf_counter() - self._started
+            folder = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            path = Path(self.args.output_dir) / folder / STATE_FILE
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(self._counts.state_dict()) + "\n")
+        super()._save_checkpoint(*args, **kwargs)
+
+    def _load_state(self, checkpoint: Path) -> None:
+        path = checkpoint / STATE_FILE
+        if path.is_file():
+            state: Mapping[str, float] = json.loads(path.read_text())
+            self._counts.load_state_dict(state)
+        else:
+            logger.warning(f"{checkpoint} has no {STATE_FILE}; the budget counts from here")
+
+
+class _RunCallback(TrainerCallback):
+    """Tells the trainer when a run begins and ends; the loop has no other public hook for it."""
+
+    def __init__(self, trainer: PruningMixin) -> None:
+        self._trainer = trainer
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._trainer._begin()
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._trainer._end()
+
+
+@functools.cache
+def with_pruning(trainer_class: type[Trainer]) -> type[Trainer]:
+    """A subclass of any ``transformers.Trainer`` class that prunes (arXiv:2509.23873).
+
+    Its training arguments must carry ``PruningArguments``. A class that prunes already is
+    returned as it is.
+    """
+    if issubclass(trainer_class, PruningMixin):
+        return trainer_class
+    return type(f"Pruning{trainer_class.__name__}", (PruningMixin, trainer_class), {})
+
+
+class QTuningTrainer(PruningMixin, SFTTrainer):
+    """TRL's ``SFTTrainer`` that trains at every step only on what is worth training on.
+
+    The constructor is SFTTrainer's; without ``args`` the paper's settings are taken, at a sample
+    ratio of 0.25.
+    """
+
+    _tag_names = ["trl", "sft", "q-tuning"]  # noqa: RUF012 - TRL's own way of tagging
+    _name = "Q-Tuning"
+    _paper = {  # noqa: RUF012
+        "title": "Winning the Pruning Gamble: A Unified Approach to Joint Sample and Token "
+        "Pruning for Efficient Supervised Fine-Tuning",
+        "id": "2509.23873",
+    }
+
+    def __init__(self, model: Any, args: QTuningConfig | None = None, *more: Any, **kwargs: Any):
+        """See ``SFTTrainer``."""
+        if args is None:
+            name = model if isinstance(model, str) else model.config.name_or_path
+            args = QTuningConfig(f"{Path(name).name or 'model'}-Q-Tuning")
+        super().__init__(model, args, *more, **kwargs)

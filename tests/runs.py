@@ -1,0 +1,72 @@
+"""Short training runs for tests."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from qtuning import QTuningConfig, QTuningTrainer
+
+from . import tiny
+
+SETTINGS: dict[str, Any] = {
+    "per_device_train_batch_size": 4,
+    "gradient_accumulation_steps": 2,
+    "num_train_epochs": 2,
+    "learning_rate": 1e-3,
+    "logging_steps": 1,
+    "save_strategy": "no",
+    "report_to": "none",
+    "bf16": False,
+    "use_cpu": True,
+    "disable_tqdm": True,
+    "gradient_checkpointing": False,
+}
+
+
+class Stop(Exception):
+    """The machine went away."""
+
+
+class StopAfter(TrainerCallback):
+    """Ends the run the hard way once so many steps are done."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_begin(self, args, state, control, **kwargs) -> None:
+        if state.global_step >= self.step:
+            raise Stop
+
+
+def stock(folder: Path, *, data: Any = None, model: Any = None, **settings: Any) -> SFTTrainer:
+    return SFTTrainer(
+        model or tiny.llama(attention_dropout=0.1),
+        SFTConfig(str(folder), **{**SETTINGS, **settings}),
+        train_dataset=tiny.dataset() if data is None else data,
+        processing_class=tiny.tokenizer(),
+    )
+
+
+def pruning(
+    folder: Path, *, data: Any = None, model: Any = None, peft: Any = None, **settings: Any
+) -> QTuningTrainer:
+    """A trainer whose pools of 8 are pruned to 4 x 50%; dropout makes it draw random numbers."""
+    return QTuningTrainer(
+        model or tiny.llama(attention_dropout=0.1),
+        QTuningConfig(str(folder), **{**SETTINGS, "sample_ratio": 0.5, **settings}),
+        train_dataset=tiny.dataset() if data is None else data,
+        processing_class=tiny.tokenizer(),
+        peft_config=peft,
+    )
+
+
+def losses(trainer: Any) -> list[float]:
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def same_weights(a: Any, b: Any) -> bool:
+    first, second = a.model.state_dict(), b.model.state_dict()
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
