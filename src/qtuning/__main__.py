@@ -1,0 +1,8 @@
+"""``python -m qtuning``, so that ``accelerate launch -m qtuning train ...`` works."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""The command: ``qtuning <verb>``, the same as ``python -m qtuning <verb>``.
+
+Exit codes: 0 done; 2 unusable input or arguments, with one line on stderr; 1 anything else.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+
+from .errors import UsageError
+
+# verb -> module with a run(arguments) function, and what it does
+_VERBS = {"train": ("train", "fine-tune a model on the samples and tokens worth training on")}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a verb and return the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: qtuning <verb> [--config FILE.yaml] [--option value ...]\n")
+        for verb, (_, what) in _VERBS.items():
+            print(f"  {verb:10} {what}")
+        print("\n`qtuning <verb> --help` lists its options.")
+        return 0
+    try:
+        if arguments[0] not in _VERBS:
+            near = get_close_matches(arguments[0], _VERBS, n=1)
+            hint = f", did you mean {near[0]}?" if near else f"; known: {', '.join(_VERBS)}"
+            raise UsageError(f"unknown verb {arguments[0]!r}{hint}")
+        module = import_module(f".{_VERBS[arguments[0]][0]}", __package__)
+        module.run(arguments[1:])
+    except UsageError as error:
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            print(f"qtuning: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,97 @@
+"""The Error-Uncertainty plane as a picture (arXiv:2509.23873, figure 2)."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import UsageError
+from ..plane import BAND, Q1, Q2, Q3, Q4, QUADRANT_NAMES
+
+# Colours that people with colour-blindness can tell apart (Okabe-Ito).
+_COLORS = {Q1: "#D55E00", Q2: "#0072B2", Q3: "#8A8A8A", Q4: "#009E73", BAND: "#C9B458"}
+# Where a quadrant's name stands: corner of the axes, and how the text is set from there.
+_CORNERS = {
+    Q1: (0.985, 0.98, "right", "top"),
+    Q2: (0.985, 0.02, "right", "bottom"),
+    Q3: (0.015, 0.02, "left", "bottom"),
+    Q4: (0.015, 0.98, "left", "top"),
+}
+
+
+def plot_eu_plane(ledger: Any, path: Path, title: str = "Error-Uncertainty plane") -> None:
+    """Draw every decision of a ledger: where the sample lay, its quadrant, whether it was kept.
+
+    Args:
+        ledger: A table of ``read_ledger``.
+        path: The picture to write, PNG or any format of matplotlib.
+        title: Its headline.
+
+    Raises:
+        UsageError: No candidate was scored, or matplotlib is missing.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UsageError("pictures need matplotlib: pip install 'qtuning[report]'") from error
+    ppl, entropy = (ledger[name].to_numpy(zero_copy_only=False) for name in ("ppl", "entropy"))
+    quadrant, kept, filled = (ledger[name].to_numpy() for name in ("quadrant", "kept", "filled"))
+    drawn = np.isfinite(ppl.astype(float)) & np.isfinite(entropy.astype(float))
+    if not drawn.any():
+        raise UsageError("no candidate in the ledger was scored, so there is no plane to draw")
+
+    figure = Figure(figsize=(9, 6.4), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    for q in (BAND, Q3, Q1, Q4, Q2):
+        of_q = drawn & (quadrant == q)
+        axes.scatter(
+            *(ppl[of_q & ~kept], entropy[of_q & ~kept]),
+            s=16,
+            facecolors="none",
+            edgecolors=_COLORS[q],
+            linewidths=0.8,
+            alpha=0.55,
+        )
+        axes.scatter(
+            *(ppl[of_q & kept], entropy[of_q & kept]),
+            s=34,
+            color=_COLORS[q],
+            edgecolors="white",
+            linewidths=0.6,
+            zorder=3,
+        )
+    axes.scatter(
+        *(ppl[drawn & filled], entropy[drawn & filled]),
+        s=80,
+        facecolors="none",
+        edgecolors="#222222",
+        linewidths=0.9,
+        zorder=4,
+    )
+    axes.set_xscale("log")
+    axes.margins(0.08, 0.14)
+    for q, (x, y, horizontal, vertical) in _CORNERS.items():
+        of_q = drawn & (quadrant == q)
+        axes.text(
+            *(x, y, f"Q{q}  {QUADRANT_NAMES[q]}\n{(of_q & kept).sum()} of {of_q.sum()} kept"),
+            transform=axes.transAxes,
+            ha=horizontal,
+            va=vertical,
+            color=_COLORS[q],
+            fontsize=10.5,
+            fontweight="bold",
+            linespacing=1.4,
+        )
+    axes.set_xlabel("error: perplexity of the answer (log scale)")
+    axes.set_ylabel("uncertainty: mean entropy of the answer (nats)")
+    figure.suptitle(title, x=0.012, ha="left", fontsize=14, fontweight="bold")
+    axes.set_title(
+        f"{drawn.sum():,} candidates, {(drawn & kept).sum():,} kept. Full dots are kept, circles "
+        f"dropped; a black ring: kept to fill the budget ({(drawn & filled).sum():,}).",
+        loc="left",
+        fontsize=9.5,
+        color="#444444",
+    )
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path)

@@ -1,0 +1,74 @@
+"""``qtuning train``: ``trl sft`` with pruning.
+
+A ``trl sft`` user changes one word and adds two flags::
+
+    qtuning train --model_name_or_path HuggingFaceTB/SmolLM2-135M-Instruct \
+        --dataset_name data.jsonl --sample_ratio 0.125 --token_ratio 0.5 --output_dir out
+"""
+
+from collections.abc import Sequence
+
+from trl import get_peft_config, get_quantization_config
+
+from .arguments import check, parse
+from .data import load_data
+from .errors import UsageError
+from .models import check_model, load_causal_lm, load_tokenizer
+from .trainer import QTuningTrainer
+
+
+def run(argv: Sequence[str]) -> None:
+    """Train; everything that can be checked is checked before the model is loaded.
+
+    Raises:
+        UsageError: Unusable arguments or data.
+    """
+    script_args, training_args, model_args, dataset_args = parse(argv)
+    check(training_args, model_args)
+    name: str = model_args.model_name_or_path
+    check_model(name)
+    loading = {
+        "revision": model_args.model_revision,
+        # TRL had the option among the model's arguments before it moved to the trainer's.
+        "trust_remote_code": {**vars(model_args), **vars(training_args)}["trust_remote_code"],
+    }
+    tokenizer = load_tokenizer(name, **loading)
+    train_dataset, eval_dataset = load_data(
+        script_args,
+        dataset_args,
+        with_test=training_args.eval_strategy != "no",
+        chat=tokenizer.chat_template is not None,
+    )
+    model = load_causal_lm(
+        name,
+        dtype=model_args.dtype,
+        attn_implementation=model_args.attn_implementation,
+        quantization_config=get_quantization_config(model_args),
+        **loading,
+        **(training_args.model_init_kwargs or {}),
+    )
+    training_args.model_init_kwargs = None
+    try:
+        trainer = QTuningTrainer(
+            model,
+            training_args,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=tokenizer,
+            peft_config=get_peft_config(model_args),
+        )
+    except (ValueError, ImportError) as error:  # options that TRL finds not to fit the data
+        raise UsageError(str(error)) from error
+    trainer.train(resume_from_checkpoint=_resume(training_args.resume_from_checkpoint))
+    trainer.save_model(training_args.output_dir)
+    trainer.accelerator.print(f"Model saved to {training_args.output_dir}.")
+    if training_args.push_to_hub:
+        trainer.push_to_hub(dataset_name=script_args.dataset_name)
+    trainer.accelerator.end_training()
+
+
+def _resume(value: str | None) -> str | bool | None:
+    """The flag is a path or, as text, a truth value."""
+    if value is None:
+        return None
+    return {"true": True, "false": False}.get(value.lower(), value)

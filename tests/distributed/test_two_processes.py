@@ -1,0 +1,83 @@
+"""Two gloo processes decide and train as one."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from qtuning import read_ledger
+
+REPOSITORY = Path(__file__).parents[2]
+DECISIONS = ["epoch", "step", "sample_id", "n_tokens", "quadrant", "kept", "filled", "tokens_kept"]
+ROWS = 22  # 16 in the first step, 6 in the last: the loader repeats rows to make it even
+
+
+def launch(folder: Path, processes: int, rows: int = ROWS, **settings) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # accelerate starts several processes only as "multi_gpu"; without GPUs they talk over gloo.
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines=1"]
+    command += ["--multi_gpu"] if processes > 1 else ["--cpu"]
+    command += [f"--num_processes={processes}", f"--main_process_port={port}"]
+    command += ["--mixed_precision=no", "--dynamo_backend=no", "-m", "tests.distributed.worker"]
+    done = subprocess.run(
+        [*command, str(folder), json.dumps(settings), str(rows)],
+        cwd=REPOSITORY,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"token_mode": "drop", "sample_ratio": 0.0625, "protect_eos": False},
+        {"sample_pruner": "random", "token_pruner": "random"},
+        {"pool_factor": 2, "error_scale": "log_ppl", "fill_tokens": "side"},
+    ],
+    ids=["q-tuning", "one rank has nothing to train on", "random", "larger pools"],
+)
+def test_two_processes_decide_and_train_as_one(tmp_path, settings) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    launch(one, 1, gradient_accumulation_steps=4, **settings)
+    launch(two, 2, gradient_accumulation_steps=2, **settings)
+    first, second = read_ledger(one), read_ledger(two)
+    assert first.select(DECISIONS).equals(second.select(DECISIONS))
+    assert first.num_rows == 2 * ROWS  # every candidate once an epoch, repetitions left out
+    if settings.get("sample_pruner") != "random":
+        for column in ("ppl", "entropy"):
+            a, b = (torch.tensor(t[column].to_pylist()) for t in (first, second))
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+    weights, others = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
+    for name, weight in weights.items():
+        torch.testing.assert_close(weight, others[name], rtol=1e-3, atol=1e-4)
+    ranks = [json.loads((two / f"rank{rank}.json").read_text()) for rank in range(2)]
+    assert ranks[0] == ranks[1]
+    assert ranks[0]["steps"] == json.loads((one / "rank0.json").read_text())["steps"]
+
+
+@pytest.mark.slow
+def test_two_processes_resume(tmp_path) -> None:
+    whole, again = tmp_path / "whole", tmp_path / "again"
+    settings = {"save_strategy": "steps", "save_steps": 1, "gradient_accumulation_steps": 2}
+    launch(whole, 2, **settings)
+    launch(again, 2, **settings)
+    ledger = read_ledger(again)
+    checkpoint = again / "checkpoint-2"
+    launch(again, 2, **settings, resume_from_checkpoint=str(checkpoint))
+    assert read_ledger(again).equals(ledger)
+    assert ledger.equals(read_ledger(whole))
+    weights, others = (load_file(f / "model.safetensors") for f in (whole, again))
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
