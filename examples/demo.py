@@ -12,6 +12,7 @@ import importlib.util
 import sys
 import textwrap
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ import transformers
 import yaml
 from datasets import Dataset
 from problems import is_right, make_problems
-from qtuning.models import load_causal_lm, load_tokenizer
 
 from qtuning import TOKEN_PRUNERS, QTuningConfig, QTuningTrainer, read_ledger
+from qtuning.models import load_causal_lm, load_tokenizer
 from qtuning.plane import QUADRANT_NAMES
 from qtuning.report.eu_plane import plot_eu_plane
 
@@ -37,36 +38,42 @@ def main() -> int:
     started = time.perf_counter()
     folder = Path(options.output_dir)
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     datasets.disable_progress_bars()
+    warnings.filterwarnings("ignore", category=FutureWarning)
 
     say(f"1/5  Making {options.problems} problems to train on and {options.held_out} to test on.")
     train, source = make_problems(options.problems, seed=0)
     held_out, _ = make_problems(options.held_out, seed=1)
     print(f"     Source: {source}. The first one:\n")
-    print(quoted(train[0]["prompt"][0]["content"]), quoted(train[0]["completion"][0]["content"]))
+    print(quoted(train[0]["prompt"][0]["content"]))
+    print(quoted(train[0]["completion"][0]["content"]))
 
     say("2/5  Loading SmolLM2-135M-Instruct.")
     weights = find_weights()
     tokenizer = load_tokenizer(str(weights))
     tokens = WatchedTokens(tokenizer)
+    settings = yaml.safe_load((HERE / "demo.yaml").read_text())
+    settings["token_pruner"] = tokens  # a pruner may be any callable
     trainer = QTuningTrainer(
         load_causal_lm(str(weights)),
         QTuningConfig(
             output_dir=str(folder),
-            token_pruner=tokens,
             use_cpu=not torch.cuda.is_available(),
-            **yaml.safe_load((HERE / "demo.yaml").read_text()),
+            **settings,
         ),
         train_dataset=Dataset.from_list(train),
         eval_dataset=Dataset.from_list(held_out),
         processing_class=tokenizer,
     )
+    trainer.remove_callback(transformers.PrinterCallback)
 
     say("3/5  Before training.")
     before = judge(trainer, tokenizer, held_out[: options.solve])
     print(f"     {describe(before)}")
 
     say("4/5  Training with Q-Tuning.")
+    trainer.add_callback(StepLine)
     trainer.train()
     trainer.save_model()
 
@@ -123,6 +130,23 @@ class WatchedTokens:
     def __reduce__(self) -> str | tuple[Any, ...]:
         """Saved with the run's arguments as the plain name."""
         return str, ("q-tuning",)
+
+
+class StepLine(transformers.TrainerCallback):
+    """A line a step; trackers get the same figures, see ``report_to``."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any, **kwargs: Any) -> None:
+        """Print what the trainer logs."""
+        if "pruning/kept_samples" not in logs:
+            return
+        quadrants = ", ".join(f"Q{q} {logs[f'pruning/q{q}_share']:.0%}" for q in (1, 2, 3, 4))
+        print(
+            f"     step {state.global_step}/{state.max_steps}: loss {logs['loss']:.3f}; kept "
+            f"{logs['pruning/kept_samples']:.0f} samples, {logs['pruning/token_share']:.0%} of the "
+            f"answer tokens; {quadrants}; filled {logs['pruning/filled_share']:.0%} of the kept; "
+            f"rho {logs['pruning/rank_correlation']:.2f}",
+            flush=True,
+        )
 
 
 def judge(trainer: QTuningTrainer, tokenizer: Any, rows: list[dict[str, Any]]) -> dict[str, float]:

@@ -32,13 +32,18 @@ class LogitShape:
     @classmethod
     def of(cls, model: PreTrainedModel) -> "LogitShape":
         """Read it off the model's config, in all the spellings that transformers has."""
-        config: dict[str, Any] = model.config.get_text_config().to_dict()
-        softcap = config.get("final_logit_softcapping") or config.get("logits_soft_cap")
-        factors = ("logit_scale", "output_multiplier", "lm_head_multiplier")
-        scale = next((config[key] for key in factors if config.get(key) is not None), None)
-        if scale is None and (divisor := config.get("logits_scaling")) is not None:
+        config = model.config.get_text_config()
+
+        def first(*keys: str) -> float | None:
+            # Not by to_dict(): MiniCPM3's is a property.
+            values = (getattr(config, key, None) for key in keys)
+            return next((value for value in values if value is not None), None)
+
+        softcap = first("final_logit_softcapping", "logits_soft_cap") or None
+        scale = first("logit_scale", "output_multiplier", "lm_head_multiplier")
+        if scale is None and (divisor := first("logits_scaling")) is not None:
             # Granite and MiniCPM3 divide by it, HyperCLOVA X multiplies.
-            scale = divisor if config["model_type"] == "hyperclovax" else 1.0 / divisor
+            scale = divisor if config.model_type == "hyperclovax" else 1.0 / divisor
         return cls(softcap=softcap, scale=1.0 if scale is None else float(scale))
 
 
@@ -124,7 +129,7 @@ def check_head(model: PreTrainedModel, input_ids: Tensor) -> None:
 
 def _parts(causal_lm: PreTrainedModel) -> tuple[nn.Module, Any]:
     backbone, head = causal_lm.base_model, causal_lm.get_output_embeddings()
-    if backbone is causal_lm or head is None:
+    if backbone is causal_lm or head is None or causal_lm.config.is_encoder_decoder:
         raise UsageError(
             f"{type(causal_lm).__name__} cannot be scored: it must be a decoder-only causal "
             "language model with a backbone and a language model head"

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from .batching import Example
 from .errors import UsageError
 from .forward import check_head, model_token_stats
-from .stats import TokenStats
+from .stats import IGNORE_INDEX, TokenStats
 
 Scores = tuple[Tensor, Tensor]
 """NLL and entropy of one sample's answer tokens, each ``(T,)`` float32 on the CPU."""
@@ -75,7 +75,11 @@ class Scorer:
                 for i, one in zip(members, split_by_sample(stats, counts), strict=True):
                     scores[i] = one
             if self.highest is not None:
-                for _ in range(self.highest(len(batches)) - len(batches)):
+                more = self.highest(len(batches)) - len(batches)
+                if more and not batches:  # nothing to score here, but the others need our shards
+                    nothing = {"input_ids": [0, 0], "labels": [IGNORE_INDEX, IGNORE_INDEX]}
+                    inputs = self.to_device(self.collate([nothing]))
+                for _ in range(more):
                     model_token_stats(model, inputs, wrapped=sharded)
         return scores
 

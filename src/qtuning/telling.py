@@ -10,6 +10,7 @@ from rich.table import Table
 from .budget import StepCounts, break_even, budget_table, share, speed_up_bound
 from .config import PruningArguments
 from .plane import Q1, Q2, Q3, Q4, Selection
+from .ratio import keep_count
 from .step import Pruners, StepResult
 
 _PREFIX = "pruning/"
@@ -27,14 +28,14 @@ def start_lines(
         pool: Candidates that compete with each other.
         cost: Cost of training on a token, in forward passes.
     """
-    trained = max(1, round(candidates * args.sample_ratio)) if pruners.prune else candidates
-    line = (
-        f"Pruning: {args.sample_pruner} x {args.token_pruner} at {args.sample_ratio:.1%} x "
-        f"{args.token_ratio:.1%}; each optimizer step has {candidates} candidates and trains on "
-        f"{trained}."
-    )
     if not pruners.prune:
-        return [line]
+        return [f"Pruning: none; each optimizer step trains on all of its {candidates} candidates."]
+    trained = keep_count(pool, args.sample_ratio) * (candidates // pool)
+    line = (
+        f"Pruning: {_name(args.sample_pruner)} x {_name(args.token_pruner)} at "
+        f"{args.sample_ratio:.1%} x {args.token_ratio:.1%}; each optimizer step has {candidates} "
+        f"candidates and trains on {trained}."
+    )
     bound = speed_up_bound(args.sample_ratio, cost, pruners.score)
     lines = [
         line,
@@ -58,6 +59,10 @@ def start_lines(
             f"{args.pool_factor} times per_device_train_batch_size samples, with the memory of it."
         )
     return lines
+
+
+def _name(pruner: object) -> str:
+    return pruner if isinstance(pruner, str) else type(pruner).__name__
 
 
 def step_metrics(result: StepResult) -> dict[str, float]:

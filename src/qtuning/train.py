@@ -7,10 +7,13 @@ A ``trl sft`` user changes one word and adds two flags::
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import get_peft_config, get_quantization_config
 
 from .arguments import check, parse
+from .config import QTuningConfig
 from .data import load_data
 from .errors import UsageError
 from .models import check_model, load_causal_lm, load_tokenizer
@@ -38,16 +41,19 @@ def run(argv: Sequence[str]) -> None:
         dataset_args,
         with_test=training_args.eval_strategy != "no",
         chat=tokenizer.chat_template is not None,
+        text_field=training_args.dataset_text_field,
     )
-    model = load_causal_lm(
-        name,
-        dtype=model_args.dtype,
-        attn_implementation=model_args.attn_implementation,
-        quantization_config=get_quantization_config(model_args),
+    options = {
         **loading,
+        "dtype": model_args.dtype,
+        "attn_implementation": model_args.attn_implementation,
+        "quantization_config": get_quantization_config(model_args),
         **(training_args.model_init_kwargs or {}),
-    )
+    }
     training_args.model_init_kwargs = None
+    model = load_causal_lm(name, **options)
+    if model_args.use_peft and name.endswith(".gguf"):
+        _save_base(model, tokenizer, training_args)
     try:
         trainer = QTuningTrainer(
             model,
@@ -65,6 +71,17 @@ def run(argv: Sequence[str]) -> None:
     if training_args.push_to_hub:
         trainer.push_to_hub(dataset_name=script_args.dataset_name)
     trainer.accelerator.end_training()
+
+
+def _save_base(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, training_args: QTuningConfig
+) -> None:
+    """Save what a GGUF file was unpacked to: an adapter names a base that can be loaded."""
+    folder = Path(training_args.output_dir) / "base_model"
+    if training_args.process_index == 0:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    model.name_or_path = model.config.name_or_path = str(folder)
 
 
 def _resume(value: str | None) -> str | bool | None:

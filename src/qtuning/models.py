@@ -1,0 +1,185 @@
+"""Load a model to train: a folder, a Hub id, or a GGUF file (which is unpacked to full weights)."""
+
+import importlib.util
+import re
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .errors import UsageError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_WEIGHT_FILES = (".gguf", ".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
+# What transformers raises for files and names it cannot use; struct.error is a cut off GGUF.
+_LOADING = (OSError, ValueError, RuntimeError, ImportError, KeyError, struct.error)
+
+
+def check_model(name: str) -> None:
+    """Look at what is on disk, so that a wrong name fails before anything is loaded.
+
+    Raises:
+        UsageError: A missing path, a folder that holds no model, or a file that is not GGUF.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        _check_folder(path)
+    elif path.exists():
+        _check_gguf(path)
+    elif name.startswith((".", "/", "~")) or name.endswith(_WEIGHT_FILES):
+        raise UsageError(f"--model_name_or_path {name}: no such file or folder")
+    elif not _HUB_ID.fullmatch(name):
+        raise UsageError(
+            f"--model_name_or_path {name}: neither a folder or file that is there nor a Hub id "
+            "(organisation/model)"
+        )
+
+
+def _check_folder(path: Path) -> None:
+    if not (path / "config.json").is_file():
+        kind = "a PEFT adapter" if (path / "adapter_config.json").is_file() else "no model"
+        raise UsageError(
+            f"--model_name_or_path {path}: {kind}, config.json is missing; "
+            "name a folder that save_pretrained wrote"
+        )
+    if any(path.glob("*.safetensors")):
+        return
+    if any(path.glob("pytorch_model*.bin")):
+        raise UsageError(
+            f"--model_name_or_path {path}: only pytorch_model.bin, which can run code when it is "
+            "read; convert it to safetensors (save_pretrained of transformers writes them)"
+        )
+    raise UsageError(f"--model_name_or_path {path}: no *.safetensors weights in the folder")
+
+
+def _check_gguf(path: Path) -> None:
+    """A file must be GGUF, by its name and by its first bytes."""
+    if path.suffix != ".gguf":
+        raise UsageError(
+            f"--model_name_or_path {path}: a file that is not .gguf; name the folder it is in"
+        )
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise UsageError(f"--model_name_or_path {path}: {error.strerror}") from error
+    if magic != b"GGUF":
+        raise UsageError(
+            f"--model_name_or_path {path}: not a GGUF file (it starts with {magic!r}, "
+            "not b'GGUF'); download it again"
+        )
+    if importlib.util.find_spec("gguf") is None:
+        raise UsageError(f"{path}: reading GGUF needs a package: pip install 'qtuning[gguf]'")
+
+
+def _source(name: str) -> tuple[str, dict[str, Any]]:
+    """The arguments by which ``from_pretrained`` finds the model."""
+    path = Path(name).expanduser()
+    if path.is_file():
+        return str(path.parent), {"gguf_file": path.name}
+    return (str(path) if path.is_dir() else name), {}
+
+
+def load_tokenizer(
+    name: str, *, revision: str | None = None, trust_remote_code: bool = False
+) -> "PreTrainedTokenizerBase":
+    """The model's tokenizer; a GGUF file has one with its chat template.
+
+    Raises:
+        UsageError: It is not there, cannot be read, or the Hub cannot be reached.
+    """
+    from transformers import AutoTokenizer
+
+    check_model(name)
+    source, options = _source(name)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            source, revision=revision or "main", trust_remote_code=trust_remote_code, **options
+        )
+    except _LOADING as error:
+        raise UsageError(f"{name}: cannot load the tokenizer ({_brief(error)})") from error
+    return tokenizer
+
+
+def load_causal_lm(
+    name: str,
+    *,
+    dtype: str | torch.dtype | None = "float32",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    attn_implementation: str | None = None,
+    **options: Any,
+) -> "PreTrainedModel":
+    """The model with its weights, from safetensors or GGUF only.
+
+    Args:
+        name: A folder, a Hub id or a GGUF file.
+        dtype: As TRL's ``ModelConfig.dtype``; "auto" is the one the weights are stored in.
+        revision: Branch, tag or commit on the Hub.
+        trust_remote_code: Run model code from the Hub.
+        attn_implementation: As in transformers.
+        **options: More arguments of ``from_pretrained``.
+
+    Raises:
+        UsageError: It is not there, cannot be read, or the Hub cannot be reached.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    check_model(name)
+    if isinstance(dtype, str) and dtype != "auto":
+        if dtype not in _DTYPES:
+            raise UsageError(f"--dtype {dtype}: not one of auto, {', '.join(_DTYPES)}")
+        dtype = _DTYPES[dtype]
+    source, where = _source(name)
+    if where:
+        options["quantization_config"] = _unpacked(name, options.get("quantization_config"))
+    given = {key: value for key, value in {**options, **where}.items() if value is not None}
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            source,
+            dtype=dtype,
+            revision=revision or "main",
+            trust_remote_code=trust_remote_code,
+            attn_implementation=attn_implementation,
+            use_safetensors=True,
+            **given,
+        )
+    except (*_LOADING, SafetensorError) as error:
+        raise UsageError(f"{name}: cannot load the model ({_brief(error)})") from error
+    return _forget_packing(model) if where else model
+
+
+def _unpacked(name: str, asked: object) -> Any:
+    """Have transformers unpack the weights; newer ones keep them packed if a kernel is there."""
+    if asked is not None:
+        raise UsageError(
+            f"{name}: a GGUF file is unpacked to full weights and cannot be quantised again; "
+            "drop --load_in_4bit and --load_in_8bit, or name a folder"
+        )
+    try:
+        from transformers import GgufConfig
+    except ImportError:  # an older one, which always unpacks
+        return None
+    return GgufConfig(dequantize=True)
+
+
+def _forget_packing(model: "PreTrainedModel") -> "PreTrainedModel":
+    """Take the mark of a quantised model off full weights.
+
+    With it the Trainer refuses to train and ``save_pretrained`` to save.
+    """
+    if "quantization_config" in model.config.to_dict():
+        model.hf_quantizer.remove_quantization_config(model)
+    return model
+
+
+def _brief(error: BaseException) -> str:
+    """Its first sentence-like line: transformers' messages go on with general advice."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0].strip() if lines else type(error).__name__
