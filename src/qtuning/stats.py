@@ -84,11 +84,14 @@ def token_stats(
     Raises:
         ValueError: Shapes do not fit, or a label lies outside the vocabulary.
     """
-    if hidden.shape[:2] != labels.shape or hidden.shape[2] != weight.shape[1]:
+    fits = hidden.ndim == 3 and weight.ndim == 2 and hidden.shape[:2] == labels.shape
+    if not fits or hidden.shape[2] != weight.shape[1]:
         raise ValueError(
             f"hidden {tuple(hidden.shape)}, weight {tuple(weight.shape)} and labels "
             f"{tuple(labels.shape)} do not fit (B, L, D), (V, D) and (B, L)"
         )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"bias {tuple(bias.shape)} does not fit weight {tuple(weight.shape)}")
     targets = labels[:, 1:]
     mask = targets != IGNORE_INDEX
     rows, gold = hidden[:, :-1][mask], targets[mask]
@@ -125,8 +128,8 @@ def _tile_stats(
     """
     hidden = hidden.float()
     n = hidden.shape[0]
-    highest = torch.full((n,), torch.finfo(torch.float32).min, device=hidden.device)
-    s = torch.zeros(n, device=hidden.device)
+    highest = hidden.new_full((n,), torch.finfo(torch.float32).min)
+    s = hidden.new_zeros(n)
     t = torch.zeros_like(s)
     gold_logit = torch.zeros_like(s)
     for start in range(0, weight.shape[0], vocab_chunk_size):
@@ -144,13 +147,13 @@ def _tile_stats(
         gold_logit = torch.where(inside, logits.gather(1, index[:, None]).squeeze(1), gold_logit)
 
         risen = torch.maximum(highest, logits.amax(1))
-        step = highest - risen
+        step = (highest - risen).clamp_(min=_MIN_SHIFTED)
         shifted = logits.sub_(risen[:, None]).clamp_(min=_MIN_SHIFTED)
         weights = shifted.exp()
         t = step.exp() * (t + s * step) + shifted.mul_(weights).sum(1)
         s = s * step.exp() + weights.sum(1)
         highest = risen
-    return highest + s.log() - gold_logit, s.log() - t / s
+    return (highest - gold_logit) + s.log(), s.log() - t / s
 
 
 def sample_stats(token_stats: TokenStats) -> SampleStats:
@@ -165,6 +168,6 @@ def sample_stats(token_stats: TokenStats) -> SampleStats:
     """
     mask = token_stats.mask
     n_tokens = mask.sum(-1)
-    mean_nll = (token_stats.nll.double() * mask).sum(-1) / n_tokens
-    mean_entropy = (token_stats.entropy.double() * mask).sum(-1) / n_tokens
+    mean_nll = token_stats.nll.double().where(mask, 0.0).sum(-1) / n_tokens
+    mean_entropy = token_stats.entropy.double().where(mask, 0.0).sum(-1) / n_tokens
     return SampleStats(mean_nll.exp(), mean_entropy, n_tokens)

@@ -35,6 +35,8 @@ def token_scores(
     neighbours = torch.cat([ppl[:1], ppl[:-1]]) + torch.cat([ppl[1:], ppl[-1:]])
     if neighbor_mean:
         neighbours = neighbours / 2
+    if neighbor_lambda == 1.0:
+        return neighbours
     return neighbor_lambda * neighbours + (1 - neighbor_lambda) * ppl
 
 
