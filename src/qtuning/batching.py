@@ -35,11 +35,7 @@ def unpack(example: Mapping[str, Any]) -> list[Example]:
         return [dict(example)]
     samples, start = [], 0
     for place, length in enumerate(example["seq_lengths"]):
-        sample = {
-            key: value[start : start + length]
-            for key, value in example.items()
-            if key in ("input_ids", "labels")
-        }
+        sample: Example = {k: v[start : start + length] for k, v in _per_token(example).items()}
         if SAMPLE_ID in example:
             sample[SAMPLE_ID] = f"{example[SAMPLE_ID]}:{place}"
         samples.append(sample)
@@ -84,7 +80,7 @@ def nothing_to_train_on(example: Example) -> Example:
     return {**example, **tokens, "labels": [IGNORE_INDEX, IGNORE_INDEX]}
 
 
-def _per_token(example: Example) -> dict[str, list[Any] | Tensor]:
+def _per_token(example: Mapping[str, Any]) -> dict[str, list[Any] | Tensor]:
     length = len(example["input_ids"])
     return {
         key: value
@@ -146,45 +142,86 @@ class Labels:
         self._collator = collator
 
     def of(self, example: Example) -> Example:
-        """The example with plain lists and a ``labels`` column."""
+        """The example without padding, with plain lists and a ``labels`` column.
+
+        Raises:
+            UsageError: It has no labels, and the collator makes none.
+        """
         example = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in example.items()}
+        if "input_ids" not in example:
+            raise UsageError(
+                f"only tokenised text can be pruned, and the data have no input_ids but "
+                f"{', '.join(example)}"
+            )
+        example = _without_padding(example)
         if "labels" in example:
             return example
-        batch = self._collator([{k: v for k, v in example.items() if k != SAMPLE_ID}])
-        if "labels" not in batch:
+        batch = self.collate_as_is([example])
+        if batch.get("labels") is None:
             raise UsageError(
                 "the data have no labels and the data collator makes none: add a labels column, "
                 "or use a collator that makes them, e.g. DataCollatorForLanguageModeling(mlm=False)"
             )
-        labels = batch["labels"][0][_real_positions(batch, 0, len(example["input_ids"]))]
+        labels = batch["labels"][0][_own_positions(batch, 0, len(example["input_ids"]))]
         return {**example, "labels": labels.tolist(), _MADE_LABELS: True}
 
+    def collate_as_is(self, examples: Sequence[Example]) -> dict[str, Any]:
+        """Collate as the stock trainer would."""
+        return self._collator([_without(e, SAMPLE_ID) for e in examples])
+
     def collate(self, examples: Sequence[Example]) -> dict[str, Any]:
-        """Collate examples that came from ``of``."""
-        made = _MADE_LABELS in examples[0]
-        hidden = {SAMPLE_ID, _MADE_LABELS} | ({"labels"} if made else set())
-        batch = self._collator([{k: v for k, v in e.items() if k not in hidden} for e in examples])
-        if made:
-            labels = torch.full_like(batch["labels"], IGNORE_INDEX)
+        """Collate examples that came from ``of``, with their own labels whatever it takes.
+
+        Raises:
+            UsageError: The batch does not tell where its examples stand.
+        """
+        if _MADE_LABELS in examples[0]:
+            batch = self._collator(
+                [_without(e, SAMPLE_ID, _MADE_LABELS, "labels") for e in examples]
+            )
+        else:
+            batch = self.collate_as_is(examples)
+            answers = sum(len(answer_positions(example["labels"])) for example in examples)
+            if int((batch["labels"][:, 1:] != IGNORE_INDEX).sum()) == answers:
+                return batch
+        labels = torch.full_like(batch["labels"], IGNORE_INDEX)
+        if labels.shape[0] == 1 and len(examples) > 1:  # padding-free: one after the other
+            flat = [y for e in examples for y in (IGNORE_INDEX, *e["labels"][1:])]
+            labels[0, _own_positions(batch, 0, len(flat))] = torch.tensor(flat)
+        else:
             for row, example in enumerate(examples):
-                real = _real_positions(batch, row, len(example["labels"]))
-                labels[row, real] = torch.tensor(example["labels"], device=labels.device)
-            batch["labels"] = labels
+                own = _own_positions(batch, row, len(example["labels"]))
+                labels[row, own] = torch.tensor(example["labels"])
+        batch["labels"] = labels
         return batch
 
 
 _MADE_LABELS = "_labels_made_by_collator"
 
 
-def _real_positions(batch: Mapping[str, Any], row: int, length: int) -> Tensor:
-    """Where row's own tokens stand, ``(length,)``, whichever side is padded."""
+def _without(example: Example, *keys: str) -> Example:
+    return {key: value for key, value in example.items() if key not in keys}
+
+
+def _without_padding(example: Example) -> Example:
+    """Data sets may come padded; padding is neither a prompt nor an answer."""
+    mask = example.get("attention_mask")
+    if mask is None or all(mask):
+        return example
+    own = [i for i, real in enumerate(mask) if real]
+    shorter = {key: [value[i] for i in own] for key, value in _per_token(example).items()}
+    return {**example, **shorter}
+
+
+def _own_positions(batch: Mapping[str, Any], row: int, length: int) -> Tensor:
+    """Where a row's own tokens stand, ``(length,)``, whichever side is padded."""
     mask = batch.get("attention_mask")
     rows, width = batch["labels"].shape
-    real = torch.arange(width) if mask is None else mask[row].nonzero().squeeze(1).cpu()
-    if row >= rows or real.shape[0] != length:
+    own = torch.arange(width) if mask is None or row >= rows else mask[row].nonzero().squeeze(1)
+    if row >= rows or own.shape[0] != length:
         raise UsageError(
             "the data collator neither keeps the labels of the examples nor gives an attention "
             "mask: give the data a labels column and use a collator that pads it, e.g. "
             "DataCollatorForSeq2Seq"
         )
-    return real
+    return own

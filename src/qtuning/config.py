@@ -1,6 +1,7 @@
 """Pruning arguments: one flat dataclass with every default, help text and check."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from trl import SFTConfig
 
@@ -147,8 +148,13 @@ class PruningArguments:
             )
         for name in ("pool_factor", "bisect_steps", "score_batch_size"):
             number = vars(self)[name]
-            if number is not None and (not isinstance(number, int) or number < 1):
+            if number is None and name == "score_batch_size":
+                continue
+            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
                 raise UsageError(f"{name} must be an integer of at least 1, got {number!r}")
+        for name in ("neighbor_mean", "protect_eos"):
+            if not isinstance(vars(self)[name], bool):
+                raise UsageError(f"{name} must be true or false, got {vars(self)[name]!r}")
         for name, choices in _CHOICES.items():
             if vars(self)[name] not in choices:
                 raise UsageError(
@@ -156,6 +162,14 @@ class PruningArguments:
                 )
         resolve_sample_pruner(self.sample_pruner)
         resolve_token_pruner(self.token_pruner)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The arguments as trackers log them; a pruner of one's own becomes its name."""
+        arguments: dict[str, Any] = super().to_dict()  # type: ignore[misc]
+        for name in ("sample_pruner", "token_pruner"):
+            if not isinstance(arguments[name], str):
+                arguments[name] = repr(arguments[name])
+        return arguments
 
     def _number(self, name: str) -> float:
         value = vars(self)[name]

@@ -151,12 +151,14 @@ def _is_finite(row: Row) -> bool:
     return math.isfinite(row.ppl) and math.isfinite(row.entropy)
 
 
-def _checked(selection: Selection | Tensor, n: int) -> Selection:
+def _checked(selection: object, n: int) -> Selection:
     if isinstance(selection, Tensor):
         selection = Selection.without_plane(selection.cpu())
-    if selection.kept.shape != (n,) or selection.kept.dtype != torch.bool:
-        raise UsageError(
-            f"the sample pruner must return a bool tensor of shape ({n},), got "
-            f"{selection.kept.dtype} {tuple(selection.kept.shape)}"
-        )
-    return selection
+    if isinstance(selection, Selection):
+        parts = (selection.kept, selection.quadrant, selection.filled, selection.side)
+        if selection.kept.dtype == torch.bool and all(part.shape == (n,) for part in parts):
+            return selection
+    raise UsageError(
+        f"the sample pruner must return a Selection or a bool tensor of shape ({n},), got "
+        f"{' '.join(repr(selection).split())[:80]}"
+    )

@@ -32,5 +32,6 @@ def _of_template(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     turn = [{"role": "user", "content": "question"}, {"role": "assistant", "content": words}]
     text = tokenizer.apply_chat_template(turn, tokenize=False)
     after = tokenizer(text[text.rfind(words) + len(words) :], add_special_tokens=False)
-    special = set(tokenizer.all_special_ids)
+    # Llama 3's <|eot_id|> is special, but has no role that all_special_ids would know.
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     return set(next(([i] for i in after["input_ids"] if i in special), []))

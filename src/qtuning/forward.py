@@ -1,7 +1,8 @@
 """Token statistics from a Hugging Face causal language model, without full logits.
 
-Two ways, with the same result: TRL's fused head on CUDA, where it projects label positions only;
-everywhere else the backbone and our chunked head.
+Two ways: TRL's fused head on CUDA, where it projects label positions only; everywhere else the
+backbone and our chunked head. They differ by rounding: TRL keeps tiles of logits in the compute
+type, which in bfloat16 was off by 0.03 nats on average and 0.13 at most; ours is float32.
 """
 
 import inspect
@@ -63,7 +64,7 @@ def model_token_stats(
     inputs: Mapping[str, Any],
     *,
     wrapped: nn.Module | None = None,
-    fused: bool | None = None,
+    fused: bool = False,
 ) -> TokenStats:
     """Token statistics of a collated batch, padded or padding-free.
 
@@ -71,7 +72,7 @@ def model_token_stats(
         model: The bare model; may be a PEFT model.
         inputs: A batch on the model's device; ``labels`` is ``(B, L)``.
         wrapped: The model as FSDP or DeepSpeed wrapped it, whose hooks must run in a forward.
-        fused: Use TRL's fused head; by default on CUDA where the model has it.
+        fused: Use TRL's fused head, which the model must have.
 
     Returns:
         ``TokenStats`` of shape ``(B, L-1)``.
@@ -81,8 +82,6 @@ def model_token_stats(
     """
     causal_lm = causal_lm_of(model)
     labels: Tensor = inputs["labels"]
-    if fused is None:
-        fused = labels.is_cuda and has_fused_head(causal_lm)
     if fused:
         out = (wrapped or model)(**{**inputs, "use_cache": False}, fused_lm_head=True)
         return TokenStats(-out.log_probs.float(), out.entropy.float(), out.label_mask)
@@ -116,7 +115,7 @@ def check_head(model: PreTrainedModel, input_ids: Tensor) -> None:
     Raises:
         UsageError: They differ.
     """
-    ours = model_token_stats(model, {"input_ids": input_ids, "labels": input_ids}, fused=False)
+    ours = model_token_stats(model, {"input_ids": input_ids, "labels": input_ids})
     logits = model(input_ids=input_ids, use_cache=False).logits[:, :-1].double()
     theirs = nn.functional.cross_entropy(logits[0], input_ids[0, 1:], reduction="none")
     # Logits rounded to half precision are off by up to half a nat; a missed scale is worse.

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import IterableDataset as TorchIterableDataset
 
@@ -21,8 +22,10 @@ def with_sample_ids(dataset: Any) -> Any:
     if isinstance(dataset, Dataset):
         if SAMPLE_ID in dataset.column_names:
             return dataset
-        ids = dataset["id"] if "id" in dataset.column_names else range(len(dataset))
-        return dataset.add_column(SAMPLE_ID, [str(i) for i in ids])
+        plain = dataset.with_format(None)
+        ids = plain["id"] if "id" in plain.column_names else [None] * len(plain)
+        names = [str(number if i is None else i) for number, i in enumerate(ids)]
+        return dataset.add_column(SAMPLE_ID, names)
     if isinstance(dataset, IterableDataset):
         return dataset.map(_name_row, with_indices=True)
     if isinstance(dataset, TorchDataset) and not isinstance(dataset, TorchIterableDataset):
@@ -31,7 +34,9 @@ def with_sample_ids(dataset: Any) -> Any:
 
 
 def _name_row(row: Mapping[str, Any], number: int) -> dict[str, str]:
-    return {SAMPLE_ID: str(row.get(SAMPLE_ID, row.get("id", number)))}
+    found = (row.get(SAMPLE_ID), row.get("id"), number)
+    name = next(value for value in found if value is not None)
+    return {SAMPLE_ID: str(name.item() if isinstance(name, Tensor) else name)}
 
 
 class NamedRows(TorchDataset[dict[str, Any]]):

@@ -29,6 +29,7 @@ class Scorer:
         batch_size: Samples a forward pass.
         highest: The highest of all ranks' values: with sharded weights every rank must run the
             same number of forwards. None if forwards need no other rank.
+        fused: Use TRL's fused head.
     """
 
     collate: Callable[[Sequence[Example]], dict[str, Any]]
@@ -36,6 +37,7 @@ class Scorer:
     autocast: Callable[[], AbstractContextManager[None]]
     batch_size: int
     highest: Callable[[int], int] | None = None
+    fused: bool = False
     _checked: bool = False
 
     @torch.no_grad()
@@ -70,7 +72,7 @@ class Scorer:
                 if not self._checked and sharded is None:
                     check_head(model, inputs["input_ids"][:1, :8])
                     self._checked = True
-                stats = model_token_stats(model, inputs, wrapped=sharded)
+                stats = model_token_stats(model, inputs, wrapped=sharded, fused=self.fused)
                 counts = [examples[i][1] for i in members]
                 for i, one in zip(members, split_by_sample(stats, counts), strict=True):
                     scores[i] = one
@@ -80,7 +82,7 @@ class Scorer:
                     nothing = {"input_ids": [0, 0], "labels": [IGNORE_INDEX, IGNORE_INDEX]}
                     inputs = self.to_device(self.collate([nothing]))
                 for _ in range(more):
-                    model_token_stats(model, inputs, wrapped=sharded)
+                    model_token_stats(model, inputs, wrapped=sharded, fused=self.fused)
         return scores
 
 

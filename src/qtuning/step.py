@@ -37,12 +37,14 @@ class StepResult(NamedTuple):
 
     Attributes:
         micro_batches: This rank's examples, exactly as many lists as came in.
+        pruned: Whether they went through ``Labels.of``; else they are the rows as they came.
         decisions: The decisions on all ranks' candidates.
         ledger_rows: A row a candidate, all ranks'.
         counts: Counts over all ranks.
     """
 
     micro_batches: list[list[Example]]
+    pruned: bool
     decisions: Decisions
     ledger_rows: list[LedgerRow]
     counts: StepCounts
@@ -90,9 +92,14 @@ class Pruners:
         return SCORES in self.sample.needs | self.token.needs
 
     @property
+    def keep_all_samples(self) -> bool:
+        """Whether no sample can be pruned."""
+        return isinstance(self.sample, FullSamples)
+
+    @property
     def prune(self) -> bool:
         """Whether they can prune anything."""
-        return not (isinstance(self.sample, FullSamples) and isinstance(self.token, NoTokenPruning))
+        return not (self.keep_all_samples and isinstance(self.token, NoTokenPruning))
 
 
 NO_PRUNING = Pruners(FullSamples(), NoTokenPruning())
@@ -172,10 +179,10 @@ class StepPruner:
         if pruners.prune:
             micro_batches = self._deal(examples, candidates, len(lists))
         else:  # as the stock trainer would, repetitions and all
-            micro_batches = [[self.labels.of(dict(row)) for row in rows] for rows in lists]
+            micro_batches = [list(rows) for rows in lists]
         counts.selection_seconds = time.perf_counter() - scored_at
         rows = _ledger_rows(decisions, trained_in_order, pruners.score, step, epoch)
-        return StepResult(micro_batches, decisions, rows, counts)
+        return StepResult(micro_batches, pruners.prune, decisions, rows, counts)
 
     def _candidates(
         self, lists: Sequence[Sequence[Example]], first_repeated: int, step: int

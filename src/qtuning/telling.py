@@ -30,27 +30,29 @@ def start_lines(
     """
     if not pruners.prune:
         return [f"Pruning: none; each optimizer step trains on all of its {candidates} candidates."]
-    trained = keep_count(pool, args.sample_ratio) * (candidates // pool)
+    ratio = 1.0 if pruners.keep_all_samples else args.sample_ratio
+    kept = keep_count(pool, ratio)
+    trained = kept * (candidates // pool)
     line = (
         f"Pruning: {_name(args.sample_pruner)} x {_name(args.token_pruner)} at "
         f"{args.sample_ratio:.1%} x {args.token_ratio:.1%}; each optimizer step has {candidates} "
         f"candidates and trains on {trained}."
     )
-    bound = speed_up_bound(args.sample_ratio, cost, pruners.score)
+    bound = speed_up_bound(ratio, cost, pruners.score)
     lines = [
         line,
         f"Speed-up over training on all candidates: at most {bound:.2f}x (a training token costs "
         f"{cost:.2f} forward passes, scoring {1.0 if pruners.score else 0.0:.0f}).",
     ]
-    if pruners.score and args.sample_ratio > break_even(cost):
+    if pruners.score and ratio > break_even(cost):
         lines.append(
             f"Warning: above a sample ratio of {break_even(cost):.2f} scoring costs more than "
             "pruning saves; this run will be slower than full training."
         )
-    if pool < 4 and args.sample_ratio < 1.0:
+    if pool < 4 and ratio < 1.0:
         lines.append(
-            f"Warning: pools of {pool} are too small to tell samples apart: one of fewer than 4 "
-            "is kept. Raise gradient_accumulation_steps, per_device_train_batch_size or "
+            f"Warning: pools of fewer than 4 are too small to tell samples apart; here {kept} of "
+            f"{pool} is kept. Raise gradient_accumulation_steps, per_device_train_batch_size or "
             "pool_factor."
         )
     if args.pool_factor > 1 and (args.prune_start > 0.0 or args.prune_end < 1.0):

@@ -22,6 +22,7 @@ from .config import PruningArguments, QTuningConfig
 from .distributed import Ranks
 from .end_of_turn import end_of_turn_ids
 from .errors import UsageError
+from .forward import causal_lm_of, has_fused_head
 from .ledger import FOLDER, Ledger
 from .sample_ids import with_sample_ids
 from .scoring import Scorer
@@ -77,6 +78,8 @@ class PruningMixin(_Trainer):
             )
         check_supported(self)
         self._check_rows(rows)
+        # Later on accelerate hides it behind a wrapper of its own.
+        self._fused_head = has_fused_head(causal_lm_of(self.model))
         self._window = MetricWindow()
         self._counts = StepCounts()
         self._ledger: Ledger | None = None
@@ -137,7 +140,8 @@ class PruningMixin(_Trainer):
             first_repeated=self._first_repeated(len(lists[-1])),
         )
         started = time.perf_counter()
-        batches = [self._labels.collate(examples) for examples in result.micro_batches]
+        collate = self._labels.collate if result.pruned else self._labels.collate_as_is
+        batches = [collate(examples) for examples in result.micro_batches]
         n_items = self._get_num_items_in_batch(batches, device)
         if isinstance(n_items, torch.Tensor):
             n_items = n_items.clamp(min=1)  # a step of bad samples alone must not divide by zero
@@ -209,6 +213,8 @@ class PruningMixin(_Trainer):
             autocast=self.accelerator.autocast,
             batch_size=args.score_batch_size or args.per_device_train_batch_size,
             highest=self._ranks.highest if sharded else None,
+            # On the CPU it projects all positions, so there ours is faster.
+            fused=self._fused_head and args.device.type == "cuda",
         )
         self._step_pruner = StepPruner(
             args=args,

@@ -74,7 +74,10 @@ def _resolve(spec: Any, registry: Mapping[str, Any], field: str) -> Any:
             )
         spec = _import(spec, field)
     if isinstance(spec, type):
-        spec = spec()
+        try:
+            spec = spec()
+        except TypeError as error:
+            raise UsageError(f"{field} {spec.__name__}: cannot be made ({error})") from error
     if not callable(spec):
         raise UsageError(f"{field} {spec!r} is neither a name nor callable")
     return spec
@@ -84,7 +87,7 @@ def _import(spec: str, field: str) -> Any:
     module, _, name = spec.partition(":")
     try:
         return vars(importlib.import_module(module))[name]
-    except ImportError as error:
+    except (ImportError, ValueError, TypeError) as error:  # the latter: not a module's name
         raise UsageError(f"{field} {spec!r}: cannot import {module!r} ({error})") from error
     except KeyError:
         raise UsageError(f"{field} {spec!r}: module {module!r} has no {name!r}") from None

@@ -1,0 +1,355 @@
+"""What every registered pruner promises, and how a pruner is found."""
+
+import random
+import textwrap
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from qtuning.config import PruningArguments
+from qtuning.errors import UsageError
+from qtuning.plane import BAND, Q1, Q2, Q3, Q4, Selection
+from qtuning.pruners import (
+    SAMPLE_PRUNERS,
+    TOKEN_PRUNERS,
+    resolve_sample_pruner,
+    resolve_token_pruner,
+)
+from qtuning.pruners.base import (
+    QUADRANTS,
+    SCORES,
+    SamplePool,
+    SamplePruner,
+    TokenPool,
+    TokenPruner,
+    TokenSample,
+    seeded_generator,
+)
+from qtuning.ratio import keep_count
+from qtuning.tokens import keep_tokens
+
+# Pruners that keep all, whatever the ratio.
+WHOLE_SAMPLES, WHOLE_TOKENS = {"full"}, {"none"}
+each_sample_pruner = pytest.mark.parametrize("name", SAMPLE_PRUNERS)
+each_token_pruner = pytest.mark.parametrize("name", TOKEN_PRUNERS)
+RATIOS = st.floats(0.01, 1.0)
+
+
+def pool(n: int = 16, *, step: int = 3, seed: int = 7, group: int = 0) -> SamplePool:
+    draw = seeded_generator("pool", n)
+    return SamplePool(
+        ppl=1 + 20 * torch.rand(n, generator=draw, dtype=torch.float64),
+        entropy=5 * torch.rand(n, generator=draw, dtype=torch.float64),
+        n_tokens=torch.randint(1, 40, (n,), generator=draw),
+        sample_ids=[f"s{i}" for i in range(n)],
+        step=step,
+        seed=seed,
+        group=group,
+    )
+
+
+def sample(
+    n: int = 12,
+    name: str = "a",
+    *,
+    quadrant: int = Q2,
+    filled: bool = False,
+    side: float = 0.3,
+    protected: tuple[int, ...] = (),
+) -> TokenSample:
+    draw = seeded_generator("sample", n)
+    guarded = torch.zeros(n, dtype=torch.bool)
+    guarded[list(protected)] = True
+    nll, entropy = 4 * torch.rand(2, n, generator=draw)
+    return TokenSample(name, nll, entropy, guarded, quadrant, filled, side)
+
+
+def prune_samples(name: str, candidates: SamplePool, ratio: float = 0.3) -> Selection:
+    made = resolve_sample_pruner(name)(candidates, PruningArguments(sample_ratio=ratio))
+    return Selection.without_plane(made) if isinstance(made, Tensor) else made
+
+
+def prune_tokens(
+    name: str, *samples: TokenSample, step: int = 3, seed: int = 7, **changes
+) -> list[Tensor]:
+    args = PruningArguments(**changes)
+    return resolve_token_pruner(name)(TokenPool(samples, step=step, seed=seed), args)
+
+
+def random_states() -> list:
+    numpy = np.random.get_state()  # noqa: NPY002 - the global state is what must not change
+    return [torch.get_rng_state().tolist(), random.getstate(), numpy[1].tolist(), numpy[2]]
+
+
+def same_again(prune) -> list[Tensor]:
+    """What ``prune`` returns twice, whatever the global random state, which it leaves alone."""
+    torch.manual_seed(1)
+    first = prune()
+    torch.manual_seed(2)
+    before = random_states()
+    second = prune()
+    assert random_states() == before
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    return first
+
+
+def tensors_of(record) -> list[Tensor]:
+    values = (vars(record)[field.name] for field in fields(record))
+    return [value.clone() for value in values if isinstance(value, Tensor)]
+
+
+@each_sample_pruner
+@settings(max_examples=30)
+@given(n=st.integers(1, 40), ratio=RATIOS)
+def test_a_sample_pruner_keeps_exactly_its_share(name, n, ratio):
+    kept = prune_samples(name, pool(n), ratio).kept
+    assert kept.shape == (n,)
+    assert kept.dtype == torch.bool
+    assert int(kept.sum()) == (n if name in WHOLE_SAMPLES else keep_count(n, ratio))
+
+
+@each_sample_pruner
+def test_a_sample_pruner_depends_on_its_pool_alone_and_leaves_it_as_it_is(name):
+    candidates = pool()
+    before = tensors_of(candidates)
+    same_again(lambda: [prune_samples(name, candidates).kept])
+    assert torch.equal(prune_samples(name, pool()).kept, prune_samples(name, candidates).kept)
+    after = tensors_of(candidates)
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@each_token_pruner
+@settings(max_examples=30)
+@given(data=st.data(), ratio=RATIOS)
+def test_a_token_pruner_keeps_whole_samples_or_exactly_its_share_and_all_protected(
+    name, data, ratio
+):
+    n = data.draw(st.integers(1, 30))
+    samples = [
+        sample(
+            n,
+            f"s{i}",
+            quadrant=data.draw(st.integers(0, 4)),
+            filled=data.draw(st.booleans()),
+            protected=tuple(data.draw(st.sets(st.integers(0, n - 1), max_size=3))),
+        )
+        for i in range(3)
+    ]
+    masks = prune_tokens(name, *samples, token_ratio=ratio)
+    assert len(masks) == 3
+    for mask, one in zip(masks, samples, strict=True):
+        assert mask.shape == (n,)
+        assert mask.dtype == torch.bool
+        assert bool(mask[one.protected].all())
+        share = max(keep_count(n, ratio), int(one.protected.sum()))
+        assert bool(mask.all()) or int(mask.sum()) == share
+        if name in WHOLE_TOKENS:
+            assert bool(mask.all())
+
+
+@each_token_pruner
+def test_a_token_pruner_prunes_q2_samples_unless_it_prunes_nothing(name):
+    (mask,) = prune_tokens(name, sample(13, protected=(12,)), token_ratio=0.5)
+    assert int(mask.sum()) == (13 if name in WHOLE_TOKENS else 6)
+
+
+@each_token_pruner
+def test_a_token_pruner_depends_on_its_pool_alone_and_leaves_it_as_it_is(name):
+    samples = [sample(12, "a", protected=(11,)), sample(7, "b", quadrant=Q4)]
+    before = [tensors_of(one) for one in samples]
+    same_again(lambda: prune_tokens(name, *samples))
+    for old, one in zip(before, samples, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(old, tensors_of(one), strict=True))
+
+
+@each_token_pruner
+def test_a_rank_without_kept_samples_has_no_masks(name):
+    assert prune_tokens(name) == []
+
+
+@pytest.mark.parametrize("pruner", [*SAMPLE_PRUNERS.values(), *TOKEN_PRUNERS.values()])
+def test_a_pruner_says_what_it_needs(pruner):
+    assert pruner.needs <= {SCORES, QUADRANTS}
+    assert SCORES in pruner.needs or not pruner.needs
+    assert isinstance(pruner, SamplePruner)
+    assert isinstance(pruner, TokenPruner)
+
+
+@pytest.mark.parametrize("change", [{"step": 4}, {"seed": 8}, {"group": 1}])
+def test_random_samples_differ_between_steps_seeds_and_pools(change):
+    kept = prune_samples("random", pool(32)).kept
+    assert not torch.equal(prune_samples("random", pool(32, **change)).kept, kept)
+
+
+def test_random_tokens_differ_between_steps_seeds_and_samples():
+    one, other = prune_tokens("random", sample(32, "a"), sample(32, "b"))
+    assert not torch.equal(one, other)
+    for change in ({"step": 4}, {"seed": 8}):
+        (changed,) = prune_tokens("random", sample(32, "a"), **change)
+        assert not torch.equal(one, changed)
+    (alone,) = prune_tokens("random", sample(32, "a"))
+    assert torch.equal(alone, one), "it depends on the sample, not on its place"
+
+
+def test_random_chooses_every_sample_and_token_about_as_often():
+    draws = range(400)
+    samples = sum(prune_samples("random", pool(8, step=i), 0.5).kept.long() for i in draws)
+    tokens = sum(prune_tokens("random", sample(8), step=i)[0].long() for i in draws)
+    for times in (samples, tokens):
+        assert int(times.sum()) == 4 * len(draws)
+        assert 150 < int(times.min()) <= int(times.max()) < 250  # 200 expected, sd 10
+
+
+def test_q_tuning_explains_its_samples_and_takes_its_switches():
+    candidates = pool(40)
+    selection = prune_samples("q-tuning", candidates, 0.5)
+    named = (selection.quadrant == Q2) | (selection.quadrant == Q4)
+    assert bool((named | selection.filled)[selection.kept].all())
+    assert selection.thresholds is not None
+    candidates.ppl[0] = 1e6
+    by_scale = [
+        SAMPLE_PRUNERS["q-tuning"](candidates, PruningArguments(error_scale=scale)).side
+        for scale in ("ppl", "log_ppl")
+    ]
+    assert not torch.equal(*by_scale)
+    coarse = SAMPLE_PRUNERS["q-tuning"](candidates, PruningArguments(bisect_steps=1))
+    assert coarse.thresholds.alpha == pytest.approx(0.245)
+
+
+@pytest.mark.parametrize(
+    ("quadrant", "filled", "side", "fill_tokens", "pruned"),
+    [
+        (Q2, False, 0.3, "whole", True),
+        (Q4, False, -0.3, "whole", False),
+        (Q2, False, 0.3, "side", True),
+        (Q4, False, 0.3, "side", False),
+        (BAND, False, 0.0, "whole", True),  # chosen without the plane
+        *((quadrant, True, 0.3, "whole", False) for quadrant in (BAND, Q1, Q3)),
+        *((quadrant, True, 0.3, "side", True) for quadrant in (BAND, Q1, Q3)),
+        (Q1, True, -0.3, "side", False),
+        (Q3, True, 0.0, "side", False),
+    ],
+)
+def test_q_tuning_prunes_the_tokens_of_misconceptions_only(
+    quadrant, filled, side, fill_tokens, pruned
+):
+    one = sample(12, quadrant=quadrant, filled=filled, side=side)
+    (mask,) = prune_tokens("q-tuning", one, fill_tokens=fill_tokens)
+    assert int(mask.sum()) == (6 if pruned else 12)
+
+
+@pytest.mark.parametrize("switches", [{}, {"neighbor_lambda": 0.0}, {"neighbor_mean": True}])
+def test_q_tuning_ranks_tokens_by_the_smoothed_score_with_every_switch(switches):
+    one = sample(40, protected=(39,))
+    (mask,) = prune_tokens("q-tuning", one, token_ratio=0.3, **switches)
+    expected = keep_tokens(one.nll, 0.3, protected=one.protected, **switches)
+    assert torch.equal(mask, expected)
+
+
+# Finding a pruner
+
+resolvers = pytest.mark.parametrize(
+    ("resolve", "registry", "field"),
+    [
+        (resolve_sample_pruner, SAMPLE_PRUNERS, "sample_pruner"),
+        (resolve_token_pruner, TOKEN_PRUNERS, "token_pruner"),
+    ],
+)
+
+
+class Own:
+    needs = frozenset()
+
+    def __call__(self, pool, args):
+        return pool
+
+
+class Demanding(Own):
+    def __init__(self, temperature):
+        self.temperature = temperature
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    code = """
+        class Own:
+            needs = frozenset()
+            def __call__(self, pool, args):
+                return "class"
+        instance = Own()
+        def function(pool, args):
+            return "function"
+        number = 3
+    """
+    (tmp_path / "my_pruners.py").write_text(textwrap.dedent(code))
+    (tmp_path / "my_broken.py").write_text("import there_is_no_such_module\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return "my_pruners"
+
+
+@resolvers
+def test_every_registered_name_is_found(resolve, registry, field):
+    assert {name: resolve(name) for name in registry} == registry
+
+
+@resolvers
+@pytest.mark.parametrize(("typo", "meant"), [("q-tunning", "q-tuning"), ("randon", "random")])
+def test_an_unknown_name_is_a_usage_error_with_the_near_and_the_known_ones(
+    resolve, registry, field, typo, meant
+):
+    with pytest.raises(UsageError, match=f"unknown {field} '{typo}': did you mean {meant}") as told:
+        resolve(typo)
+    assert all(name in str(told.value) for name in registry)
+
+
+@resolvers
+@pytest.mark.parametrize("name", ["zzzzzz", ""])
+def test_a_name_near_to_none_lists_the_known_ones(resolve, registry, field, name):
+    with pytest.raises(UsageError, match=f"unknown {field} '{name}': known are"):
+        resolve(name)
+
+
+@resolvers
+@pytest.mark.parametrize(
+    ("name", "result"), [("Own", "class"), ("instance", "class"), ("function", "function")]
+)
+def test_a_pruner_is_imported_by_module_and_name(module, resolve, registry, field, name, result):
+    assert resolve(f"{module}:{name}")(None, None) == result
+
+
+@resolvers
+def test_a_class_an_instance_and_a_function_are_taken_as_they_are(resolve, registry, field):
+    own = Own()
+    assert resolve(own) is own
+    assert isinstance(resolve(Own), Own)
+    function = resolve(lambda pool, args: (pool, args))
+    assert function("pool", "args") == ("pool", "args")
+    assert function.needs == {SCORES}, "it may read the scores"
+
+
+@resolvers
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("no_such_module_here:x", "cannot import 'no_such_module_here'"),
+        ("my_broken:x", "there_is_no_such_module"),
+        ("my_pruners:nope", "module 'my_pruners' has no 'nope'"),
+        ("my_pruners:", "has no ''"),
+        ("my_pruners:number", "neither a name nor callable"),
+        (3, "neither a name nor callable"),
+        (None, "neither a name nor callable"),
+        (":x", ""),
+        ("..relative:x", ""),
+        (Demanding, ""),
+    ],
+)
+def test_what_cannot_be_used_is_a_usage_error_that_names_the_field(
+    module, resolve, registry, field, spec, told
+):
+    with pytest.raises(UsageError, match=f"{field}.*{told}"):
+        resolve(spec)
