@@ -95,9 +95,9 @@ def read_options() -> argparse.Namespace:
     """The demo's own options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output_dir", default="outputs/demo")
-    parser.add_argument("--problems", type=int, default=256, help="problems to train on")
-    parser.add_argument("--held_out", type=int, default=40, help="problems for the NLL")
-    parser.add_argument("--solve", type=int, default=24, help="held-out problems to solve")
+    parser.add_argument("--problems", type=int, default=160, help="problems to train on")
+    parser.add_argument("--held_out", type=int, default=32, help="problems for the NLL")
+    parser.add_argument("--solve", type=int, default=16, help="held-out problems to solve")
     return parser.parse_args()
 
 
@@ -164,7 +164,7 @@ def judge(trainer: QTuningTrainer, tokenizer: Any, rows: list[dict[str, Any]]) -
     with torch.no_grad(), trainer.accelerator.autocast():
         output = model.generate(
             **prompts.to(model.device),
-            max_new_tokens=160,
+            max_new_tokens=144,
             do_sample=False,
             pad_token_id=tokenizer.pad_token_id,
         )

@@ -32,6 +32,7 @@ def plot_eu_plane(ledger: Any, path: Path, title: str = "Error-Uncertainty plane
     """
     try:
         from matplotlib.figure import Figure
+        from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
     except ImportError as error:
         raise UsageError("pictures need matplotlib: pip install 'qtuning[report]'") from error
     ppl, entropy = (ledger[name].to_numpy(zero_copy_only=False) for name in ("ppl", "entropy"))
@@ -69,6 +70,9 @@ def plot_eu_plane(ledger: Any, path: Path, title: str = "Error-Uncertainty plane
         zorder=4,
     )
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(0.08, 0.14)
     for q, (x, y, horizontal, vertical) in _CORNERS.items():
         of_q = drawn & (quadrant == q)
