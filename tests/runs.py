@@ -51,7 +51,13 @@ def stock(folder: Path, *, data: Any = None, model: Any = None, **settings: Any)
 
 
 def pruning(
-    folder: Path, *, data: Any = None, model: Any = None, peft: Any = None, **settings: Any
+    folder: Path,
+    *,
+    data: Any = None,
+    model: Any = None,
+    peft: Any = None,
+    eval_data: Any = None,
+    **settings: Any,
 ) -> QTuningTrainer:
     """A trainer whose pools of 8 are pruned to 4 x 50%; dropout makes it draw random numbers."""
     return QTuningTrainer(
@@ -60,6 +66,7 @@ def pruning(
         train_dataset=tiny.dataset() if data is None else data,
         processing_class=tiny.tokenizer(),
         peft_config=peft,
+        eval_dataset=eval_data,
     )
 
 

@@ -75,7 +75,7 @@ def check(training_args: QTuningConfig, model_args: ModelConfig) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".qtuning-probe"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another rank may have been faster
     except OSError as error:
         raise UsageError(
             f"cannot write to --output_dir {folder} ({error.strerror}): choose another folder"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from accelerate.logging import get_logger
 from accelerate.utils import DistributedType, send_to_device
+from torch.utils.data import IterableDataset as TorchIterableDataset
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 from trl import SFTTrainer
@@ -69,6 +70,11 @@ class PruningMixin(_Trainer):
         rows = given.get("train_dataset")
         if rows is not None:
             given["train_dataset"] = with_sample_ids(rows)
+        if isinstance(rows, TorchIterableDataset):
+            # accelerate would dispatch a stream from the first rank, which cuts batches of
+            # tensors; ours are examples. TRL turns it off for streams as well.
+            config = bound.arguments["args"].accelerator_config
+            config.dispatch_batches = config.dispatch_batches or False
         super().__init__(*bound.args, **bound.kwargs)
         if not isinstance(self.args, PruningArguments):
             raise UsageError(

@@ -1,0 +1,62 @@
+"""The README's code runs, with local names in place of the Hub's."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+from qtuning import cli, read_ledger
+from qtuning.pruners.base import SamplePool
+
+from . import tiny
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture
+def local(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny.save_model(tmp_path / "model", chat=True)
+    tiny.dataset().to_json(tmp_path / "data.jsonl")
+    return str(tmp_path / "model")
+
+
+def test_the_ten_lines_of_python(local) -> None:
+    code = next(block for block in blocks("python") if "trainer.train()" in block)
+    assert len(code.strip().splitlines()) <= 10
+    for theirs, ours in (
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", local),
+        ('"trl-lib/Capybara", split', '"json", data_files="data.jsonl", split'),
+        ('"out", ', '"out", use_cpu=True, report_to="none", max_steps=2, '),
+    ):
+        assert theirs in code
+        code = code.replace(theirs, ours)
+    exec(code, {})
+    assert read_ledger("out").num_rows == 2 * 24
+
+
+def test_the_line_on_the_command_line(local) -> None:
+    line = next(line for line in README.splitlines() if line.startswith("qtuning train"))
+    words = shlex.split(line.replace("HuggingFaceTB/SmolLM2-135M-Instruct", local))[1:]
+    assert cli.main([*words, "--use_cpu", "--max_steps", "1", "--report_to", "none"]) == 0
+    assert read_ledger("out").num_rows == 8
+
+
+def test_the_pruner_of_ones_own() -> None:
+    code = next(block for block in blocks("python") if "def longest" in block)
+    names: dict = {}
+    exec(code, names)
+    pool = SamplePool(torch.ones(3), torch.ones(3), torch.tensor([1, 2, 3]), list("abc"), 1, 0)
+    assert names["longest"](pool, None).tolist() == [False, True, True]
+
+
+def test_the_commands_exist() -> None:
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)", README, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
