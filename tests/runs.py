@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback
+from transformers import TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
 from qtuning import QTuningConfig, QTuningTrainer
@@ -60,6 +60,7 @@ def pruning(
     **settings: Any,
 ) -> QTuningTrainer:
     """A trainer whose pools of 8 are pruned to 4 x 50%; dropout makes it draw random numbers."""
+    set_seed(42)  # older TRL draws adapters before it seeds
     return QTuningTrainer(
         model or tiny.llama(attention_dropout=0.1),
         QTuningConfig(str(folder), **{**SETTINGS, "sample_ratio": 0.5, **settings}),

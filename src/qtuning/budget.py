@@ -29,6 +29,7 @@ class StepCounts:
         scoring_seconds: Time in the scoring pass.
         selection_seconds: Time in deciding, with what ranks tell each other.
         collation_seconds: Time in making micro-batches.
+        training_seconds: Time in forward and backward passes of training.
         total_seconds: Wall-clock time of training.
     """
 
@@ -45,6 +46,7 @@ class StepCounts:
     scoring_seconds: float = 0.0
     selection_seconds: float = 0.0
     collation_seconds: float = 0.0
+    training_seconds: float = 0.0
     total_seconds: float = 0.0
 
     def add(self, other: "StepCounts") -> None:
@@ -98,7 +100,8 @@ def budget_table(
     """Rows (what, nominal, actual) of the table at the end of a run.
 
     Shares are of the same number of steps without pruning. The time of that full run is not
-    measured but estimated: all input tokens at this run's own speed of training.
+    measured but estimated: forward and backward of all input tokens at this run's own speed,
+    and the optimizer and whatever else does not grow with the tokens as it was.
     """
     nothing = "-"
     rows = [
@@ -116,16 +119,17 @@ def budget_table(
         ("backward tokens", nothing, _of(counts.trained_tokens, counts.input_tokens)),
     ]
     total = counts.total_seconds
-    overhead = counts.scoring_seconds + counts.selection_seconds + counts.collation_seconds
-    training = max(0.0, total - overhead)
+    pruning = counts.scoring_seconds + counts.selection_seconds + counts.collation_seconds
+    rest = max(0.0, total - pruning - counts.training_seconds)
     for name, seconds in (
         ("time: scoring", counts.scoring_seconds),
         ("time: selection", counts.selection_seconds),
         ("time: collation", counts.collation_seconds),
-        ("time: training and the rest", training),
+        ("time: training, forward and backward", counts.training_seconds),
+        ("time: optimizer and the rest", rest),
     ):
         rows.append((name, nothing, f"{share(seconds, total):.1%} ({seconds:.1f} s)"))
-    full = training * share(counts.input_tokens, counts.trained_tokens)
+    full = counts.training_seconds * share(counts.input_tokens, counts.trained_tokens) + rest
     rows.append(
         (
             "time: all, of a full run (estimated)",

@@ -151,7 +151,8 @@ class PruningMixin(_Trainer):
         n_items = self._get_num_items_in_batch(batches, device)
         if isinstance(n_items, torch.Tensor):
             n_items = n_items.clamp(min=1)  # a step of bad samples alone must not divide by zero
-        result.counts.collation_seconds = time.perf_counter() - started
+        self._training_from = time.perf_counter()
+        result.counts.collation_seconds = self._training_from - started
         self._record(result)
         return batches, n_items
 
@@ -248,6 +249,11 @@ class PruningMixin(_Trainer):
         for line in start_lines(args, self._pruners, candidates, pool, cost):
             print(line)
 
+    def _trained(self) -> None:
+        if self.args.device.type == "cuda":  # once a step, so that the time is that of the work
+            torch.cuda.synchronize(self.args.device)
+        self._counts.training_seconds += time.perf_counter() - self._training_from
+
     def _end(self) -> None:
         self._counts.total_seconds = time.perf_counter() - self._started
         if self._ranks.is_main:
@@ -276,7 +282,7 @@ class PruningMixin(_Trainer):
 
 
 class _RunCallback(TrainerCallback):
-    """Tells the trainer when a run begins and ends; the loop has no other public hook for it."""
+    """Tells the trainer where the loop is, which has no other public hook for it."""
 
     def __init__(self, trainer: PruningMixin) -> None:
         self._trainer = trainer
@@ -285,6 +291,11 @@ class _RunCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self._trainer._begin()
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._trainer._trained()
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

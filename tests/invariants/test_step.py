@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from datasets import IterableDataset
+from datasets import Dataset, IterableDataset
 from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
 from trl import SFTTrainer
 
@@ -163,12 +163,12 @@ def test_a_stream_with_max_steps(tmp_path, workers) -> None:
 
 
 def test_a_plain_trainer_with_a_stream(tmp_path) -> None:
-    stream = IterableDataset.from_list([row | {"labels": row["input_ids"]} for row in plain_data()])
+    stream = Dataset.from_list([row | {"labels": row["input_ids"]} for row in plain_data()])
     trainer = with_pruning(Trainer)(
         tiny.llama(),
         PlainArguments(str(tmp_path), **runs.SETTINGS | {"max_steps": 4}),
         data_collator=DataCollatorForSeq2Seq(tiny.tokenizer()),
-        train_dataset=stream,
+        train_dataset=stream.to_iterable_dataset(),
     )
     trainer.train()
     assert read_ledger(tmp_path).num_rows == 32
