@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
-import torch
-
 FORWARD_COST = 1.0
 """One forward pass of a token, the unit of cost."""
 
@@ -63,20 +61,19 @@ class StepCounts:
         vars(self).update(state)
 
 
-def training_cost(model: torch.nn.Module, activation_checkpointing: bool) -> float:
+def training_cost(trained_share: float, activation_checkpointing: bool) -> float:
     """Cost of training on a token, in forward passes.
 
     The backward pass costs one for the activations and one for the weights, the latter only in
     the measure in which weights are trained (LoRA: next to none); activation checkpointing adds
     one forward.
+
+    Args:
+        trained_share: Share of the weights that are trained.
+        activation_checkpointing: Whether activations are recomputed.
     """
-    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
-    trained = sum(n for n, requires_grad in sizes if requires_grad) / max(
-        1, sum(n for n, _ in sizes)
-    )
-    return (
-        FORWARD_COST + 1.0 + min(1.0, trained) + (FORWARD_COST if activation_checkpointing else 0)
-    )
+    backward = 1.0 + trained_share
+    return FORWARD_COST + backward + (FORWARD_COST if activation_checkpointing else 0.0)
 
 
 def speed_up_bound(sample_ratio: float, cost: float, scored: bool) -> float:

@@ -25,9 +25,9 @@ from .decide import Decision, Decisions, Row, decide
 from .distributed import Ranks
 from .errors import UsageError
 from .ledger import LedgerRow
-from .pruners import resolve_sample_pruner, resolve_token_pruner
-from .pruners.base import QUADRANTS, SCORES, SamplePruner, TokenPool, TokenPruner, TokenSample
-from .pruners.full import FullSamples, NoTokenPruning
+from .pruners.base import TokenPool, TokenPruner, TokenSample
+from .pruners.pair import Pruners
+from .records import count, ledger_rows
 from .scoring import Scorer
 from .stats import TokenStats, sample_stats
 
@@ -61,48 +61,6 @@ class _Candidate:
     answers: Tensor
     nll: Tensor | None = None
     entropy: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Pruners:
-    """The two pruners of a step.
-
-    Attributes:
-        sample: Decides on samples.
-        token: Decides on the answer tokens of kept samples.
-    """
-
-    sample: SamplePruner
-    token: TokenPruner
-
-    @classmethod
-    def of(cls, args: PruningArguments) -> "Pruners":
-        """The pruners that the arguments name; a ratio of 1.0 means none on its axis."""
-        token = resolve_token_pruner(args.token_pruner)
-        if args.token_ratio == 1.0:
-            token = NoTokenPruning()
-        sample = resolve_sample_pruner(args.sample_pruner)
-        if args.sample_ratio == 1.0 and QUADRANTS not in token.needs:
-            sample = FullSamples()
-        return cls(sample, token)
-
-    @property
-    def score(self) -> bool:
-        """Whether they need a scoring pass."""
-        return SCORES in self.sample.needs | self.token.needs
-
-    @property
-    def keep_all_samples(self) -> bool:
-        """Whether no sample can be pruned."""
-        return isinstance(self.sample, FullSamples)
-
-    @property
-    def prune(self) -> bool:
-        """Whether they can prune anything."""
-        return not (self.keep_all_samples and isinstance(self.token, NoTokenPruning))
-
-
-NO_PRUNING = Pruners(FullSamples(), NoTokenPruning())
 
 
 @dataclass(frozen=True)
@@ -174,14 +132,14 @@ class StepPruner:
             trained_tokens[place] = len(example["input_ids"])
         trained = self.ranks.gather(list(zip(tokens_kept, trained_tokens, strict=True)))
         trained_in_order = [trained[rank][place] for rank, place in decisions.places]
-        _count(counts, decisions, trained_in_order, pruners.score)
+        count(counts, decisions, trained_in_order, pruners.score)
 
         if pruners.prune:
             micro_batches = self._deal(examples, candidates, len(lists))
         else:  # as the stock trainer would, repetitions and all
             micro_batches = [list(rows) for rows in lists]
         counts.selection_seconds = time.perf_counter() - scored_at
-        rows = _ledger_rows(decisions, trained_in_order, pruners.score, step, epoch)
+        rows = ledger_rows(decisions, trained_in_order, pruners.score, step, epoch)
         return StepResult(micro_batches, pruners.prune, decisions, rows, counts)
 
     def _candidates(
@@ -262,46 +220,3 @@ def _row(candidate: _Candidate) -> Row:
         n_input=len(candidate.example["input_ids"]),
         repeated=candidate.repeated,
     )
-
-
-def _count(
-    counts: StepCounts, decisions: Decisions, trained: Sequence[tuple[int, int]], scored: bool
-) -> None:
-    for row, decision, (tokens, inputs) in zip(
-        decisions.rows, decisions.decided, trained, strict=True
-    ):
-        counts.samples += row.n_tokens > 0
-        counts.empty_samples += row.n_tokens == 0
-        counts.kept_samples += decision.kept
-        counts.answer_tokens += row.n_tokens
-        counts.kept_answer_tokens += tokens
-        counts.input_tokens += row.n_input
-        counts.scored_tokens += row.n_input if scored and row.n_tokens else 0
-        counts.trained_tokens += inputs
-    counts.bad_samples = len(decisions.bad)
-
-
-def _ledger_rows(
-    decisions: Decisions,
-    trained: Sequence[tuple[int, int]],
-    scored: bool,
-    step: int,
-    epoch: int,
-) -> list[LedgerRow]:
-    return [
-        LedgerRow(
-            epoch=epoch,
-            step=step,
-            sample_id=row.sample_id,
-            ppl=row.ppl if scored and row.n_tokens else None,
-            entropy=row.entropy if scored and row.n_tokens else None,
-            n_tokens=row.n_tokens,
-            quadrant=decision.quadrant,
-            kept=decision.kept,
-            filled=decision.filled,
-            tokens_kept=tokens,
-        )
-        for row, decision, (tokens, _) in zip(
-            decisions.rows, decisions.decided, trained, strict=True
-        )
-    ]

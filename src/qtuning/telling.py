@@ -10,8 +10,9 @@ from rich.table import Table
 from .budget import StepCounts, break_even, budget_table, share, speed_up_bound
 from .config import PruningArguments
 from .plane import Q1, Q2, Q3, Q4, Selection
+from .pruners.pair import Pruners
 from .ratio import keep_count
-from .step import Pruners, StepResult
+from .step import StepResult
 
 _PREFIX = "pruning/"
 
@@ -41,8 +42,9 @@ def start_lines(
     bound = speed_up_bound(ratio, cost, pruners.score)
     lines = [
         line,
-        f"Speed-up over training on all candidates: at most {bound:.2f}x (a training token costs "
-        f"{cost:.2f} forward passes, scoring {1.0 if pruners.score else 0.0:.0f}).",
+        f"Speed-up over training on all candidates: at most {bound:.2f}x, counted in passes over "
+        f"samples of equal length (training on a token: {cost:.2f} forward passes; scoring: "
+        f"{pruners.score:d}).",
     ]
     if pruners.score and ratio > break_even(cost):
         lines.append(

@@ -14,20 +14,22 @@ from accelerate.logging import get_logger
 from accelerate.utils import DistributedType, send_to_device
 from torch.utils.data import IterableDataset as TorchIterableDataset
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_pt_utils import get_model_param_count
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 from trl import SFTTrainer
 
 from .batching import SAMPLE_ID, Labels, RawBatch
-from .budget import StepCounts, training_cost
+from .budget import StepCounts, share, training_cost
 from .config import PruningArguments, QTuningConfig
 from .distributed import Ranks
 from .end_of_turn import end_of_turn_ids
 from .errors import UsageError
 from .forward import causal_lm_of, has_fused_head
 from .ledger import FOLDER, Ledger
+from .pruners.pair import NO_PRUNING, Pruners
 from .sample_ids import with_sample_ids
 from .scoring import Scorer
-from .step import NO_PRUNING, Pruners, StepPruner, StepResult
+from .step import StepPruner, StepResult
 from .support import check_supported
 from .telling import MetricWindow, print_budget, start_lines, step_metrics
 
@@ -244,7 +246,11 @@ class PruningMixin(_Trainer):
             self._ledger = Ledger.start(folder)
         micro = args.per_device_train_batch_size * args.pool_factor
         candidates = micro * args.gradient_accumulation_steps * self._ranks.size
-        cost = training_cost(self.model, args.gradient_checkpointing)
+        trained = share(
+            get_model_param_count(self.model, trainable_only=True),
+            get_model_param_count(self.model),
+        )
+        cost = training_cost(trained, args.gradient_checkpointing)
         pool = candidates if args.pool_scope == "step" else micro
         for line in start_lines(args, self._pruners, candidates, pool, cost):
             print(line)
