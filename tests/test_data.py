@@ -181,7 +181,7 @@ def test_malformed_jsonl(tmp_path: Path, lines: list[str], said: str, streaming:
     content = "\n".join(lines).encode(errors="surrogateescape")
     for file in (
         write(tmp_path / "bad.jsonl", content),
-        write(tmp_path / "bad.jsonl.gz", gzip.compress(content)),
+        write(tmp_path / "bad.jsonl.gz", gzip.compress(content, mtime=0)),
     ):
         assert refusal(file, streaming=streaming).startswith(f"{file}, {said}")
 
@@ -206,7 +206,7 @@ def test_malformed_json(tmp_path: Path) -> None:
         ("blank.jsonl", "\n\n"),
         ("objects.jsonl", "{}\n"),
         ("header.csv", "prompt,completion\n"),
-        ("a.jsonl.gz", gzip.compress(b"")),
+        ("a.jsonl.gz", gzip.compress(b"", mtime=0)),
         ("a.json", "[]"),
     ],
 )
@@ -224,7 +224,7 @@ def test_no_rows(tmp_path: Path, name: str, content: str | bytes, streaming: boo
         ("a.parquet", "no parquet", "Parquet"),
         ("a.csv", "a,b\n1,2\n1,2,3,4\n", "Expected 2 fields in line 3"),
         ("a.jsonl.gz", "no gzip", "gzip"),
-        ("b.jsonl.gz", gzip.compress(b"{}" * 99)[:-20], "end-of-stream"),
+        ("b.jsonl.gz", gzip.compress(b"{}" * 99, mtime=0)[:-20], "end-of-stream"),
     ],
 )
 def test_a_file_that_is_not_what_its_name_says(

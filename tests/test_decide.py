@@ -132,7 +132,7 @@ def test_samples_with_a_broken_loss_are_named_and_never_kept(pruner, ratio, brok
         assert kept == min(keep_count(6, ratio), 6 - len(bad))
 
 
-@pytest.mark.parametrize("pruner", set(SAMPLE_PRUNERS) - set(SCORING))
+@pytest.mark.parametrize("pruner", sorted(set(SAMPLE_PRUNERS) - set(SCORING)))
 def test_without_a_scoring_pass_no_sample_is_bad(pruner):
     decisions = run([[row(i, math.nan, math.nan) for i in range(4)]], pruner)
     assert decisions.bad == []

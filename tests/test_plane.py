@@ -601,3 +601,10 @@ def test_rank_correlation_is_spearmans(pool: tuple[list[float], list[float]]) ->
 def test_rank_correlation_by_hand(x: list[float], y: list[float], rho: float) -> None:
     got = rank_correlation(torch.tensor(x, dtype=torch.float64), torch.tensor(y).double())
     assert got == pytest.approx(rho, abs=1e-12, nan_ok=True)
+
+
+def test_the_default_device_does_not_matter():
+    ppl, entropy = torch.tensor([1.0, 2.0, 3.0, 9.0]), torch.tensor([0.1, 2.0, 0.3, 1.0])
+    expected = select_samples(ppl, entropy, 0.5).kept
+    with torch.device("meta"):
+        assert torch.equal(select_samples(ppl, entropy, 0.5).kept, expected)

@@ -507,3 +507,9 @@ def test_samples_of_no_positions_are_nan() -> None:
     got = sample_stats(TokenStats(torch.zeros(2, 0), torch.zeros(2, 0), torch.zeros(2, 0).bool()))
     assert got.ppl.isnan().tolist() == got.entropy.isnan().tolist() == [True, True]
     assert got.n_tokens.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("wrong", [{"chunk_size": 0}, {"vocab_chunk_size": -1}, {"softcap": 0.0}])
+def test_sizes_and_soft_cap_must_be_positive(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        token_stats(torch.ones(1, 2, 3), torch.ones(4, 3), torch.tensor([[0, 1]]), **wrong)

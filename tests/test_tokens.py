@@ -252,3 +252,8 @@ def test_a_ratio_outside_0_1_is_refused(ratio: float) -> None:
 def test_what_is_not_one_samples_tokens_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"token_nll must be \(T,\)"):
         keep_tokens(torch.rand(shape), 0.5)
+
+
+def test_a_mask_of_another_length_is_refused():
+    with pytest.raises(ValueError, match="protected"):
+        keep_tokens(torch.ones(4), 0.5, protected=torch.ones(3, dtype=torch.bool))

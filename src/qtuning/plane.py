@@ -26,7 +26,9 @@ QUADRANT_NAMES = {
 _HIGHEST_ALPHA = 0.49
 _LOW, _MIDDLE, _HIGH = -1, 0, 1
 # [error level + 1, uncertainty level + 1] -> quadrant
-_QUADRANTS = torch.tensor([[Q3, BAND, Q4], [BAND, BAND, BAND], [Q2, BAND, Q1]], dtype=torch.int64)
+_QUADRANTS = torch.tensor(
+    [[Q3, BAND, Q4], [BAND, BAND, BAND], [Q2, BAND, Q1]], dtype=torch.int64, device="cpu"
+)
 
 
 @dataclass(frozen=True)
@@ -64,14 +66,13 @@ class Selection:
     @classmethod
     def without_plane(cls, kept: Tensor) -> "Selection":
         """Selection of a pruner that does not look at the plane; ``kept`` is ``(N,)`` bool."""
-        n = kept.shape[0]
         return cls(
             kept=kept,
-            quadrant=torch.zeros(n, dtype=torch.int64),
-            filled=torch.zeros(n, dtype=torch.bool),
+            quadrant=torch.zeros_like(kept, dtype=torch.int64),
+            filled=torch.zeros_like(kept),
             thresholds=None,
             rank_correlation=math.nan,
-            side=torch.zeros(n, dtype=torch.float64),
+            side=torch.zeros_like(kept, dtype=torch.float64),
         )
 
 
@@ -121,7 +122,7 @@ def _select(
 ) -> Selection:
     n = ppl.shape[0]
     if n == 0:
-        return Selection.without_plane(torch.zeros(0, dtype=torch.bool))
+        return Selection.without_plane(torch.zeros_like(ppl, dtype=torch.bool))
     k = min(budget, n)
     thresholds, quadrant = _bisect(ppl, entropy, k, ratio, bisect_steps)
     side = _normalised(ppl.log() if error_scale == "log_ppl" else ppl) - _normalised(entropy)
@@ -130,9 +131,9 @@ def _select(
     # Sort by support, largest first; a stable sort lets the earlier sample win a tie.
     by_support = torch.sort(side.abs(), descending=True, stable=True).indices
     chosen, others = by_support[named[by_support]], by_support[~named[by_support]]
-    kept = torch.zeros(n, dtype=torch.bool)
+    kept = torch.zeros_like(ppl, dtype=torch.bool)
     kept[chosen[:k]] = True
-    filled = torch.zeros(n, dtype=torch.bool)
+    filled = torch.zeros_like(kept)
     filled[others[: max(0, k - chosen.shape[0])]] = True
     return Selection(
         kept=kept | filled,
@@ -187,7 +188,7 @@ def _levels(values: Tensor, lo: float, hi: float) -> Tensor:
     is_low, is_high = values <= lo, values >= hi
     both = is_low & is_high
     above = values > (hi + lo) / 2
-    levels = torch.full(values.shape, _MIDDLE, dtype=torch.int64)
+    levels = torch.full_like(values, _MIDDLE, dtype=torch.int64)
     levels[is_low & (~both | ~above)] = _LOW
     levels[is_high & (~both | above)] = _HIGH
     return levels
@@ -211,7 +212,7 @@ def _spread(inner: Selection, finite: Tensor) -> Selection:
     """Put a selection of the finite samples back into the order of the whole pool."""
 
     def whole(values: Tensor) -> Tensor:
-        out = torch.zeros(finite.shape, dtype=values.dtype)
+        out = torch.zeros_like(finite, dtype=values.dtype)
         out[finite] = values
         return out
 

@@ -82,7 +82,8 @@ def token_stats(
         ``TokenStats`` of shape ``(B, L-1)``.
 
     Raises:
-        ValueError: Shapes do not fit, or a label lies outside the vocabulary.
+        ValueError: Shapes do not fit, a label lies outside the vocabulary, or a chunk size or the
+            soft cap is not positive.
     """
     fits = hidden.ndim == 3 and weight.ndim == 2 and hidden.shape[:2] == labels.shape
     if not fits or hidden.shape[2] != weight.shape[1]:
@@ -92,6 +93,11 @@ def token_stats(
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"bias {tuple(bias.shape)} does not fit weight {tuple(weight.shape)}")
+    if chunk_size < 1 or vocab_chunk_size < 1 or (softcap is not None and softcap <= 0):
+        raise ValueError(
+            f"chunk_size ({chunk_size}), vocab_chunk_size ({vocab_chunk_size}) and softcap "
+            f"({softcap}) must be positive"
+        )
     targets = labels[:, 1:]
     mask = targets != IGNORE_INDEX
     rows, gold = hidden[:, :-1][mask], targets[mask]

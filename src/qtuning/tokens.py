@@ -55,8 +55,12 @@ def keep_lowest(scores: Tensor, token_ratio: float, protected: Tensor | None = N
         ``(T,)`` bool, True where kept.
 
     Raises:
-        ValueError: The ratio lies outside (0, 1].
+        ValueError: The ratio lies outside (0, 1], or the mask has another shape.
     """
+    if protected is not None and protected.shape != scores.shape:
+        raise ValueError(
+            f"protected {tuple(protected.shape)} and scores {tuple(scores.shape)} must be (T,)"
+        )
     n_kept = keep_count(scores.shape[0], token_ratio)
     order = torch.sort(scores, stable=True).indices
     keep = torch.zeros(scores.shape[0], dtype=torch.bool, device=scores.device)

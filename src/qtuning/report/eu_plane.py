@@ -90,8 +90,8 @@ def plot_eu_plane(ledger: Any, path: Path, title: str = "Error-Uncertainty plane
     axes.set_ylabel("uncertainty: mean entropy of the answer (nats)")
     figure.suptitle(title, x=0.012, ha="left", fontsize=14, fontweight="bold")
     axes.set_title(
-        f"{drawn.sum():,} candidates, {(drawn & kept).sum():,} kept. Full dots are kept, circles "
-        f"dropped; a black ring: kept to fill the budget ({(drawn & filled).sum():,}).",
+        f"{drawn.sum():,} candidates, {(drawn & kept).sum():,} kept (full dots), of them "
+        f"{(drawn & filled).sum():,} to fill the budget (ringed). Every step cuts the plane anew.",
         loc="left",
         fontsize=9.5,
         color="#444444",
