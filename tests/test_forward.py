@@ -3,20 +3,16 @@
 import copy
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 import torch
-import transformers
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM, PreTrainedModel
 
-from qtuning import TokenStats
 from qtuning.errors import UsageError
 from qtuning.forward import (
     LogitShape,
@@ -26,76 +22,21 @@ from qtuning.forward import (
     model_token_stats,
 )
 from tests import tiny
-from tests.architectures import ARCHITECTURES, UNSHAPED, VOCABULARY, build, examples, padded
+from tests.architectures import ARCHITECTURES, UNSHAPED, build, examples, padded
 
-TOLERANCE = 1e-5  # nats; what is seen is below 2e-6
-IDS = torch.arange(3, 19)[None]
-# Gemma 2 has no sdpa: its attention has a soft cap too.
-WITH_ATTENTION = [
-    (name, attention)
-    for name in ARCHITECTURES
-    for attention in ("eager", "sdpa")
-    if (name, attention) != ("gemma2", "sdpa")
-]
+from .naive_forward import (
+    IDS,
+    WITH_ATTENTION,
+    Wrapper,
+    answers,
+    assert_same,
+    difference,
+    from_logits,
+    naive,
+    one_by_one,
+)
 
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@torch.no_grad()
-def naive(model: nn.Module, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """(nll, entropy), each (B, L-1), by the model's own logits, in float64 from there on."""
-    inputs = {key: value for key, value in batch.items() if key != "labels"}
-    return from_logits(model(**inputs).logits, batch["labels"])
-
-
-def from_logits(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    logp = logits[:, :-1].double().log_softmax(-1)
-    targets = labels[:, 1:]
-    nll = -logp.gather(-1, targets.clamp(min=0)[..., None]).squeeze(-1)
-    entropy = -(logp.exp() * logp).sum(-1)
-    ignored = targets == -100
-    return nll.masked_fill(ignored, 0), entropy.masked_fill(ignored, 0)
-
-
-def assert_same(
-    got: tuple[Tensor, ...], expected: tuple[Tensor, ...], tolerance: float = TOLERANCE
-) -> None:
-    for mine, theirs in zip(got[:2], expected[:2], strict=True):
-        torch.testing.assert_close(mine.double(), theirs.double(), rtol=0, atol=tolerance)
-
-
-def difference(got: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> float:
-    """Mean absolute difference of the NLL, in nats a token."""
-    return float((got[0] - other[0]).abs().sum() / (other[0] != 0).sum())
-
-
-def answers(stats: TokenStats) -> tuple[Tensor, Tensor]:
-    """NLL and entropy of the answer tokens alone, in the order of the samples."""
-    return stats.nll[stats.mask], stats.entropy[stats.mask]
-
-
-def one_by_one(model: PreTrainedModel) -> tuple[Tensor, Tensor]:
-    singles = [answers(model_token_stats(model, padded([sample]))) for sample in examples()]
-    return torch.cat([nll for nll, _ in singles]), torch.cat([h for _, h in singles])
-
-
-class Wrapper(nn.Module):
-    """Stands for FSDP's or DeepSpeed's wrapper; counts its forwards."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module, self.forwards = module, 0
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        self.forwards += 1
-        return self.module(*args, **kwargs)
-
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 # Against the model's own logits
 
@@ -287,76 +228,6 @@ def test_wrapped_model_with_a_fused_head_still_computes_one_row_of_logits() -> N
     assert rows[0] == (4, 1, 32)
 
 
-# Wrapped models
-
-
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_wrapped_model_runs_one_forward_with_one_row_of_logits_a_sequence(name: str) -> None:
-    model, batch = build(name), padded(examples())
-    plain = model_token_stats(model, batch)
-    wrapper, shapes = Wrapper(model), []
-    model.get_output_embeddings().register_forward_pre_hook(lambda _, a: shapes.append(a[0].shape))
-    stats = model_token_stats(model, batch, wrapped=wrapper)
-    assert wrapper.forwards == 1
-    assert shapes == [(4, 1, 32)]
-    assert_same(stats, plain)
-    assert not model.base_model._forward_hooks
-
-
-def test_wrapped_model_that_raises_keeps_no_hook() -> None:
-    class Broken(Wrapper):
-        def forward(self, *args: Any, **kwargs: Any) -> Any:
-            raise RuntimeError("out of memory")
-
-    model = build("llama")
-    with pytest.raises(RuntimeError, match="out of memory"):
-        model_token_stats(model, padded(examples()), wrapped=Broken(model))
-    assert not model.base_model._forward_hooks
-
-
-def _sharded_worker(rank: int, folder: str) -> None:
-    from torch import distributed
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
-    from torch.distributed.tensor import DTensor
-
-    torch.set_num_threads(1)
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
-    )
-    try:
-        mesh = init_device_mesh("cpu", (2,))
-        batch = padded(examples()[2 * rank : 2 * rank + 2])
-        results = {}
-        for name in ("llama", "phi"):
-            for head_alone in (True, False):
-                model = build(name)
-                for layer in model.base_model.layers:
-                    fully_shard(layer, mesh=mesh)
-                head = model.get_output_embeddings()
-                if head_alone:  # sharded again once it has run; as a part of the root it is not
-                    fully_shard(head, mesh=mesh)
-                fully_shard(model, mesh=mesh)
-                stats = model_token_stats(model, batch, wrapped=model)
-                assert isinstance(head.weight, DTensor) == head_alone
-                results[f"{name} {head_alone}"] = tuple(stats)
-        torch.save(results, f"{folder}/{rank}.pt")
-    finally:
-        distributed.destroy_process_group()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="needs torch.distributed")
-def test_sharded_model_gives_the_same(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_sharded_worker, (str(tmp_path),), nprocs=2)
-    for rank in range(2):
-        results = torch.load(tmp_path / f"{rank}.pt")
-        assert len(results) == 4
-        batch = padded(examples()[2 * rank : 2 * rank + 2])
-        for case, stats in results.items():
-            assert_same(stats, naive(build(case.split()[0]), batch))
-
-
 # Half precision
 
 
@@ -402,118 +273,3 @@ def test_head_is_computed_in_float32_where_the_model_rounds_its_logits(way: str)
     assert_same(stats, exact)
     for mine, others, truth in zip(stats[:2], theirs, exact, strict=True):
         assert (mine - truth).abs().max() < 0.01 * (others - truth).abs().max()
-
-
-# The check against the model's own logits
-
-
-@pytest.mark.parametrize("way", ["float32", "bf16 weights", "autocast"])
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_check_passes_on_known_architectures(name: str, way: str) -> None:
-    model = build(name)
-    if way == "bf16 weights":
-        model.bfloat16()
-    with torch.autocast("cpu", torch.bfloat16, enabled=way == "autocast"):
-        check_head(model, IDS[:, :8])
-
-
-class ScaledLlama(LlamaForCausalLM):
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        out = super().forward(*args, **kwargs)
-        out.logits = out.logits * 3
-        return out
-
-
-class CappedLlama(LlamaForCausalLM):
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        out = super().forward(*args, **kwargs)
-        out.logits = out.logits.tanh()
-        return out
-
-
-class TransformedLlama(LlamaForCausalLM):
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        out = super().forward(*args, **kwargs)
-        out.logits = out.logits.flip(-1)
-        return out
-
-
-@pytest.mark.parametrize("model_class", [ScaledLlama, CappedLlama, TransformedLlama])
-def test_check_refuses_a_model_that_shapes_its_logits_unbeknown_to_the_config(
-    model_class: type[LlamaForCausalLM],
-) -> None:
-    model = model_class(tiny.llama().config).eval()
-    model.load_state_dict(tiny.llama().state_dict())
-    check_head(tiny.llama().eval(), IDS[:, :8])
-    with pytest.raises(UsageError, match=f"{model_class.__name__} does something"):
-        check_head(model, IDS[:, :8])
-
-
-def test_check_refuses_a_head_of_several_layers() -> None:
-    config = transformers.BertConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        is_decoder=True,
-        initializer_range=0.3,
-    )
-    with pytest.raises(UsageError, match="BertLMHeadModel does something"):
-        check_head(transformers.BertLMHeadModel(config).eval(), IDS[:, :8])
-
-
-def test_check_lets_a_diverged_model_pass() -> None:
-    model = build("llama")
-    with torch.no_grad():
-        model.lm_head.weight.fill_(float("nan"))
-    check_head(model, IDS)
-
-
-# Models that have no such head
-
-
-def without_head() -> PreTrainedModel:
-    return tiny.llama().base_model
-
-
-def with_another_head() -> PreTrainedModel:
-    return transformers.LlamaForSequenceClassification(tiny.llama().config)
-
-
-def encoder_decoder(family: str) -> PreTrainedModel:
-    config = getattr(transformers, f"{family}Config")(
-        vocab_size=VOCABULARY,
-        d_model=32,
-        num_hidden_layers=1,
-        **(
-            {"num_layers": 1, "num_heads": 4, "d_kv": 8, "d_ff": 32}
-            if family == "T5"
-            else {
-                "encoder_layers": 1,
-                "decoder_layers": 1,
-                "encoder_attention_heads": 4,
-                "decoder_attention_heads": 4,
-                "encoder_ffn_dim": 32,
-                "decoder_ffn_dim": 32,
-            }
-        ),
-    )
-    return getattr(transformers, f"{family}ForConditionalGeneration")(config)
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        without_head,
-        with_another_head,
-        pytest.param(lambda: encoder_decoder("T5"), id="t5"),
-        pytest.param(lambda: encoder_decoder("Bart"), id="bart"),
-    ],
-)
-@pytest.mark.parametrize("through", ["backbone", "wrapped"])
-def test_models_without_backbone_or_head_are_refused(make: Any, through: str) -> None:
-    model = make().eval()
-    wrapped = Wrapper(model) if through == "wrapped" else None
-    with pytest.raises(UsageError, match=f"{type(model).__name__} cannot be scored"):
-        model_token_stats(model, {"input_ids": IDS, "labels": IDS}, wrapped=wrapped)

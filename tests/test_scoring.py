@@ -1,7 +1,7 @@
 """The scoring pass: order, batches, modes, randomness, and ranks that wait for each other."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -23,12 +23,7 @@ TOLERANCE = 1e-5
 LENGTHS = (7, 19, 4, 12, 2, 26, 9)  # in no order
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def counted(samples: Sequence[Example]) -> list[tuple[Example, int]]:

@@ -10,76 +10,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from qtuning import TokenStats, sample_stats, token_stats
+from qtuning import sample_stats, token_stats
 
 # Beyond the error of a straightforward float32 computation, as Apple's CCE is tested: two units in
 # the last place of the result, and what two orders of summation may differ by.
-EPSILON = torch.finfo(torch.float32).eps
-TOLERANCE = 1e-5
-LOWEST = torch.finfo(torch.float32).min
-
-
-def reference(
-    hidden: Tensor,
-    weight: Tensor,
-    labels: Tensor,
-    dtype: torch.dtype = torch.float64,
-    bias: Tensor | None = None,
-    softcap: float | None = None,
-    logit_scale: float = 1.0,
-) -> tuple[Tensor, Tensor]:
-    """(nll, entropy), each (B, L-1), by full logits and log_softmax."""
-    logits = hidden.to(dtype) @ weight.to(dtype).T
-    if bias is not None:
-        logits = logits + bias.to(dtype)
-    logits = logits * logit_scale
-    if softcap is not None:
-        logits = softcap * torch.tanh(logits / softcap)
-    logp = logits[:, :-1].log_softmax(-1)
-    targets = labels[:, 1:]
-    counted = targets != -100
-    nll = -logp.gather(-1, targets.clamp(min=0)[..., None]).squeeze(-1)
-    p = logp.exp()
-    entropy = -torch.where(p > 0, p * logp, 0).sum(-1)
-    return torch.where(counted, nll, 0), torch.where(counted, entropy, 0)
-
-
-def check(hidden: Tensor, weight: Tensor, labels: Tensor, tiles: Any = (), **options: Any) -> None:
-    """Error at most that of straightforward float32, and a small tolerance."""
-    got = token_stats(hidden, weight, labels, **dict(tiles), **options)
-    exact = reference(hidden, weight, labels, **options)
-    plain = reference(hidden, weight, labels, torch.float32, **options)
-    assert torch.equal(got.mask, labels[:, 1:] != -100)
-    assert got.mask.dtype == torch.bool
-    for mine, truth, usual in zip(got[:2], exact, plain, strict=True):
-        assert mine.dtype == torch.float32
-        assert mine.shape == truth.shape
-        allowed = TOLERANCE + 2 * EPSILON * truth.abs()
-        if usual.numel():
-            allowed += (usual - truth).abs().amax()
-        assert bool(((mine - truth).abs() <= allowed).all())
-
-
-def draw(
-    b: int, length: int, d: int, v: int, seed: int = 0, scale: float = 1.0
-) -> tuple[Tensor, Tensor, Tensor]:
-    g = torch.Generator().manual_seed(seed)
-    hidden = torch.randn(b, length, d, generator=g)
-    weight = torch.randn(v, d, generator=g) * scale / math.sqrt(d)
-    labels = torch.randint(0, v, (b, length), generator=g)
-    labels[torch.rand(b, length, generator=g) < 0.4] = -100
-    return hidden, weight, labels
-
-
-def one(logits: list[float] | Tensor, label: int) -> tuple[Tensor, Tensor, Tensor]:
-    """One position whose logits are exactly those given."""
-    weight = torch.as_tensor(logits, dtype=torch.float32)[:, None]
-    return torch.ones(1, 2, 1), weight, torch.tensor([[-100, label]])
-
-
-def values(stats: TokenStats) -> tuple[float, float]:
-    return stats.nll[0, 0].item(), stats.entropy[0, 0].item()
-
+from .naive_stats import LOWEST, check, draw, one, reference, values
 
 OPTIONS = {
     "plain": {},
@@ -439,74 +374,6 @@ def test_a_bias_that_does_not_fit_is_refused(shape: tuple[int, ...]) -> None:
     hidden, weight, labels = draw(1, 6, 4, 9)
     with pytest.raises(ValueError, match="bias"):
         token_stats(hidden, weight, labels, bias=torch.zeros(shape))
-
-
-# Samples
-
-
-def stats(nll: list[list[float]], entropy: list[list[float]], mask: list[list[int]]) -> TokenStats:
-    return TokenStats(torch.tensor(nll), torch.tensor(entropy), torch.tensor(mask).bool())
-
-
-def test_sample_statistics_are_means_over_answer_tokens() -> None:
-    got = sample_stats(
-        stats(
-            [[0.0, 1.0, 3.0, 0.0], [0.0, 0.0, 0.5, 0.0]],
-            [[0.0, 0.25, 0.5, 0.0], [0.0, 0.0, 2.0, 0.0]],
-            [[0, 1, 1, 0], [0, 0, 1, 0]],
-        )
-    )
-    assert got.ppl.tolist() == pytest.approx([math.exp(2.0), math.exp(0.5)], rel=1e-15)
-    assert got.entropy.tolist() == [0.375, 2.0]
-    assert got.n_tokens.tolist() == [2, 1]
-
-
-def test_an_answer_token_of_zero_nll_counts() -> None:
-    got = sample_stats(stats([[0.0, 2.0]], [[0.0, 1.0]], [[1, 1]]))
-    assert got.ppl.item() == pytest.approx(math.e)
-    assert got.entropy.item() == 0.5
-    assert got.n_tokens.item() == 2
-
-
-def test_perplexity_is_float64_and_does_not_overflow_at_100_nats() -> None:
-    got = sample_stats(stats([[100.0, 100.0]], [[1.0, 1.0]], [[1, 1]]))
-    assert got.ppl.dtype == got.entropy.dtype == torch.float64
-    assert got.n_tokens.dtype == torch.int64
-    assert got.ppl.item() == pytest.approx(math.exp(100), rel=1e-12)
-
-
-def test_the_mean_is_accumulated_in_float64() -> None:
-    nll = torch.full((1, 100_000), 0.1)
-    got = sample_stats(TokenStats(nll, nll, torch.ones_like(nll).bool()))
-    assert got.entropy.item() == pytest.approx(nll[0, 0].item(), rel=1e-13)
-    assert got.ppl.item() == pytest.approx(math.exp(nll[0, 0].item()), rel=1e-13)
-
-
-@pytest.mark.parametrize("junk", [7.0, math.nan, math.inf])
-def test_what_is_masked_has_no_influence(junk: float) -> None:
-    got = sample_stats(stats([[junk, 1.0]], [[junk, 2.0]], [[0, 1]]))
-    assert got.ppl.item() == pytest.approx(math.e)
-    assert got.entropy.item() == 2.0
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_broken_answer_token_shows_in_its_sample_alone(bad: float) -> None:
-    got = sample_stats(stats([[bad, 1.0], [1.0, 1.0]], [[bad, 1.0], [1.0, 1.0]], [[1, 1], [1, 1]]))
-    assert got.ppl.isfinite().tolist() == [False, True]
-    assert got.entropy.isfinite().tolist() == [False, True]
-
-
-def test_a_sample_without_answer_tokens_is_nan() -> None:
-    got = sample_stats(stats([[0.0, 0.0], [0.0, 1.0]], [[0.0, 0.0], [0.0, 1.0]], [[0, 0], [0, 1]]))
-    assert got.ppl.isnan().tolist() == [True, False]
-    assert got.entropy.isnan().tolist() == [True, False]
-    assert got.n_tokens.tolist() == [0, 1]
-
-
-def test_samples_of_no_positions_are_nan() -> None:
-    got = sample_stats(TokenStats(torch.zeros(2, 0), torch.zeros(2, 0), torch.zeros(2, 0).bool()))
-    assert got.ppl.isnan().tolist() == got.entropy.isnan().tolist() == [True, True]
-    assert got.n_tokens.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("wrong", [{"chunk_size": 0}, {"vocab_chunk_size": -1}, {"softcap": 0.0}])
