@@ -77,7 +77,7 @@ def _save_base(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, training_args: QTuningConfig
 ) -> None:
     """Save what a GGUF file was unpacked to: an adapter names a base that can be loaded."""
-    folder = Path(training_args.output_dir) / "base_model"
+    folder = (Path(training_args.output_dir) / "base_model").resolve()
     if training_args.process_index == 0:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
