@@ -234,7 +234,8 @@ def test_samples_without_answer_tokens_are_counted_and_left_out(
     assert "1 of 25 samples" in caplog.text
 
 
-def test_a_bad_loss_is_named_counted_and_never_kept(tmp_path, data, capfd, caplog) -> None:
+@pytest.mark.parametrize("pruner", ["q-tuning", "random", "full"])
+def test_a_bad_loss_is_named_counted_and_never_kept(tmp_path, data, capfd, caplog, pruner) -> None:
     broken = tmp_path / "broken"
     tiny.save_model(broken)
     weights = load_file(broken / "model.safetensors")
@@ -244,7 +245,7 @@ def test_a_bad_loss_is_named_counted_and_never_kept(tmp_path, data, capfd, caplo
     rows = tiny.rows()
     rows[3]["completion"] += " ~ and so on"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    out = train(tmp_path, broken, data, "--num_train_epochs", "1", "--sample_ratio", "0.5")
+    out = train(tmp_path, broken, data, "--num_train_epochs", "1", "--sample_pruner", pruner)
     of_bad = [row for row in read_ledger(out).to_pylist() if row["sample_id"] == "s3"]
     assert len(of_bad) == 1
     assert not of_bad[0]["kept"]

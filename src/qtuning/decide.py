@@ -85,6 +85,7 @@ def decide(
     *,
     step: int,
     seed: int,
+    scored: bool = False,
 ) -> Decisions:
     """Run the sample pruner over the pool, or over each micro-batch's (``pool_scope="micro"``).
 
@@ -94,6 +95,8 @@ def decide(
         args: The pruning arguments.
         step: The optimizer step about to be taken, counted from 1.
         seed: The run's seed.
+        scored: The rows carry scores, though the sample pruner may not need them: a token pruner
+            may. A bad loss must not be kept either way.
 
     Raises:
         UsageError: A user's pruner returned something else than N decisions.
@@ -106,7 +109,7 @@ def decide(
     )
     places = [(rank, place) for _, rank, place in ordered]
     rows = [gathered[rank][place] for rank, place in places]
-    scored = SCORES in pruner.needs
+    scored = scored or SCORES in pruner.needs
     bad = [scored and row.n_tokens > 0 and not _is_finite(row) for row in rows]
 
     decided = [Decision()] * len(rows)

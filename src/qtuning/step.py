@@ -115,7 +115,9 @@ class StepPruner:
         counts.scoring_seconds = scored_at - started
 
         gathered = self.ranks.gather([_row(candidate) for candidate in candidates])
-        decisions = decide(gathered, pruners.sample, self.args, step=step, seed=self.seed)
+        decisions = decide(
+            gathered, pruners.sample, self.args, step=step, seed=self.seed, scored=pruners.score
+        )
         own = decisions.of_rank(self.ranks.rank, len(candidates))
         kept = [(c, d) for c, d in zip(candidates, own, strict=True) if d.kept]
         keeps = self._token_keeps(kept, pruners.token, step)

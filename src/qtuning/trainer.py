@@ -72,10 +72,11 @@ class PruningMixin(_Trainer):
         rows = given.get("train_dataset")
         if rows is not None:
             given["train_dataset"] = with_sample_ids(rows)
-        if isinstance(rows, TorchIterableDataset):
+        arguments = given.get("args")
+        if isinstance(rows, TorchIterableDataset) and arguments is not None:
             # accelerate would dispatch a stream from the first rank, which cuts batches of
             # tensors; ours are examples. TRL turns it off for streams as well.
-            config = bound.arguments["args"].accelerator_config
+            config = arguments.accelerator_config
             config.dispatch_batches = config.dispatch_batches or False
         super().__init__(*bound.args, **bound.kwargs)
         if not isinstance(self.args, PruningArguments):

@@ -181,6 +181,12 @@ def test_pruning_arguments_are_asked_for(tmp_path) -> None:
         )
 
 
+def test_a_stream_without_arguments_meets_the_trainers_own_error() -> None:
+    stream = Dataset.from_list(plain_data()).to_iterable_dataset()
+    with pytest.raises(ValueError, match="max_steps"):
+        with_pruning(Trainer)(tiny.llama(), train_dataset=stream)
+
+
 def test_with_pruning_gives_one_class_and_leaves_pruning_classes_alone() -> None:
     pruning = with_pruning(SFTTrainer)
     assert issubclass(pruning, SFTTrainer)
