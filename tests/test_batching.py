@@ -1,7 +1,7 @@
 """Examples survive unpacking, pruning, dealing and any collator with exactly their own labels."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -22,7 +22,6 @@ from qtuning.batching import (
     Labels,
     RawBatch,
     answer_positions,
-    deal,
     nothing_to_train_on,
     prune_tokens,
     unpack,
@@ -266,51 +265,3 @@ def test_a_spare_row_stays_without_a_label_where_the_collator_makes_labels(name)
     labels = Labels(MAKERS[name])
     spare = nothing_to_train_on(labels.of({"input_ids": [5, 6, 7]}))
     assert bool((labels.collate([spare])["labels"] == -100).all())
-
-
-LENGTHS = st.lists(st.integers(1, 40), max_size=24)
-
-
-def cost(lengths: Sequence[int], groups: Sequence[Sequence[int]]) -> int:
-    """Padded size of the costliest group of indices."""
-    return max((max(lengths[i] for i in g) * len(g) for g in groups if len(g)), default=0)
-
-
-@given(lengths=LENGTHS, n=st.integers(1, 8))
-def test_dealing_gives_exactly_n_groups_with_every_sample_once_and_none_needlessly_empty(
-    lengths, n
-):
-    groups = deal(lengths, n)
-    assert len(groups) == n
-    assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
-    assert all(groups) or max(map(len, groups)) < 2
-
-
-@given(lengths=LENGTHS, n=st.integers(1, 8))
-def test_dealing_never_costs_more_than_an_equal_count_split(lengths, n):
-    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
-    split = [part.tolist() for part in torch.tensor_split(torch.tensor(order), n)]
-    assert cost(lengths, deal(lengths, n)) <= cost(lengths, split)
-
-
-def contiguous(order: list[int], n: int) -> Iterator[list[list[int]]]:
-    """All ways to cut ``order`` into at most ``n`` parts."""
-    if n == 1 or not order:
-        yield [order]
-        return
-    for cut in range(1, len(order) + 1):
-        for rest in contiguous(order[cut:], n - 1):
-            yield [order[:cut], *rest]
-
-
-@given(lengths=st.lists(st.integers(1, 12), max_size=7), n=st.integers(1, 4))
-def test_dealing_is_the_best_cut_of_the_sorted_lengths(lengths, n):
-    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
-    best = min(cost(lengths, groups) for groups in contiguous(order, n))
-    assert cost(lengths, deal(lengths, n)) == best
-
-
-def test_dealing_at_the_edges():
-    assert deal([], 3) == [[], [], []]
-    assert deal([3, 9, 3], 1) == [[0, 1, 2]]
-    assert sorted(deal([3, 9], 4)) == [[], [], [0], [1]]

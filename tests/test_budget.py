@@ -11,6 +11,7 @@ from qtuning.budget import (
     StepCounts,
     break_even,
     budget_table,
+    scoring_cost,
     share,
     speed_up_bound,
     training_cost,
@@ -71,22 +72,38 @@ def test_training_costs_a_forward_and_a_backward_for_what_is_trained(trained, ch
 
 
 @pytest.mark.parametrize(
-    ("ratio", "cost", "scored", "bound"),
+    ("ratio", "cost", "scoring", "bound"),
     [
-        (0.25, 3.0, True, 12 / 7),
-        (0.125, 3.0, True, 24 / 11),
-        (0.25, 3.0, False, 4.0),
-        (0.25, 4.0, True, 2.0),
-        (1.0, 3.0, True, 0.75),
+        (0.25, 3.0, 1.0, 12 / 7),
+        (0.125, 3.0, 1.0, 24 / 11),
+        (0.25, 3.0, 0.0, 4.0),
+        (0.25, 3.0, 0.25, 3.0),
+        (0.25, 4.0, 1.0, 2.0),
+        (1.0, 3.0, 1.0, 0.75),
     ],
 )
-def test_the_speed_up_is_bounded(ratio, cost, scored, bound):
-    assert speed_up_bound(ratio, cost, scored) == pytest.approx(bound)
+def test_the_speed_up_is_bounded(ratio, cost, scoring, bound):
+    assert speed_up_bound(ratio, cost, scoring) == pytest.approx(bound)
+
+
+@pytest.mark.parametrize(
+    ("share_anew", "epochs", "known", "cost"),
+    [
+        (1.0, 3, False, 1.0),
+        (0.1, 3, False, 0.4),  # all, a tenth, a tenth
+        (0.1, 3, True, 0.1),
+        (0.0, 4, False, 0.25),  # a scorer that does not learn
+        (0.25, 0.5, False, 1.0),  # half an epoch: nothing is seen twice
+    ],
+)
+def test_scoring_costs_less_where_samples_are_known(share_anew, epochs, known, cost):
+    assert scoring_cost(share_anew, epochs, known) == pytest.approx(cost)
 
 
 @given(cost=st.floats(1.5, 5))
 def test_at_break_even_scoring_costs_what_pruning_saves(cost):
-    assert speed_up_bound(break_even(cost), cost, True) == pytest.approx(1.0)
+    assert speed_up_bound(break_even(cost), cost, 1.0) == pytest.approx(1.0)
+    assert speed_up_bound(break_even(cost, 0.4), cost, 0.4) == pytest.approx(1.0)
 
 
 def test_break_even_of_full_training_is_two_thirds():
@@ -146,7 +163,7 @@ def test_the_start_tells_budget_and_bound():
         "Pruning: q-tuning x q-tuning at 25.0% x 50.0%; each optimizer step has 32 candidates "
         "and trains on 8.",
         "Speed-up over training on all candidates: at most 1.71x, counted in passes over samples "
-        "of equal length (training on a token: 3.00 forward passes; scoring: 1).",
+        "of equal length (training on a token: 3.00 forward passes; scoring: 1.00).",
     ]
     random = lines(sample_pruner="random", token_pruner="random")
     assert "at most 4.00x" in random[1]
@@ -175,7 +192,7 @@ def test_the_number_told_is_the_number_kept(setting):
     told = lines(**setting)[0]
     candidates, pool = setting["candidates"], setting["pool"]
     args = PruningArguments(**{k: v for k, v in setting.items() if k not in ("candidates", "pool")})
-    rows = [Row(i // pool, f"s{i}", 1.0 + i, 1.0, 3, 9, False) for i in range(candidates)]
+    rows = [Row(i // pool, f"s{i}", 1.0 + i, 1.0, 3, 9, False, True) for i in range(candidates)]
     pruner = resolve_sample_pruner(args.sample_pruner)
     kept = sum(d.kept for d in decide([rows], pruner, args, step=1, seed=0).decided)
     assert told.endswith(f"has {candidates} candidates and trains on {kept}.")
@@ -220,10 +237,10 @@ def test_larger_pools_in_a_window_are_warned_of_the_memory_outside_it(changes, w
 
 
 def result(ppl: list[float], pruner: str = "q-tuning", **counts) -> StepResult:
-    rows = [Row(0, f"s{i}", x, 1.0 + (7 * i) % 5, 3, 9, False) for i, x in enumerate(ppl)]
+    rows = [Row(0, f"s{i}", x, 1.0 + (7 * i) % 5, 3, 9, False, True) for i, x in enumerate(ppl)]
     args = PruningArguments(sample_ratio=0.5)
     decisions: Decisions = decide([rows], resolve_sample_pruner(pruner), args, step=1, seed=0)
-    return StepResult([], True, decisions, [], StepCounts(samples=8, kept_samples=4, **counts))
+    return StepResult([], 0, True, decisions, [], StepCounts(samples=8, kept_samples=4, **counts))
 
 
 def test_the_metrics_of_a_step_describe_the_plane():

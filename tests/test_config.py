@@ -40,6 +40,10 @@ OTHER = {
     "pool_scope": "micro",
     "bisect_steps": 7,
     "score_batch_size": 16,
+    "score_dtype": "bfloat16",
+    "score_refresh": 0.25,
+    "initial_scores": "scores.parquet",
+    "scorer_model_name_or_path": "smaller",
     "prune_start": 0.1,
     "prune_end": 0.9,
 }
@@ -53,6 +57,8 @@ BAD = {
     "pool_factor": (0, -1, 1.5, "2", math.nan),
     "bisect_steps": (0, -3, 2.0, "2"),
     "score_batch_size": (0, -8, 2.5, "8"),
+    "score_dtype": ("float32", "bf16", None),
+    "score_refresh": (0.0, -0.1, 1.01, 25, *NUMBERS),
     "token_mode": ("masked", "", None, ["mask"]),
     "error_scale": ("log", None),
     "fill_tokens": ("none", True),
@@ -61,6 +67,8 @@ BAD = {
     "token_pruner": ("q_tuning", "no_such_module:x", "math:pi", "full", None, 3),
 }
 ACCEPTED = {
+    "initial_scores": (),
+    "scorer_model_name_or_path": (),
     "pool_factor": (None, True),
     "bisect_steps": (None, True),
     "score_batch_size": (True,),
@@ -106,6 +114,10 @@ def test_the_defaults_are_the_promised_ones():
         "pool_scope": "step",
         "bisect_steps": 10,
         "score_batch_size": None,
+        "score_dtype": "same",
+        "score_refresh": 1.0,
+        "initial_scores": None,
+        "scorer_model_name_or_path": None,
         "prune_start": 0.0,
         "prune_end": 1.0,
     }

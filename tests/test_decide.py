@@ -23,7 +23,7 @@ scores = st.tuples(st.floats(1, 50), st.floats(0, 8))
 
 
 def row(name: int, ppl: float = 2.0, entropy: float = 1.0, micro: int = 0, **changes) -> Row:
-    return Row(micro, f"s{name}", ppl, entropy, 5, 9, False)._replace(**changes)
+    return Row(micro, f"s{name}", ppl, entropy, 5, 9, False, True)._replace(**changes)
 
 
 def deal_out(values: Scores, ranks: int, batch: int) -> list[list[Row]]:
@@ -96,7 +96,7 @@ def test_repeated_rows_are_neither_candidates_nor_rows(pruner):
 def test_samples_without_answer_tokens_do_not_count(pruner, scope):
     values = [(1.0 + i, (7.3 * i) % 5) for i in range(8)]
     rows = [row(i, *v, micro=i // 4) for i, v in enumerate(values)]
-    empty = [row(90 + i, math.nan, math.nan, micro=i, n_tokens=0) for i in range(3)]
+    empty = [row(90 + i, math.nan, math.nan, micro=i, n_tokens=0, scored=False) for i in range(3)]
     mixed = run([[empty[0], *rows[:4], empty[1], *rows[4:], empty[2]]], pruner, pool_scope=scope)
     decided = by_id(mixed)
     assert [decided.pop(r.sample_id) for r in empty] == [Decision()] * 3
@@ -134,7 +134,7 @@ def test_samples_with_a_broken_loss_are_named_and_never_kept(pruner, ratio, brok
 
 @pytest.mark.parametrize("pruner", sorted(set(SAMPLE_PRUNERS) - set(SCORING)))
 def test_without_a_scoring_pass_no_sample_is_bad(pruner):
-    decisions = run([[row(i, math.nan, math.nan) for i in range(4)]], pruner)
+    decisions = run([[row(i, math.nan, math.nan, scored=False) for i in range(4)]], pruner)
     assert decisions.bad == []
     assert any(d.kept for d in decisions.decided)
 

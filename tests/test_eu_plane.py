@@ -13,7 +13,9 @@ def ledger(*rows: LedgerRow) -> pa.Table:
 
 
 def row(ppl: float | None, entropy: float | None, quadrant: int, kept: bool) -> LedgerRow:
-    return LedgerRow(0, 1, "a", ppl, entropy, 5, quadrant, kept, kept and quadrant in (0, 1), 5)
+    return LedgerRow(
+        0, 1, "a", ppl, entropy, 5, quadrant, kept, kept and quadrant in (0, 1), 5, True
+    )
 
 
 def test_a_picture_of_all_quadrants(tmp_path) -> None:

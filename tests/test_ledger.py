@@ -21,7 +21,7 @@ from qtuning.ledger import SCHEMA, Ledger, LedgerRow, read_ledger
 
 
 def row(step: int, name: str = "a", ppl: float | None = 2.0) -> LedgerRow:
-    return LedgerRow(step // 10, step, name, ppl, 0.5, 7, 2, True, False, 3)
+    return LedgerRow(step // 10, step, name, ppl, 0.5, 7, 2, True, False, 3, True)
 
 
 def names(folder: Path) -> list[str]:
@@ -45,9 +45,9 @@ def folder(tmp_path: Path) -> Path:
 
 def test_rows_come_back_as_they_were(tmp_path: Path, folder: Path) -> None:
     rows = [
-        LedgerRow(0, 1, "plain", 3.5, 0.25, 12, 2, True, False, 5),
-        LedgerRow(0, 1, "not scored", None, None, 12, 0, True, True, 12),
-        LedgerRow(1, 2, "bad – é", math.nan, math.inf, 0, 4, False, False, 0),
+        LedgerRow(0, 1, "plain", 3.5, 0.25, 12, 2, True, False, 5, True),
+        LedgerRow(0, 1, "not scored", None, None, 12, 0, True, True, 12, False),
+        LedgerRow(1, 2, "bad – é", math.nan, math.inf, 0, 4, False, False, 0, True),
     ]
     with Ledger.start(folder) as ledger:
         ledger.append(rows)
@@ -64,7 +64,7 @@ def test_rows_come_back_as_they_were(tmp_path: Path, folder: Path) -> None:
 def test_schema_and_row_have_the_same_fields() -> None:
     assert tuple(SCHEMA.names) == LedgerRow._fields
     assert [str(field.type) for field in SCHEMA] == (
-        "int64 int64 string double double int64 int8 bool bool int64".split()  # noqa: SIM905
+        "int64 int64 string double double int64 int8 bool bool int64 bool".split()  # noqa: SIM905
     )
     assert [field.name for field in SCHEMA if field.nullable] == ["ppl", "entropy"]
 
@@ -147,7 +147,8 @@ from qtuning.ledger import Ledger, LedgerRow
 folder = Path({str(folder)!r})
 ledger = Ledger.start(folder, rows_per_chunk=4)
 for step in range(1, 12):
-    rows = [LedgerRow(0, step, f"{{step}}-{{i}}", 1.0, 1.0, 1, 1, True, False, 1) for i in "ab"]
+    names = [f"{{step}}-{{i}}" for i in "ab"]
+    rows = [LedgerRow(0, step, name, 1.0, 1.0, 1, 1, True, False, 1, True) for name in names]
     ledger.append(rows)
 (folder / ".part-000005.parquet.tmp").write_bytes(b"PAR1")
 os._exit(9)

@@ -49,6 +49,7 @@ def scorer(
     batch_size: int = 3,
     highest: Callable[[int], int] | None = None,
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    **options: Any,
 ) -> Scorer:
     return Scorer(
         collate=collate,
@@ -56,6 +57,7 @@ def scorer(
         autocast=autocast,
         batch_size=batch_size,
         highest=highest,
+        **options,
     )
 
 
@@ -87,16 +89,26 @@ def one_by_one(model: LlamaForCausalLM) -> list[Scores]:
 
 def test_results_come_in_the_order_given_though_the_longest_are_scored_first() -> None:
     model, collator = tiny.llama().eval(), Collator()
-    scores = scorer(collator)(model, model, EXAMPLES)
-    assert collator.batches == [[26, 19, 12], [9, 7, 4], [2]]
+    scores = scorer(collator, overhead=20)(model, model, EXAMPLES)
+    assert collator.batches == [[26, 19], [12, 9, 7, 4, 2]]  # 3 x 26 would be the largest
     assert [len(nll) for nll, _ in scores] == [n for _, n in EXAMPLES]
     assert_same(scores, one_by_one(model))
 
 
+@pytest.mark.parametrize("overhead", [0, 20, 1000])
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 100])
-def test_batch_size_does_not_matter(batch_size: int) -> None:
+def test_batches_do_not_matter(batch_size: int, overhead: int) -> None:
     model = tiny.llama().eval()
-    assert_same(scorer(batch_size=batch_size)(model, model, EXAMPLES), one_by_one(model))
+    scores = scorer(batch_size=batch_size, overhead=overhead)(model, model, EXAMPLES)
+    assert_same(scores, one_by_one(model))
+
+
+def test_another_model_scores_in_place_of_the_one_trained() -> None:
+    model, other = tiny.llama(), tiny.llama(seed=1)
+    wrapped, asked = Wrapper(model), []
+    other_scores = scorer(other_model=other, highest=lambda own: asked.append(own) or own)
+    assert_same(other_scores(model, wrapped, EXAMPLES), one_by_one(other.eval()))
+    assert asked == []  # its weights are whole on every rank, so nobody waits
 
 
 def test_padding_free_collator_gives_the_same() -> None:
@@ -126,10 +138,10 @@ def test_scores_are_float32_on_the_cpu_in_any_precision() -> None:
 
 def test_batches_go_to_the_device_before_the_model_sees_them() -> None:
     model, moved = tiny.llama(), []
-    scores = scorer()
+    scores = scorer(overhead=20)
     scores.to_device = lambda batch: moved.append(len(batch["labels"])) or batch
     scores(model, model, EXAMPLES)
-    assert moved == [3, 3, 1]
+    assert moved == [2, 5]
 
 
 # What must be left as found
@@ -311,17 +323,18 @@ def test_wrapped_model_is_used_only_where_forwards_need_other_ranks() -> None:
     forwards = count_forwards(wrapped)
     scorer()(model, wrapped, EXAMPLES)
     assert forwards == []
-    scorer(highest=lambda own: own)(model, wrapped, EXAMPLES)
-    assert forwards == [3, 3, 1]
+    scorer(highest=lambda own: own, overhead=20)(model, wrapped, EXAMPLES)
+    assert forwards == [2, 5]
 
 
 def test_rank_with_fewer_batches_runs_as_many_forwards_as_the_busiest() -> None:
     model = tiny.llama()
     wrapped, asked = Wrapper(model), []
     forwards = count_forwards(wrapped)
-    scores = scorer(highest=lambda own: asked.append(own) or 5)(model, wrapped, EXAMPLES)
-    assert asked == [3]
-    assert forwards == [3, 3, 1, 1, 1]  # the rest on the smallest batch
+    busiest = scorer(highest=lambda own: asked.append(own) or 4, overhead=20)
+    scores = busiest(model, wrapped, EXAMPLES)
+    assert asked == [2]
+    assert forwards == [2, 5, 5, 5]  # the rest on the batch of the shortest
     assert_same(scores, one_by_one(model.eval()))
 
 

@@ -11,6 +11,8 @@ from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, TrlParser
 
 from .config import QTuningConfig
 from .errors import UsageError
+from .models import check_model
+from .score_store import check_initial_scores
 
 
 class _Parser(TrlParser):
@@ -63,6 +65,10 @@ def check(training_args: QTuningConfig, model_args: ModelConfig) -> None:
     """
     if model_args.model_name_or_path is None:
         raise UsageError("no model: give --model_name_or_path a folder, a Hub id or a GGUF file")
+    if training_args.scorer_model_name_or_path is not None:
+        check_model(training_args.scorer_model_name_or_path, "--scorer_model_name_or_path")
+    if training_args.initial_scores is not None:
+        check_initial_scores(training_args.initial_scores)
     if not torch.cuda.is_available():
         asked = _cuda_options(training_args, model_args)
         if asked:

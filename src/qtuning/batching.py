@@ -1,4 +1,4 @@
-"""Examples: from what the loader yields to kept examples, dealt into exactly n micro-batches."""
+"""Examples: from what the loader yields to kept examples and collated batches."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +24,10 @@ class RawBatch:
     """
 
     examples: list[Example]
+
+
+class NothingToTrain(dict[str, Any]):
+    """A collated micro-batch without a label on any rank: no forward pass is made for it."""
 
 
 def unpack(example: Mapping[str, Any]) -> list[Example]:
@@ -87,46 +91,6 @@ def _per_token(example: Mapping[str, Any]) -> dict[str, list[Any] | Tensor]:
         for key, value in example.items()
         if isinstance(value, list | Tensor) and len(value) == length
     }
-
-
-def deal(lengths: Sequence[int], n: int) -> list[list[int]]:
-    """Deal samples into exactly ``n`` micro-batches so that the costliest costs least.
-
-    The cost of a micro-batch is its padded size, longest times count. Samples of similar length
-    go together, and no micro-batch stays empty while another one has two samples.
-
-    Args:
-        lengths: Input tokens of each sample.
-        n: Number of micro-batches.
-
-    Returns:
-        ``n`` lists of indices into ``lengths``; empty ones only if there are too few samples.
-    """
-    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    low, high = max(lengths, default=0), sum(lengths) + len(lengths) * max(lengths, default=0)
-    while low < high:  # the smallest padded size at which n micro-batches are enough
-        middle = (low + high) // 2
-        if len(_fill(order, lengths, middle)) <= n:
-            high = middle
-        else:
-            low = middle + 1
-    groups = _fill(order, lengths, high)
-    while len(groups) < min(n, len(order)):
-        groups.sort(key=lambda group: (len(group) > 1, lengths[group[0]] * len(group)))
-        largest = groups.pop()
-        half = len(largest) // 2
-        groups += [largest[:half], largest[half:]]
-    return [sorted(group) for group in groups] + [[] for _ in range(n - len(groups))]
-
-
-def _fill(order: Sequence[int], lengths: Sequence[int], size: int) -> list[list[int]]:
-    groups: list[list[int]] = []
-    for i in order:  # longest first, so a group's first sample is its longest
-        if groups and lengths[groups[-1][0]] * (len(groups[-1]) + 1) <= size:
-            groups[-1].append(i)
-        else:
-            groups.append([i])
-    return groups
 
 
 class Labels:

@@ -20,6 +20,7 @@ class StepCounts:
         answer_tokens: Answer tokens of all candidates.
         kept_answer_tokens: Answer tokens that gave a loss.
         input_tokens: Input tokens of all candidates: the forward and backward of a full run.
+        scored_samples: Candidates scored anew.
         scored_tokens: Input tokens of the scoring pass, forward only.
         trained_tokens: Input tokens trained on, forward and backward.
         bad_samples: Candidates whose loss was NaN or infinite in scoring.
@@ -37,6 +38,7 @@ class StepCounts:
     answer_tokens: int = 0
     kept_answer_tokens: int = 0
     input_tokens: int = 0
+    scored_samples: int = 0
     scored_tokens: int = 0
     trained_tokens: int = 0
     bad_samples: int = 0
@@ -76,14 +78,33 @@ def training_cost(trained_share: float, activation_checkpointing: bool) -> float
     return FORWARD_COST + backward + (FORWARD_COST if activation_checkpointing else 0.0)
 
 
-def speed_up_bound(sample_ratio: float, cost: float, scored: bool) -> float:
-    """Highest speed-up over a full run: ``cost / (1 + cost r)``, ``1 / r`` without scoring."""
-    return cost / ((FORWARD_COST if scored else 0.0) + cost * sample_ratio)
+def scoring_cost(share_anew: float, epochs: float, known: bool) -> float:
+    """Mean cost of scoring a step's candidates, in forward passes of all of them.
+
+    Args:
+        share_anew: Share of the known samples that is scored anew.
+        epochs: Epochs of the run; in the first nothing is known, unless ``known``.
+        known: Scores are known from the start.
+    """
+    epochs = max(1.0, epochs)
+    first = share_anew if known else 1.0
+    return FORWARD_COST * (first + (epochs - 1.0) * share_anew) / epochs
 
 
-def break_even(cost: float) -> float:
+def speed_up_bound(sample_ratio: float, cost: float, scoring: float) -> float:
+    """Highest speed-up over a full run, ``cost / (scoring + cost r)``: ``1 / r`` without scoring.
+
+    Args:
+        sample_ratio: Share r of the samples trained on.
+        cost: Cost of training on a token, in forward passes.
+        scoring: Cost of scoring, in forward passes of all candidates.
+    """
+    return cost / (scoring + cost * sample_ratio)
+
+
+def break_even(cost: float, scoring: float = FORWARD_COST) -> float:
     """The sample ratio from which on scoring costs more than pruning saves: 2/3 at cost 3."""
-    return 1.0 - FORWARD_COST / cost
+    return 1.0 - scoring / cost
 
 
 def share(part: float, whole: float) -> float:

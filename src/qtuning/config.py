@@ -12,6 +12,7 @@ _CHOICES = {
     "error_scale": ("ppl", "log_ppl"),
     "fill_tokens": ("whole", "side"),
     "pool_scope": ("step", "micro"),
+    "score_dtype": ("same", "bfloat16", "float16"),
 }
 
 
@@ -106,8 +107,40 @@ class PruningArguments:
     score_batch_size: int | None = field(
         default=None,
         metadata={
-            "help": "Samples a scoring forward pass; by default per_device_train_batch_size. "
-            "Scoring needs no gradients, so larger values often fit."
+            "help": "Size of a scoring forward pass, in samples as long as the longest candidate; "
+            "of shorter ones more go together. By default per_device_train_batch_size. Scoring "
+            "needs no gradients, so larger values often fit."
+        },
+    )
+    score_dtype: str = field(
+        default="same",
+        metadata={
+            "help": "Precision of the scoring pass: same as training, or autocast to bfloat16 or "
+            "float16, which is faster and may turn a few decisions.",
+            "choices": _CHOICES["score_dtype"],
+        },
+    )
+    score_refresh: float = field(
+        default=1.0,
+        metadata={
+            "help": "Share of each pool's already known samples that is scored anew, in (0, 1]: "
+            "those nearest to another decision first. The others keep their last scores. Samples "
+            "never seen are always scored."
+        },
+    )
+    initial_scores: str | None = field(
+        default=None,
+        metadata={
+            "help": "Earlier scores of the data set that count as known from the start: a Parquet "
+            "file (sample_id, ppl, entropy, n_tokens) or another run's output folder. Needs "
+            "score_refresh below 1."
+        },
+    )
+    scorer_model_name_or_path: str | None = field(
+        default=None,
+        metadata={
+            "help": "Another model of the same tokenizer, usually a smaller one, that scores in "
+            "place of the model being trained. It does not learn, so each sample is scored once."
         },
     )
     prune_start: float = field(
@@ -134,10 +167,14 @@ class PruningArguments:
         """
         from .pruners import resolve_sample_pruner, resolve_token_pruner
 
-        for name in ("sample_ratio", "token_ratio"):
+        for name, means in (
+            ("sample_ratio", "prunes nothing"),
+            ("token_ratio", "prunes nothing"),
+            ("score_refresh", "scores everything every time"),
+        ):
             value = self._number(name)
             if not 0.0 < value <= 1.0:
-                raise UsageError(f"{name} must lie in (0, 1], got {value}; 1.0 prunes nothing")
+                raise UsageError(f"{name} must lie in (0, 1], got {value}; 1.0 {means}")
         for name in ("neighbor_lambda", "prune_start", "prune_end"):
             value = self._number(name)
             if not 0.0 <= value <= 1.0:
@@ -160,6 +197,12 @@ class PruningArguments:
                 raise UsageError(
                     f"{name} must be one of {', '.join(choices)}, got {vars(self)[name]!r}"
                 )
+        static = self.scorer_model_name_or_path is not None
+        if self.initial_scores is not None and self.score_refresh == 1.0 and not static:
+            raise UsageError(
+                "initial_scores has no effect at score_refresh 1.0, where everything is scored "
+                "anew: set score_refresh below 1"
+            )
         resolve_sample_pruner(self.sample_pruner)
         resolve_token_pruner(self.token_pruner)
 

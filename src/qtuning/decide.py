@@ -6,8 +6,8 @@ alike.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from .config import PruningArguments
 from .errors import UsageError
 from .plane import BAND, Selection
-from .pruners.base import SCORES, SamplePool, SamplePruner
+from .pruners.base import SamplePool, SamplePruner
 
 
 class Row(NamedTuple):
@@ -31,6 +31,7 @@ class Row(NamedTuple):
         n_tokens: Answer tokens; 0 makes it no candidate.
         n_input: Input tokens.
         repeated: A repetition that the loader used to fill up an epoch's last batch.
+        scored: Scored in this step; the scores of other rows are earlier ones, if any.
     """
 
     micro: int
@@ -40,6 +41,31 @@ class Row(NamedTuple):
     n_tokens: int
     n_input: int
     repeated: bool
+    scored: bool = False
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it has scores, of this step or earlier, that a decision can be made from."""
+        return math.isfinite(self.ppl) and math.isfinite(self.entropy)
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether its loss came out of scoring as NaN or infinite."""
+        return self.scored and not self.is_known
+
+
+class Pool(NamedTuple):
+    """Candidates that compete with each other, in the order of the data.
+
+    Attributes:
+        rows: Those with answer tokens; the others are no candidates.
+        places: (rank, place in that rank's rows) of each of them.
+        group: Number of the pool within the step.
+    """
+
+    rows: list[Row]
+    places: list[tuple[int, int]]
+    group: int
 
 
 class Decision(NamedTuple):
@@ -69,6 +95,23 @@ class Decisions:
     selections: list[Selection]
     bad: list[str]
 
+    def with_scores(self, fresh: Mapping[tuple[int, int], Row]) -> "Decisions":
+        """The same after candidates, by place, were scored that had been decided on without.
+
+        The scores that a decision was made from stay. One whose loss turns out bad is not kept.
+        """
+        rows, decided, bad = [], [], list(self.bad)
+        for row, decision, where in zip(self.rows, self.decided, self.places, strict=True):
+            now = fresh.get(where)
+            if now is not None and now.is_bad:
+                decision = decision._replace(kept=False, filled=False)
+                bad.append(row.sample_id)
+            if now is not None:
+                row = row._replace(scored=True) if row.is_known and not now.is_bad else now
+            rows.append(row)
+            decided.append(decision)
+        return replace(self, rows=rows, decided=decided, bad=bad)
+
     def of_rank(self, rank: int, n: int) -> list[Decision]:
         """The decisions on a rank's own ``n`` rows; what is no candidate is not kept."""
         own = [Decision()] * n
@@ -85,9 +128,11 @@ def decide(
     *,
     step: int,
     seed: int,
-    scored: bool = False,
 ) -> Decisions:
     """Run the sample pruner over the pool, or over each micro-batch's (``pool_scope="micro"``).
+
+    A candidate whose loss came out of scoring as NaN or infinite is never kept, whether or not
+    the sample pruner looks at scores.
 
     Args:
         gathered: The rows of each rank.
@@ -95,63 +140,83 @@ def decide(
         args: The pruning arguments.
         step: The optimizer step about to be taken, counted from 1.
         seed: The run's seed.
-        scored: The rows carry scores, though the sample pruner may not need them: a token pruner
-            may. A bad loss must not be kept either way.
 
     Raises:
         UsageError: A user's pruner returned something else than N decisions.
     """
-    ordered = sorted(
-        (row.micro, rank, place)
-        for rank, rows in enumerate(gathered)
-        for place, row in enumerate(rows)
-        if not row.repeated
-    )
-    places = [(rank, place) for _, rank, place in ordered]
+    places = _in_order(gathered)
     rows = [gathered[rank][place] for rank, place in places]
-    scored = scored or SCORES in pruner.needs
-    bad = [scored and row.n_tokens > 0 and not _is_finite(row) for row in rows]
-
-    decided = [Decision()] * len(rows)
+    decided = dict.fromkeys(places, Decision())
     selections = []
-    for group, members in enumerate(_pools(ordered, args.pool_scope)):
-        usable = [i for i in members if rows[i].n_tokens > 0]
-        if not usable:
-            continue
-        pool = SamplePool(
-            ppl=torch.tensor([rows[i].ppl for i in usable], dtype=torch.float64),
-            entropy=torch.tensor([rows[i].entropy for i in usable], dtype=torch.float64),
-            n_tokens=torch.tensor([rows[i].n_tokens for i in usable]),
-            sample_ids=[rows[i].sample_id for i in usable],
-            step=step,
-            seed=seed,
-            group=group,
-        )
-        selection = _checked(pruner(pool, args), len(pool))
+    for pool in candidate_pools(gathered, args.pool_scope):
+        selection = selected(pool.rows, pruner, args, step=step, seed=seed, group=pool.group)
         selections.append(selection)
-        for i, kept, quadrant, filled, side in zip(
-            usable,
+        for row, where, kept, quadrant, filled, side in zip(
+            pool.rows,
+            pool.places,
             selection.kept.tolist(),
             selection.quadrant.tolist(),
             selection.filled.tolist(),
             selection.side.tolist(),
             strict=True,
         ):
-            decided[i] = Decision(kept and not bad[i], quadrant, filled and not bad[i], side)
-    names = [row.sample_id for row, is_bad in zip(rows, bad, strict=True) if is_bad]
-    return Decisions(rows, decided, places, selections, names)
+            good = not row.is_bad
+            decided[where] = Decision(kept and good, quadrant, filled and good, side)
+    bad = [row.sample_id for row in rows if row.is_bad]
+    return Decisions(rows, [decided[where] for where in places], places, selections, bad)
 
 
-def _pools(ordered: Sequence[tuple[int, int, int]], scope: str) -> list[list[int]]:
-    """Indices of the rows that compete with each other."""
+def selected(
+    rows: Sequence[Row],
+    pruner: SamplePruner,
+    args: PruningArguments,
+    *,
+    step: int,
+    seed: int,
+    group: int,
+) -> Selection:
+    """What the sample pruner selects of one pool.
+
+    Raises:
+        UsageError: A user's pruner returned something else than N decisions.
+    """
+    pool = SamplePool(
+        ppl=torch.tensor([row.ppl for row in rows], dtype=torch.float64),
+        entropy=torch.tensor([row.entropy for row in rows], dtype=torch.float64),
+        n_tokens=torch.tensor([row.n_tokens for row in rows]),
+        sample_ids=[row.sample_id for row in rows],
+        step=step,
+        seed=seed,
+        group=group,
+    )
+    return _checked(pruner(pool, args), len(pool))
+
+
+def candidate_pools(gathered: Sequence[Sequence[Row]], scope: str) -> list[Pool]:
+    """The pools of a step: one, or one a micro-batch and rank; none without candidates."""
+    places = _in_order(gathered)
     if scope == "step":
-        return [list(range(len(ordered)))]
-    by_micro = groupby(range(len(ordered)), key=lambda i: ordered[i][:2])
-    return [list(members) for _, members in by_micro]
+        groups = [places]
+    else:
+        by_micro = groupby(places, key=lambda where: (gathered[where[0]][where[1]].micro, where[0]))
+        groups = [list(members) for _, members in by_micro]
+    pools = []
+    for number, members in enumerate(groups):
+        usable = [(rank, place) for rank, place in members if gathered[rank][place].n_tokens > 0]
+        if usable:
+            pools.append(Pool([gathered[r][p] for r, p in usable], usable, number))
+    return pools
 
 
-def _is_finite(row: Row) -> bool:
-    return math.isfinite(row.ppl) and math.isfinite(row.entropy)
+def _in_order(gathered: Sequence[Sequence[Row]]) -> list[tuple[int, int]]:
+    """(rank, place) of all rows that are no repetitions, in the order of the data."""
+    ordered = sorted(
+        (row.micro, rank, place)
+        for rank, rows in enumerate(gathered)
+        for place, row in enumerate(rows)
+        if not row.repeated
+    )
+    return [(rank, place) for _, rank, place in ordered]
 
 
 def _checked(selection: object, n: int) -> Selection:

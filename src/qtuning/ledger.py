@@ -29,10 +29,11 @@ class LedgerRow(NamedTuple):
 
     `epoch` is counted from 0, `step` from 1 and never decreasing; `sample_id` is the
     sample's name in the training set, `ppl` its answer's perplexity and `entropy` that of the
-    predictions, in nats (both None if not scored; NaN or inf, from a bad loss, stay as they are);
+    predictions, in nats (both None if not known; NaN or inf, from a bad loss, stay as they are);
     `n_tokens` its answer tokens; `quadrant` 1 to 4, or 0 for the middle band or a pruner without
     the plane; `kept` whether it is trained on, `filled` whether it is kept only to fill the
-    batch; `tokens_kept` the answer tokens trained on.
+    batch; `tokens_kept` the answer tokens trained on; `scored` whether a forward pass of this
+    step was made for it, else its scores are earlier ones.
     """
 
     epoch: int
@@ -45,9 +46,13 @@ class LedgerRow(NamedTuple):
     kept: bool
     filled: bool
     tokens_kept: int
+    scored: bool
 
 
-_TYPES = ["int64", "int64", "string", "double", "double", "int64", "int8", "bool", "bool", "int64"]
+_TYPES = [
+    *("int64", "int64", "string", "double", "double", "int64"),
+    *("int8", "bool", "bool", "int64", "bool"),
+]
 SCHEMA = pa.schema(
     pa.field(name, pa.type_for_alias(alias), nullable=name in ("ppl", "entropy"))
     for name, alias in zip(LedgerRow._fields, _TYPES, strict=True)

@@ -20,7 +20,7 @@ _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 _LOADING = (OSError, ValueError, RuntimeError, ImportError, KeyError, struct.error)
 
 
-def check_model(name: str) -> None:
+def check_model(name: str, option: str = "--model_name_or_path") -> None:
     """Look at what is on disk, so that a wrong name fails before anything is loaded.
 
     Raises:
@@ -28,49 +28,47 @@ def check_model(name: str) -> None:
     """
     path = Path(name).expanduser()
     if path.is_dir():
-        _check_folder(path)
+        _check_folder(path, option)
     elif path.exists():
-        _check_gguf(path)
+        _check_gguf(path, option)
     elif name.startswith((".", "/", "~")) or name.endswith(_WEIGHT_FILES):
-        raise UsageError(f"--model_name_or_path {name}: no such file or folder")
+        raise UsageError(f"{option} {name}: no such file or folder")
     elif not _HUB_ID.fullmatch(name):
         raise UsageError(
-            f"--model_name_or_path {name}: neither a folder or file that is there nor a Hub id "
+            f"{option} {name}: neither a folder or file that is there nor a Hub id "
             "(organisation/model)"
         )
 
 
-def _check_folder(path: Path) -> None:
+def _check_folder(path: Path, option: str) -> None:
     if not (path / "config.json").is_file():
         kind = "a PEFT adapter" if (path / "adapter_config.json").is_file() else "no model"
         raise UsageError(
-            f"--model_name_or_path {path}: {kind}, config.json is missing; "
+            f"{option} {path}: {kind}, config.json is missing; "
             "name a folder that save_pretrained wrote"
         )
     if any(path.glob("*.safetensors")):
         return
     if any(path.glob("pytorch_model*.bin")):
         raise UsageError(
-            f"--model_name_or_path {path}: only pytorch_model.bin, which can run code when it is "
+            f"{option} {path}: only pytorch_model.bin, which can run code when it is "
             "read; convert it to safetensors (save_pretrained of transformers writes them)"
         )
-    raise UsageError(f"--model_name_or_path {path}: no *.safetensors weights in the folder")
+    raise UsageError(f"{option} {path}: no *.safetensors weights in the folder")
 
 
-def _check_gguf(path: Path) -> None:
+def _check_gguf(path: Path, option: str) -> None:
     """A file must be GGUF, by its name and by its first bytes."""
     if path.suffix != ".gguf":
-        raise UsageError(
-            f"--model_name_or_path {path}: a file that is not .gguf; name the folder it is in"
-        )
+        raise UsageError(f"{option} {path}: a file that is not .gguf; name the folder it is in")
     try:
         with path.open("rb") as file:
             magic = file.read(4)
     except OSError as error:
-        raise UsageError(f"--model_name_or_path {path}: {error.strerror}") from error
+        raise UsageError(f"{option} {path}: {error.strerror}") from error
     if magic != b"GGUF":
         raise UsageError(
-            f"--model_name_or_path {path}: not a GGUF file (it starts with {magic!r}, "
+            f"{option} {path}: not a GGUF file (it starts with {magic!r}, "
             "not b'GGUF'); download it again"
         )
     if importlib.util.find_spec("gguf") is None:

@@ -7,16 +7,13 @@ from .decide import Decisions
 from .ledger import LedgerRow
 
 
-def count(
-    counts: StepCounts, decisions: Decisions, trained: Sequence[tuple[int, int]], scored: bool
-) -> None:
+def count(counts: StepCounts, decisions: Decisions, trained: Sequence[tuple[int, int]]) -> None:
     """Add a step's candidates to ``counts``.
 
     Args:
         counts: What to add to.
         decisions: The decisions on all candidates.
         trained: (answer tokens kept, input tokens trained on) of each of them.
-        scored: Whether there was a scoring pass.
     """
     for row, decision, (tokens, inputs) in zip(
         decisions.rows, decisions.decided, trained, strict=True
@@ -27,7 +24,8 @@ def count(
         counts.answer_tokens += row.n_tokens
         counts.kept_answer_tokens += tokens
         counts.input_tokens += row.n_input
-        counts.scored_tokens += row.n_input if scored and row.n_tokens else 0
+        counts.scored_samples += row.scored
+        counts.scored_tokens += row.n_input if row.scored else 0
         counts.trained_tokens += inputs
     counts.bad_samples = len(decisions.bad)
 
@@ -35,7 +33,6 @@ def count(
 def ledger_rows(
     decisions: Decisions,
     trained: Sequence[tuple[int, int]],
-    scored: bool,
     step: int,
     epoch: int,
 ) -> list[LedgerRow]:
@@ -45,13 +42,14 @@ def ledger_rows(
             epoch=epoch,
             step=step,
             sample_id=row.sample_id,
-            ppl=row.ppl if scored and row.n_tokens else None,
-            entropy=row.entropy if scored and row.n_tokens else None,
+            ppl=row.ppl if row.scored or row.is_known else None,
+            entropy=row.entropy if row.scored or row.is_known else None,
             n_tokens=row.n_tokens,
             quadrant=decision.quadrant,
             kept=decision.kept,
             filled=decision.filled,
             tokens_kept=tokens,
+            scored=row.scored,
         )
         for row, decision, (tokens, _) in zip(
             decisions.rows, decisions.decided, trained, strict=True

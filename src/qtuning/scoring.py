@@ -1,4 +1,4 @@
-"""The scoring pass: NLL and entropy of every answer token of every candidate."""
+"""The scoring pass: NLL and entropy of every answer token of every candidate asked for."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from .batching import Example
+from .dealing import group_by_length
 from .errors import UsageError
 from .forward import check_head, model_token_stats
-from .stats import IGNORE_INDEX, TokenStats
+from .stats import IGNORE_INDEX
 
 Scores = tuple[Tensor, Tensor]
 """NLL and entropy of one sample's answer tokens, each ``(T,)`` float32 on the CPU."""
@@ -20,24 +21,29 @@ Scores = tuple[Tensor, Tensor]
 
 @dataclass
 class Scorer:
-    """Scores examples with the current model, gradient-free and in eval mode.
+    """Scores examples, gradient-free and in eval mode.
 
     Attributes:
         collate: Examples to a batch of tensors, labels intact.
         to_device: Moves a batch to the model's device.
-        autocast: The precision of training, as a context.
-        batch_size: Samples a forward pass.
+        autocast: The precision of the pass, as a context.
+        batch_size: Size of a forward pass, in samples as long as the longest one; of shorter ones
+            more go together.
+        overhead: Fixed cost of a forward pass in tokens, see ``dealing.pass_overhead``.
         highest: The highest of all ranks' values: with sharded weights every rank must run the
             same number of forwards. None if forwards need no other rank.
         fused: Use TRL's fused head.
+        other_model: Scores in place of the model being trained; its weights are not sharded.
     """
 
     collate: Callable[[Sequence[Example]], dict[str, Any]]
     to_device: Callable[[dict[str, Any]], dict[str, Any]]
-    autocast: Callable[[], AbstractContextManager[None]]
+    autocast: Callable[[], AbstractContextManager[Any]]
     batch_size: int
+    overhead: int = 0
     highest: Callable[[int], int] | None = None
     fused: bool = False
+    other_model: PreTrainedModel | None = None
     _checked: bool = False
 
     @torch.no_grad()
@@ -57,47 +63,59 @@ class Scorer:
         Raises:
             UsageError: The collator changed the labels, or the model cannot be scored.
         """
-        longest_first = sorted(
-            range(len(examples)), key=lambda i: -len(examples[i][0]["input_ids"])
-        )
-        batches = [
-            longest_first[i : i + self.batch_size]
-            for i in range(0, len(longest_first), self.batch_size)
-        ]
-        scores: list[Scores] = [(torch.empty(0), torch.empty(0))] * len(examples)
+        lengths = [len(example["input_ids"]) for example, _ in examples]
+        size = self.batch_size * max(lengths, default=0)
+        batches = group_by_length(lengths, size, self.overhead)
         sharded = wrapped if self.highest is not None else None
+        if self.other_model is not None:
+            model, sharded = self.other_model, None
+        # Everything stays on the device until the end: a copy waits for the work before it.
+        parts: list[Tensor] = []
         with evaluating(model), self.autocast():
             for members in batches:
-                inputs = self.to_device(self.collate([examples[i][0] for i in members]))
+                batch = self.collate([examples[i][0] for i in members])
+                _check_labels(batch["labels"], sum(examples[i][1] for i in members))
+                inputs = self.to_device(batch)
                 if not self._checked and sharded is None:
                     check_head(model, inputs["input_ids"][:1, :8])
                     self._checked = True
                 stats = model_token_stats(model, inputs, wrapped=sharded, fused=self.fused)
-                counts = [examples[i][1] for i in members]
-                for i, one in zip(members, split_by_sample(stats, counts), strict=True):
-                    scores[i] = one
-            if self.highest is not None:
+                parts.append(torch.stack([stats.nll, stats.entropy])[:, stats.mask])
+            if self.highest is not None and self.other_model is None:
                 more = self.highest(len(batches)) - len(batches)
                 if more and not batches:  # nothing to score here, but the others need our shards
                     nothing = {"input_ids": [0, 0], "labels": [IGNORE_INDEX, IGNORE_INDEX]}
                     inputs = self.to_device(self.collate([nothing]))
                 for _ in range(more):
                     model_token_stats(model, inputs, wrapped=sharded, fused=self.fused)
-        return scores
+        return _by_sample(parts, batches, [count for _, count in examples])
 
 
-def split_by_sample(stats: TokenStats, counts: Sequence[int]) -> list[Scores]:
-    """Split the statistics of a batch into samples, padded or padding-free.
+def _by_sample(
+    parts: Sequence[Tensor], batches: Sequence[Sequence[int]], counts: Sequence[int]
+) -> list[Scores]:
+    """Split the scores of all batches, each ``(2, tokens)``, into samples.
 
-    In either layout the answer tokens stand sample after sample, in order.
+    Padded or padding-free, the answer tokens of a batch stand sample after sample, in order.
     """
-    nll, entropy = torch.stack([stats.nll, stats.entropy])[:, stats.mask].cpu()
-    if nll.shape[0] != sum(counts):
+    scores: list[Scores] = [(torch.empty(0), torch.empty(0))] * len(counts)
+    if not batches:
+        return scores
+    order = [i for members in batches for i in members]
+    nll, entropy = torch.cat(list(parts), dim=1).cpu()
+    split = [counts[i] for i in order]
+    for i, one, other in zip(order, nll.split(split), entropy.split(split), strict=True):
+        scores[i] = one, other
+    return scores
+
+
+def _check_labels(labels: Tensor, n_answers: int) -> None:
+    found = int((labels[:, 1:] != IGNORE_INDEX).sum())
+    if found != n_answers:
         raise UsageError(
-            f"the data collator changed the labels: {sum(counts)} answer tokens went in, "
-            f"{nll.shape[0]} came out; use a collator that pads the labels it is given"
+            f"the data collator changed the labels: {n_answers} answer tokens went in, "
+            f"{found} came out; use a collator that pads the labels it is given"
         )
-    return list(zip(nll.split(list(counts)), entropy.split(list(counts)), strict=True))
 
 
 @contextmanager

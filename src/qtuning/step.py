@@ -1,7 +1,7 @@
 """One optimizer step: candidates in, kept examples in exactly n micro-batches out."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,20 +14,21 @@ from .batching import (
     Example,
     Labels,
     answer_positions,
-    deal,
     nothing_to_train_on,
     prune_tokens,
     unpack,
 )
 from .budget import StepCounts
 from .config import PruningArguments
+from .dealing import deal, share_out
 from .decide import Decision, Decisions, Row, decide
 from .distributed import Ranks
 from .errors import UsageError
 from .ledger import LedgerRow
-from .pruners.base import TokenPool, TokenPruner, TokenSample
+from .pruners.base import SCORES, TokenPool, TokenPruner, TokenSample
 from .pruners.pair import Pruners
 from .records import count, ledger_rows
+from .refresh import Refresh
 from .scoring import Scorer
 from .stats import TokenStats, sample_stats
 
@@ -37,6 +38,7 @@ class StepResult(NamedTuple):
 
     Attributes:
         micro_batches: This rank's examples, exactly as many lists as came in.
+        skipped: How many of them, the first ones, no rank has anything to train on in.
         pruned: Whether they went through ``Labels.of``; else they are the rows as they came.
         decisions: The decisions on all ranks' candidates.
         ledger_rows: A row a candidate, all ranks'.
@@ -44,6 +46,7 @@ class StepResult(NamedTuple):
     """
 
     micro_batches: list[list[Example]]
+    skipped: int
     pruned: bool
     decisions: Decisions
     ledger_rows: list[LedgerRow]
@@ -74,6 +77,9 @@ class StepPruner:
         scorer: Makes the scoring pass.
         ranks: The other ranks.
         protected_ids: Token ids that mark the end of a turn.
+        micro_batch_size: Samples that a micro-batch may hold if they are as long as the longest.
+        overhead: Fixed cost of a pass in tokens, see ``dealing.pass_overhead``.
+        refresh: Chooses what is scored anew; None scores everything every time.
     """
 
     args: PruningArguments
@@ -82,6 +88,9 @@ class StepPruner:
     scorer: Scorer
     ranks: Ranks
     protected_ids: Tensor
+    micro_batch_size: int
+    overhead: int
+    refresh: Refresh | None = None
 
     def __call__(
         self,
@@ -107,17 +116,19 @@ class StepPruner:
         """
         counts = StepCounts(steps=1)
         candidates = self._candidates(lists, first_repeated, step)
-
         started = time.perf_counter()
-        if pruners.score:
-            self._score(model, wrapped, candidates)
-        scored_at = time.perf_counter()
-        counts.scoring_seconds = scored_at - started
 
-        gathered = self.ranks.gather([_row(candidate) for candidate in candidates])
-        decisions = decide(
-            gathered, pruners.sample, self.args, step=step, seed=self.seed, scored=pruners.score
-        )
+        def score(chosen: Sequence[_Candidate]) -> None:
+            from_here = time.perf_counter()
+            self._score(model, wrapped, chosen)
+            counts.scoring_seconds += time.perf_counter() - from_here
+
+        if SCORES in pruners.sample.needs:
+            score([candidates[place] for place in self._to_score(candidates, pruners, step)])
+        gathered = self._gather(candidates, step)
+        decisions = decide(gathered, pruners.sample, self.args, step=step, seed=self.seed)
+        if SCORES in pruners.token.needs:
+            decisions = self._score_kept(candidates, decisions, score, step)
         own = decisions.of_rank(self.ranks.rank, len(candidates))
         kept = [(c, d) for c, d in zip(candidates, own, strict=True) if d.kept]
         keeps = self._token_keeps(kept, pruners.token, step)
@@ -134,15 +145,15 @@ class StepPruner:
             trained_tokens[place] = len(example["input_ids"])
         trained = self.ranks.gather(list(zip(tokens_kept, trained_tokens, strict=True)))
         trained_in_order = [trained[rank][place] for rank, place in decisions.places]
-        count(counts, decisions, trained_in_order, pruners.score)
+        count(counts, decisions, trained_in_order)
 
         if pruners.prune:
-            micro_batches = self._deal(examples, candidates, len(lists))
+            micro_batches, skipped = self._deal(examples, candidates, len(lists))
         else:  # as the stock trainer would, repetitions and all
-            micro_batches = [list(rows) for rows in lists]
-        counts.selection_seconds = time.perf_counter() - scored_at
-        rows = ledger_rows(decisions, trained_in_order, pruners.score, step, epoch)
-        return StepResult(micro_batches, pruners.prune, decisions, rows, counts)
+            micro_batches, skipped = [list(rows) for rows in lists], 0
+        counts.selection_seconds = time.perf_counter() - started - counts.scoring_seconds
+        rows = ledger_rows(decisions, trained_in_order, step, epoch)
+        return StepResult(micro_batches, skipped, pruners.prune, decisions, rows, counts)
 
     def _candidates(
         self, lists: Sequence[Sequence[Example]], first_repeated: int, step: int
@@ -160,10 +171,54 @@ class StepPruner:
                     candidates.append(_Candidate(example, str(name), micro, repeated, answers))
         return candidates
 
+    def _to_score(
+        self, candidates: Sequence[_Candidate], pruners: Pruners, step: int
+    ) -> Sequence[int]:
+        """Places of this rank's candidates to score before the decision."""
+        if self.refresh is None:
+            return range(len(candidates))
+        gathered = self.ranks.gather([_row(candidate) for candidate in candidates])
+        chosen = self.refresh.choose(gathered, pruners.sample, self.args, step, self.seed)
+        return sorted(chosen[self.ranks.rank])
+
+    def _gather(self, candidates: Sequence[_Candidate], step: int) -> list[list[Row]]:
+        """Everybody's rows, with the last known scores of those not scored now."""
+        gathered = self.ranks.gather([_row(candidate) for candidate in candidates])
+        if self.refresh is None:
+            return gathered
+        self.refresh.store.learn((row for rows in gathered for row in rows), step)
+        return self.refresh.fill(gathered)
+
+    def _score_kept(
+        self,
+        candidates: Sequence[_Candidate],
+        decisions: Decisions,
+        score: Callable[[Sequence[_Candidate]], None],
+        step: int,
+    ) -> Decisions:
+        """Score what is kept without having been scored now: a token pruner reads its tokens."""
+        wanted = [
+            where
+            for row, decision, where in zip(
+                decisions.rows, decisions.decided, decisions.places, strict=True
+            )
+            if decision.kept and not row.scored
+        ]
+        if not wanted:  # on all ranks alike
+            return decisions
+        own = [candidates[place] for rank, place in wanted if rank == self.ranks.rank]
+        score(own)
+        gathered = iter(self.ranks.gather_flat([_row(candidate) for candidate in own]))
+        # Ranks follow each other, and each told its candidates in the order of the data.
+        fresh = {where: next(gathered) for where in sorted(wanted, key=lambda where: where[0])}
+        if self.refresh is not None:
+            self.refresh.store.learn(fresh.values(), step)
+        return decisions.with_scores(fresh)
+
     def _score(
-        self, model: PreTrainedModel, wrapped: nn.Module, candidates: Sequence[_Candidate]
+        self, model: PreTrainedModel, wrapped: nn.Module, chosen: Sequence[_Candidate]
     ) -> None:
-        scored = [c for c in candidates if len(c.answers) and not c.repeated]
+        scored = [c for c in chosen if len(c.answers) and not c.repeated]
         scores = self.scorer(model, wrapped, [(c.example, len(c.answers)) for c in scored])
         for candidate, (nll, entropy) in zip(scored, scores, strict=True):
             candidate.nll, candidate.entropy = nll, entropy
@@ -201,10 +256,26 @@ class StepPruner:
 
     def _deal(
         self, examples: Sequence[Example], candidates: Sequence[_Candidate], n: int
-    ) -> list[list[Example]]:
-        groups = deal([len(example["input_ids"]) for example in examples], n)
+    ) -> tuple[list[list[Example]], int]:
+        """This rank's micro-batches, exactly ``n``, and how many of them are empty on all ranks.
+
+        Ranks wait for each other, so the kept examples are shared out evenly first. Empty
+        micro-batches come first: the last one is where ranks exchange gradients.
+        """
+        everybodys = self.ranks.gather_flat(examples)
+        lengths = [len(example["input_ids"]) for example in everybodys]
+        size = self.micro_batch_size * max(lengths, default=0)
+        dealt = [
+            [
+                [everybodys[share[i]] for i in group]
+                for group in deal([lengths[i] for i in share], n, size, self.overhead)
+            ]
+            for share in share_out(lengths, self.ranks.size)
+        ]
+        own = dealt[self.ranks.rank]
         spare = nothing_to_train_on(candidates[0].example)
-        return [[examples[i] for i in group] or [spare] for group in groups]
+        skipped = n - max(1, *map(len, dealt))
+        return [[spare] for _ in range(n - len(own))] + own, skipped
 
 
 def _row(candidate: _Candidate) -> Row:
@@ -221,4 +292,5 @@ def _row(candidate: _Candidate) -> Row:
         n_tokens=len(candidate.answers),
         n_input=len(candidate.example["input_ids"]),
         repeated=candidate.repeated,
+        scored=candidate.nll is not None,
     )

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from .budget import StepCounts, break_even, budget_table, share, speed_up_bound
+from .budget import FORWARD_COST, StepCounts, break_even, budget_table, share, speed_up_bound
 from .config import PruningArguments
 from .plane import Q1, Q2, Q3, Q4, Selection
+from .pruners.base import SCORES
 from .pruners.pair import Pruners
 from .ratio import keep_count
 from .step import StepResult
@@ -18,7 +19,12 @@ _PREFIX = "pruning/"
 
 
 def start_lines(
-    args: PruningArguments, pruners: Pruners, candidates: int, pool: int, cost: float
+    args: PruningArguments,
+    pruners: Pruners,
+    candidates: int,
+    pool: int,
+    cost: float,
+    scoring: float = FORWARD_COST,
 ) -> list[str]:
     """What is said when a run starts.
 
@@ -28,6 +34,7 @@ def start_lines(
         candidates: Candidates of an optimizer step.
         pool: Candidates that compete with each other.
         cost: Cost of training on a token, in forward passes.
+        scoring: Cost of scoring the candidates, in forward passes of all of them.
     """
     if not pruners.prune:
         return [f"Pruning: none; each optimizer step trains on all of its {candidates} candidates."]
@@ -39,17 +46,21 @@ def start_lines(
         f"{args.sample_ratio:.1%} x {args.token_ratio:.1%}; each optimizer step has {candidates} "
         f"candidates and trains on {trained}."
     )
-    bound = speed_up_bound(ratio, cost, pruners.score)
+    if not pruners.score:
+        scoring = 0.0
+    elif SCORES not in pruners.sample.needs:  # only what is kept is scored, for its tokens
+        scoring = FORWARD_COST * ratio
+    bound = speed_up_bound(ratio, cost, scoring)
     lines = [
         line,
         f"Speed-up over training on all candidates: at most {bound:.2f}x, counted in passes over "
         f"samples of equal length (training on a token: {cost:.2f} forward passes; scoring: "
-        f"{pruners.score:d}).",
+        f"{scoring:.2f}).",
     ]
-    if pruners.score and ratio > break_even(cost):
+    if pruners.score and ratio > break_even(cost, scoring):
         lines.append(
-            f"Warning: above a sample ratio of {break_even(cost):.2f} scoring costs more than "
-            "pruning saves; this run will be slower than full training."
+            f"Warning: above a sample ratio of {break_even(cost, scoring):.2f} scoring costs more "
+            "than pruning saves; this run will be slower than full training."
         )
     if pool < 4 and ratio < 1.0:
         lines.append(
@@ -77,6 +88,7 @@ def step_metrics(result: StepResult) -> dict[str, float]:
         "kept_tokens": counts.kept_answer_tokens,
         "sample_share": share(counts.kept_samples, counts.samples),
         "token_share": share(counts.kept_answer_tokens, counts.answer_tokens),
+        "scored_share": share(counts.scored_samples, counts.samples),
         "scoring_seconds": counts.scoring_seconds,
     }
     if counts.bad_samples:

@@ -2,10 +2,9 @@
 
 import functools
 import inspect
-import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,26 +17,26 @@ from transformers.trainer_pt_utils import get_model_param_count
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 from trl import SFTTrainer
 
-from .batching import SAMPLE_ID, Labels, RawBatch
-from .budget import StepCounts, share, training_cost
+from .batching import SAMPLE_ID, Labels, NothingToTrain, RawBatch
+from .budget import scoring_cost, share, training_cost
 from .config import PruningArguments, QTuningConfig
+from .dealing import pass_overhead
 from .distributed import Ranks
 from .end_of_turn import end_of_turn_ids
 from .errors import UsageError
 from .forward import causal_lm_of, has_fused_head
-from .ledger import FOLDER, Ledger
 from .pruners.pair import NO_PRUNING, Pruners
+from .refresh import Refresh
+from .run_record import RunRecord
 from .sample_ids import with_sample_ids
+from .score_store import ScoreStore, read_initial_scores
+from .scorer_model import load_scorer_model
 from .scoring import Scorer
-from .step import StepPruner, StepResult
+from .step import StepPruner
 from .support import check_supported
-from .telling import MetricWindow, print_budget, start_lines, step_metrics
+from .telling import start_lines
 
 logger = get_logger(__name__)
-
-STATE_FILE = "pruning_state.json"
-BUDGET_FILE = "budget.json"
-
 
 if TYPE_CHECKING:  # the mixin stands in front of a Trainer class: that is what its super() is
     from transformers import Trainer as _Trainer
@@ -89,9 +88,11 @@ class PruningMixin(_Trainer):
         self._check_rows(rows)
         # Later on accelerate hides it behind a wrapper of its own.
         self._fused_head = has_fused_head(causal_lm_of(self.model))
-        self._window = MetricWindow()
-        self._counts = StepCounts()
-        self._ledger: Ledger | None = None
+        self._scorer_model = load_scorer_model(self)
+        self._initial_scores = (
+            read_initial_scores(self.args.initial_scores) if self.args.initial_scores else {}
+        )
+        self._record = RunRecord(Path(vars(self.args)["output_dir"]))
         self._resumed_from: Path | None = None
         self.add_callback(_RunCallback(self))
 
@@ -154,10 +155,18 @@ class PruningMixin(_Trainer):
         n_items = self._get_num_items_in_batch(batches, device)
         if isinstance(n_items, torch.Tensor):
             n_items = n_items.clamp(min=1)  # a step of bad samples alone must not divide by zero
+        if self.accelerator.distributed_type != DistributedType.DEEPSPEED:  # its engine counts them
+            batches[: result.skipped] = map(NothingToTrain, batches[: result.skipped])
         self._training_from = time.perf_counter()
         result.counts.collation_seconds = self._training_from - started
-        self._record(result)
+        self._record.add(result, self.state.global_step + 1)
         return batches, n_items
+
+    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """As the trainer class does; what no rank has anything to train on in costs nothing."""
+        if isinstance(inputs, NothingToTrain):
+            return torch.zeros((), device=self.args.device)
+        return super().training_step(model, inputs, *args, **kwargs)
 
     def _pruning_now(self) -> bool:
         done = self.state.global_step / max(1, self.state.max_steps)
@@ -177,21 +186,10 @@ class PruningMixin(_Trainer):
             return sys.maxsize
         return max(0, rest - self._ranks.rank * n_rows) if rest else sys.maxsize
 
-    def _record(self, result: StepResult) -> None:
-        self._counts.add(result.counts)
-        self._window.add(step_metrics(result))
-        if self._ledger is not None:
-            self._ledger.append(result.ledger_rows)
-        for name in result.decisions.bad:
-            logger.warning(
-                f"step {self.state.global_step + 1}: the loss of sample {name} is NaN or infinite "
-                "in scoring; it is left out"
-            )
-
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Add the pruning metrics to what the trainer logs."""
         if not any(name.startswith("eval_") for name in logs):
-            logs.update(self._window.take())
+            logs.update(self._record.window.take())
         super().log(logs, *args, **kwargs)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
@@ -205,8 +203,7 @@ class PruningMixin(_Trainer):
         try:
             return super().train(resume_from_checkpoint=checkpoint, **kwargs)
         finally:
-            if self._ledger is not None:
-                self._ledger.close()
+            self._record.close()
 
     def _begin(self) -> None:
         args = self.args
@@ -220,12 +217,17 @@ class PruningMixin(_Trainer):
         scorer = Scorer(
             collate=self._labels.collate,
             to_device=functools.partial(send_to_device, device=args.device),
-            autocast=self.accelerator.autocast,
+            autocast=self._scoring_precision(),
             batch_size=args.score_batch_size or args.per_device_train_batch_size,
+            overhead=pass_overhead(args.device.type),
             highest=self._ranks.highest if sharded else None,
             # On the CPU it projects all positions, so there ours is faster.
-            fused=self._fused_head and args.device.type == "cuda",
+            fused=self._fused_head and args.device.type == "cuda" and self._scorer_model is None,
+            other_model=self._scorer_model,
         )
+        # A model that does not learn says the same of a sample every time.
+        share_anew = args.score_refresh if self._scorer_model is None else 0.0
+        store = ScoreStore(self._initial_scores) if share_anew < 1.0 else None
         self._step_pruner = StepPruner(
             args=args,
             seed=args.seed,
@@ -233,18 +235,27 @@ class PruningMixin(_Trainer):
             scorer=scorer,
             ranks=self._ranks,
             protected_ids=end_of_turn_ids(self.model, self.processing_class),
+            micro_batch_size=args.per_device_train_batch_size,
+            overhead=pass_overhead(args.device.type),
+            refresh=None if store is None else Refresh(store, share_anew),
         )
-        self._counts = StepCounts()
-        if self._resumed_from is not None:
-            self._load_state(self._resumed_from)
-        self._started = time.perf_counter() - self._counts.total_seconds
-        if not self._ranks.is_main:
-            return
-        folder = Path(args.output_dir) / FOLDER
-        if self.state.global_step:
-            self._ledger = Ledger.resume(folder, self.state.global_step)
-        else:
-            self._ledger = Ledger.start(folder)
+        self._record.begin(
+            self.state.global_step,
+            self._resumed_from,
+            is_main=self._ranks.is_main,
+            store=store,
+        )
+        if self._ranks.is_main:
+            self._tell_start(share_anew)
+
+    def _scoring_precision(self) -> Any:
+        if self.args.score_dtype == "same":
+            return self.accelerator.autocast
+        dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}[self.args.score_dtype]
+        return functools.partial(torch.autocast, self.args.device.type, dtype)
+
+    def _tell_start(self, share_anew: float) -> None:
+        args = self.args
         micro = args.per_device_train_batch_size * args.pool_factor
         candidates = micro * args.gradient_accumulation_steps * self._ranks.size
         trained = share(
@@ -253,39 +264,24 @@ class PruningMixin(_Trainer):
         )
         cost = training_cost(trained, args.gradient_checkpointing)
         pool = candidates if args.pool_scope == "step" else micro
-        for line in start_lines(args, self._pruners, candidates, pool, cost):
+        known = bool(self._initial_scores)
+        scoring = scoring_cost(share_anew, self.state.num_train_epochs, known)
+        if self._scorer_model is not None:
+            sizes = map(get_model_param_count, (self._scorer_model, self.model))
+            scoring *= share(*sizes)
+        for line in start_lines(args, self._pruners, candidates, pool, cost, scoring):
             print(line)
 
     def _trained(self) -> None:
         if self.args.device.type == "cuda":  # once a step, so that the time is that of the work
             torch.cuda.synchronize(self.args.device)
-        self._counts.training_seconds += time.perf_counter() - self._training_from
-
-    def _end(self) -> None:
-        self._counts.total_seconds = time.perf_counter() - self._started
-        if self._ranks.is_main:
-            print_budget(self._counts, self.args)
-            path = Path(self.args.output_dir) / BUDGET_FILE
-            path.write_text(json.dumps(self._counts.state_dict(), indent=2) + "\n")
+        self._record.counts.training_seconds += time.perf_counter() - self._training_from
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        """A checkpoint holds the counts so far; the ledger reaches at least as far."""
-        if self._ledger is not None:
-            self._ledger.flush()
-            self._counts.total_seconds = time.perf_counter() - self._started
-            folder = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-            path = Path(self.args.output_dir) / folder / STATE_FILE
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(self._counts.state_dict()) + "\n")
+        """A checkpoint holds what pruning needs to go on from it."""
+        folder = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        self._record.save(Path(self.args.output_dir) / folder)
         super()._save_checkpoint(*args, **kwargs)
-
-    def _load_state(self, checkpoint: Path) -> None:
-        path = checkpoint / STATE_FILE
-        if path.is_file():
-            state: Mapping[str, float] = json.loads(path.read_text())
-            self._counts.load_state_dict(state)
-        else:
-            logger.warning(f"{checkpoint} has no {STATE_FILE}; the budget counts from here")
 
 
 class _RunCallback(TrainerCallback):
@@ -307,7 +303,7 @@ class _RunCallback(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self._trainer._end()
+        self._trainer._record.end(args)
 
 
 @functools.cache

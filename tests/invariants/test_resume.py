@@ -7,7 +7,7 @@ import pytest
 from transformers import set_seed
 
 from qtuning import SAMPLE_PRUNERS, TOKEN_PRUNERS, read_ledger
-from qtuning.trainer import BUDGET_FILE
+from qtuning.run_record import BUDGET_FILE
 
 from .. import runs
 

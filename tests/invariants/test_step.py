@@ -137,7 +137,10 @@ def test_drop_trains_on_shorter_sequences(tmp_path) -> None:
     for mode in ("mask", "drop"):
         trainer = runs.pruning(tmp_path / mode, token_mode=mode, max_steps=1)
         trainer.train()
-        lengths[mode] = trainer._counts.trained_tokens, trainer._counts.kept_answer_tokens
+        lengths[mode] = (
+            trainer._record.counts.trained_tokens,
+            trainer._record.counts.kept_answer_tokens,
+        )
     assert lengths["drop"][0] < lengths["mask"][0]
     assert lengths["drop"][1] == lengths["mask"][1]
 

@@ -1,0 +1,114 @@
+"""What a run keeps of its steps: counts, metrics and ledger, in step with its checkpoints."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from accelerate.logging import get_logger
+
+from .budget import StepCounts
+from .config import PruningArguments
+from .ledger import FOLDER, Ledger
+from .score_store import ScoreStore
+from .step import StepResult
+from .telling import MetricWindow, print_budget, step_metrics
+
+logger = get_logger(__name__)
+
+STATE_FILE = "pruning_state.json"
+SCORES_FILE = "pruning_scores.parquet"
+BUDGET_FILE = "budget.json"
+
+
+class RunRecord:
+    """The record of one run; only the main process writes files.
+
+    Attributes:
+        window: Metrics since the last log.
+        counts: Counts of all steps so far.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Start empty.
+
+        Args:
+            folder: The run's output folder.
+        """
+        self.window = MetricWindow()
+        self.counts = StepCounts()
+        self._folder = folder
+        self._is_main = False
+        self._store: ScoreStore | None = None
+        self._ledger: Ledger | None = None
+        self._started = 0.0
+
+    def begin(
+        self, step: int, checkpoint: Path | None, *, is_main: bool, store: ScoreStore | None
+    ) -> None:
+        """Begin at a step, from the checkpoint if there is one.
+
+        Args:
+            step: Optimizer steps done.
+            checkpoint: Where they were done.
+            is_main: Whether this process writes files.
+            store: Last known scores, if the run uses any; takes those of the checkpoint.
+        """
+        self.counts, self._is_main, self._store = StepCounts(), is_main, store
+        if checkpoint is not None:
+            self._load(checkpoint)
+        self._started = time.perf_counter() - self.counts.total_seconds
+        if is_main:
+            folder = self._folder / FOLDER
+            self._ledger = Ledger.resume(folder, step) if step else Ledger.start(folder)
+
+    def add(self, result: StepResult, step: int) -> None:
+        """Take in a step."""
+        self.counts.add(result.counts)
+        self.window.add(step_metrics(result))
+        if self._ledger is not None:
+            self._ledger.append(result.ledger_rows)
+        for name in result.decisions.bad:
+            logger.warning(
+                f"step {step}: the loss of sample {name} is NaN or infinite in scoring; "
+                "it is left out"
+            )
+
+    def save(self, checkpoint: Path) -> None:
+        """Write into a checkpoint folder what a resumed run needs; the ledger reaches as far."""
+        if self._ledger is None:
+            return
+        self._ledger.flush()
+        self.counts.total_seconds = time.perf_counter() - self._started
+        checkpoint.mkdir(parents=True, exist_ok=True)
+        (checkpoint / STATE_FILE).write_text(json.dumps(self.counts.state_dict()) + "\n")
+        if self._store is not None:
+            self._store.save(checkpoint / SCORES_FILE)
+
+    def _load(self, checkpoint: Path) -> None:
+        path = checkpoint / STATE_FILE
+        if path.is_file():
+            state: Mapping[str, float] = json.loads(path.read_text())
+            self.counts.load_state_dict(state)
+        else:
+            logger.warning(f"{checkpoint} has no {STATE_FILE}; the budget counts from here")
+        if self._store is None:
+            return
+        path = checkpoint / SCORES_FILE
+        if path.is_file():
+            self._store.load(path)
+        else:
+            logger.warning(f"{checkpoint} has no {SCORES_FILE}; scores are known from here on only")
+
+    def end(self, args: PruningArguments) -> None:
+        """Write and print the honest budget."""
+        self.counts.total_seconds = time.perf_counter() - self._started
+        if self._is_main:
+            print_budget(self.counts, args)
+            path = self._folder / BUDGET_FILE
+            path.write_text(json.dumps(self.counts.state_dict(), indent=2) + "\n")
+
+    def close(self) -> None:
+        """Close the ledger, so that all of it is on disk."""
+        if self._ledger is not None:
+            self._ledger.close()

@@ -1,0 +1,151 @@
+"""The last known scores of the samples, by name: what a step may use instead of a forward pass."""
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .decide import Row
+from .errors import UsageError
+from .ledger import FOLDER, read_ledger
+
+_NEEDED = ("sample_id", "ppl", "entropy", "n_tokens")
+_SCHEMA = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("ppl", pa.float64()),
+        ("entropy", pa.float64()),
+        ("n_tokens", pa.int64()),
+        ("step", pa.int64()),
+    ]
+)
+
+
+class Known(NamedTuple):
+    """A sample's last known scores.
+
+    Attributes:
+        ppl: Perplexity.
+        entropy: Mean answer entropy in nats.
+        n_tokens: Answer tokens it had; with another number now the scores are of another text.
+        step: The optimizer step that made them; 0 if they came from outside the run.
+    """
+
+    ppl: float
+    entropy: float
+    n_tokens: int
+    step: int
+
+
+class ScoreStore:
+    """Last known scores; the same on every rank, since all of them see the same rows."""
+
+    def __init__(self, known: Mapping[str, Known] | None = None) -> None:
+        """Start from scores known already, if any."""
+        self._known = dict(known or {})
+
+    def __len__(self) -> int:
+        """Number of samples known."""
+        return len(self._known)
+
+    def of(self, row: Row) -> Known | None:
+        """The scores of a candidate, None if unknown or of another text."""
+        known = self._known.get(row.sample_id)
+        return known if known is not None and known.n_tokens == row.n_tokens else None
+
+    def learn(self, rows: Iterable[Row], step: int) -> None:
+        """Take in what a step has scored; a loss that is not finite is not worth knowing."""
+        for row in rows:
+            if not row.scored:
+                continue
+            if math.isfinite(row.ppl) and math.isfinite(row.entropy):
+                self._known[row.sample_id] = Known(row.ppl, row.entropy, row.n_tokens, step)
+            else:
+                self._known.pop(row.sample_id, None)
+
+    def save(self, path: Path) -> None:
+        """Write all of it to a Parquet file."""
+        columns = list(zip(*self._known.values(), strict=True)) or [()] * len(Known._fields)
+        arrays = [list(self._known), *map(list, columns)]
+        table = pa.table(dict(zip(_SCHEMA.names, arrays, strict=True)), schema=_SCHEMA)
+        pq.write_table(table, path)
+
+    def load(self, path: Path) -> None:
+        """Take what ``save`` wrote in place of what is known.
+
+        Raises:
+            UsageError: The file cannot be read.
+        """
+        table = _read(path, _SCHEMA.names)
+        columns = [table[name].to_pylist() for name in _SCHEMA.names]
+        self._known = {name: Known(*values) for name, *values in zip(*columns, strict=True)}
+
+
+def read_initial_scores(path: Path | str) -> dict[str, Known]:
+    """Scores made before a run: a Parquet file of scores, or another run's output folder.
+
+    A file has the columns ``sample_id``, ``ppl``, ``entropy`` (nats) and ``n_tokens``, by which
+    scores of another text are told apart. Of a run's ledger the last scores of each sample count.
+
+    Raises:
+        UsageError: As ``check_initial_scores``, or it cannot be read.
+    """
+    path = check_initial_scores(path)
+    table = read_ledger(path) if path.is_dir() else _read(path, list(_NEEDED))
+    columns = [table[name].to_pylist() for name in _NEEDED]
+    return {
+        str(name): Known(ppl, entropy, n_tokens, 0)
+        for name, ppl, entropy, n_tokens in zip(*columns, strict=True)
+        if _is_finite(ppl) and _is_finite(entropy)
+    }
+
+
+def check_initial_scores(path: Path | str) -> Path:
+    """See that there are scores, without reading them.
+
+    Raises:
+        UsageError: Nothing is there, or neither a ledger nor a file with the columns wanted.
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise UsageError(f"initial_scores {path}: no such file or folder")
+    if path.is_file():
+        _check_columns(path)
+    elif not (path / FOLDER).is_dir() and path.name != FOLDER:
+        raise UsageError(
+            f"initial_scores {path}: no ledger in the folder; name a run's output folder or a "
+            "Parquet file of scores"
+        )
+    return path
+
+
+def _check_columns(path: Path) -> None:
+    try:
+        found = pq.read_schema(path).names
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error
+    missing = [name for name in _NEEDED if name not in found]
+    if missing:
+        raise UsageError(
+            f"initial_scores {path}: no column {', '.join(missing)}; wanted are "
+            f"{', '.join(_NEEDED)}, found {', '.join(found)}"
+        )
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _read(path: Path, columns: list[str]) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=columns, partitioning=None)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: BaseException) -> UsageError:
+    why = str(error).splitlines()[0]
+    return UsageError(f"cannot read {path}: {why}; it must be a Parquet file of scores")
