@@ -77,6 +77,26 @@ class Decisions:
                 own[place] = decision
         return own
 
+    @classmethod
+    def of_micro_batches(cls, gathered: Sequence[Sequence["Decisions"]]) -> "Decisions":
+        """The decisions of a step out of those that each rank took, micro-batch by micro-batch.
+
+        Args:
+            gathered: Of each rank, the decisions on its own rows of each micro-batch.
+        """
+        step = cls([], [], [], [], [])
+        seen = [0] * len(gathered)
+        for parts in zip(*gathered, strict=True):  # the order of the data, as in ``decide``
+            for rank, part in enumerate(parts):
+                step.rows.extend(part.rows)
+                step.decided.extend(part.decided)
+                step.places.extend((rank, seen[rank] + place) for _, place in part.places)
+                step.selections.extend(part.selections)
+                step.bad.extend(part.bad)
+                # Repetitions, which have no row here, come after all that have one.
+                seen[rank] += len(part.rows)
+        return step
+
 
 def decide(
     gathered: Sequence[Sequence[Row]],
@@ -86,6 +106,7 @@ def decide(
     step: int,
     seed: int,
     scored: bool = False,
+    first_group: int = 0,
 ) -> Decisions:
     """Run the sample pruner over the pool, or over each micro-batch's (``pool_scope="micro"``).
 
@@ -97,6 +118,7 @@ def decide(
         seed: The run's seed.
         scored: The rows carry scores, though the sample pruner may not need them: a token pruner
             may. A bad loss must not be kept either way.
+        first_group: Number of the first pool within the step.
 
     Raises:
         UsageError: A user's pruner returned something else than N decisions.
@@ -114,7 +136,7 @@ def decide(
 
     decided = [Decision()] * len(rows)
     selections = []
-    for group, members in enumerate(_pools(ordered, args.pool_scope)):
+    for group, members in enumerate(_pools(ordered, args.pool_scope), first_group):
         usable = [i for i in members if rows[i].n_tokens > 0]
         if not usable:
             continue

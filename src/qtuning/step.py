@@ -1,7 +1,7 @@
 """One optimizer step: candidates in, kept examples in exactly n micro-batches out."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -51,8 +51,18 @@ class StepResult(NamedTuple):
 
 
 @dataclass
-class _Candidate:
-    """One sample of this rank; scores ``(T,)`` are None until it is scored."""
+class Candidate:
+    """One sample of this rank.
+
+    Attributes:
+        example: The sample, from ``Labels.of``.
+        sample_id: Its id.
+        micro: Number of its micro-batch within the step.
+        repeated: A repetition that the loader used to fill up an epoch's last batch.
+        answers: Positions of its answer tokens, ``(T,)``.
+        nll: Their NLL in nats, ``(T,)`` float32; None until it is scored.
+        entropy: Their entropy in nats, likewise.
+    """
 
     example: Example
     sample_id: str
@@ -106,7 +116,7 @@ class StepPruner:
             first_repeated: Place in the last list from which on rows repeat earlier ones.
         """
         counts = StepCounts(steps=1)
-        candidates = self._candidates(lists, first_repeated, step)
+        candidates = self.candidates(lists, first_repeated, step)
 
         started = time.perf_counter()
         if pruners.score:
@@ -114,13 +124,13 @@ class StepPruner:
         scored_at = time.perf_counter()
         counts.scoring_seconds = scored_at - started
 
-        gathered = self.ranks.gather([_row(candidate) for candidate in candidates])
+        gathered = self.ranks.gather([row_of(candidate) for candidate in candidates])
         decisions = decide(
             gathered, pruners.sample, self.args, step=step, seed=self.seed, scored=pruners.score
         )
         own = decisions.of_rank(self.ranks.rank, len(candidates))
         kept = [(c, d) for c, d in zip(candidates, own, strict=True) if d.kept]
-        keeps = self._token_keeps(kept, pruners.token, step)
+        keeps = self.token_keeps(kept, pruners.token, step, self.ranks.gather_flat)
         examples = [
             prune_tokens(candidate.example, candidate.answers, keep, self.args.token_mode)
             for (candidate, _), keep in zip(kept, keeps, strict=True)
@@ -144,10 +154,11 @@ class StepPruner:
         rows = ledger_rows(decisions, trained_in_order, pruners.score, step, epoch)
         return StepResult(micro_batches, pruners.prune, decisions, rows, counts)
 
-    def _candidates(
+    def candidates(
         self, lists: Sequence[Sequence[Example]], first_repeated: int, step: int
-    ) -> list[_Candidate]:
-        candidates: list[_Candidate] = []
+    ) -> list[Candidate]:
+        """The samples of this rank's rows, packed ones too; arguments as in ``__call__``."""
+        candidates: list[Candidate] = []
         for micro, rows in enumerate(lists):
             for place, row in enumerate(rows):
                 repeated = micro == len(lists) - 1 and place >= first_repeated
@@ -157,20 +168,35 @@ class StepPruner:
                     if name is None:  # a stream without ids: name it after its place
                         name = f"{step}.{self.ranks.rank}.{len(candidates)}"
                     answers = answer_positions(example["labels"])
-                    candidates.append(_Candidate(example, str(name), micro, repeated, answers))
+                    candidates.append(Candidate(example, str(name), micro, repeated, answers))
         return candidates
 
     def _score(
-        self, model: PreTrainedModel, wrapped: nn.Module, candidates: Sequence[_Candidate]
+        self, model: PreTrainedModel, wrapped: nn.Module, candidates: Sequence[Candidate]
     ) -> None:
         scored = [c for c in candidates if len(c.answers) and not c.repeated]
         scores = self.scorer(model, wrapped, [(c.example, len(c.answers)) for c in scored])
         for candidate, (nll, entropy) in zip(scored, scores, strict=True):
             candidate.nll, candidate.entropy = nll, entropy
 
-    def _token_keeps(
-        self, kept: Sequence[tuple[_Candidate, Decision]], pruner: TokenPruner, step: int
+    def token_keeps(
+        self,
+        kept: Sequence[tuple[Candidate, Decision]],
+        pruner: TokenPruner,
+        step: int,
+        gather: Callable[[list[float]], list[float]],
     ) -> list[Tensor]:
+        """Which answer tokens of each kept sample are kept, ``(T,)`` bool.
+
+        Args:
+            kept: The kept candidates of this rank that are one pool, and why.
+            pruner: What decides.
+            step: The optimizer step about to be taken, counted from 1.
+            gather: See ``TokenPool``.
+
+        Raises:
+            UsageError: A user's pruner returned something else.
+        """
         samples = [
             TokenSample(
                 sample_id=candidate.sample_id,
@@ -183,7 +209,7 @@ class StepPruner:
             )
             for candidate, decision in kept
         ]
-        pool = TokenPool(samples, step=step, seed=self.seed, gather=self.ranks.gather_flat)
+        pool = TokenPool(samples, step=step, seed=self.seed, gather=gather)
         keeps = pruner(pool, self.args)
         shapes = [tuple(keep.shape) for keep in keeps]
         if shapes != [(sample.n_tokens,) for sample in samples]:
@@ -193,21 +219,22 @@ class StepPruner:
             )
         return keeps
 
-    def _protected(self, candidate: _Candidate) -> Tensor:
+    def _protected(self, candidate: Candidate) -> Tensor:
         labels = torch.tensor(candidate.example["labels"])[candidate.answers]
         if not self.args.protect_eos:
             return torch.zeros(labels.shape, dtype=torch.bool)
         return torch.isin(labels, self.protected_ids)
 
     def _deal(
-        self, examples: Sequence[Example], candidates: Sequence[_Candidate], n: int
+        self, examples: Sequence[Example], candidates: Sequence[Candidate], n: int
     ) -> list[list[Example]]:
         groups = deal([len(example["input_ids"]) for example in examples], n)
         spare = nothing_to_train_on(candidates[0].example)
         return [[examples[i] for i in group] or [spare] for group in groups]
 
 
-def _row(candidate: _Candidate) -> Row:
+def row_of(candidate: Candidate) -> Row:
+    """The candidate as other ranks are told of it."""
     ppl = entropy = float("nan")
     if candidate.nll is not None and candidate.entropy is not None:
         everywhere = torch.ones(1, len(candidate.nll), dtype=torch.bool)
