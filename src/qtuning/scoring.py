@@ -69,9 +69,8 @@ class Scorer:
         with evaluating(model), self.autocast():
             for members in batches:
                 inputs = self.to_device(self.collate([examples[i][0] for i in members]))
-                if not self._checked and sharded is None:
-                    check_head(model, inputs["input_ids"][:1, :8])
-                    self._checked = True
+                if sharded is None:
+                    self.check(model, inputs["input_ids"][:1, :8])
                 stats = model_token_stats(model, inputs, wrapped=sharded, fused=self.fused)
                 counts = [examples[i][1] for i in members]
                 for i, one in zip(members, split_by_sample(stats, counts), strict=True):
@@ -84,6 +83,13 @@ class Scorer:
                 for _ in range(more):
                     model_token_stats(model, inputs, wrapped=sharded, fused=self.fused)
         return scores
+
+    def check(self, model: PreTrainedModel, input_ids: Tensor) -> None:
+        """``check_head`` in eval mode, the first time that it is asked for."""
+        if not self._checked:
+            with evaluating(model), self.autocast():
+                check_head(model, input_ids)
+            self._checked = True
 
 
 def split_by_sample(stats: TokenStats, counts: Sequence[int]) -> list[Scores]:

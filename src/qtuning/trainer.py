@@ -26,6 +26,7 @@ from .end_of_turn import end_of_turn_ids
 from .errors import UsageError
 from .forward import causal_lm_of, has_fused_head
 from .ledger import FOLDER, Ledger
+from .one_pass import OnePassStep
 from .pruners.pair import NO_PRUNING, Pruners
 from .sample_ids import with_sample_ids
 from .scoring import Scorer
@@ -85,7 +86,11 @@ class PruningMixin(_Trainer):
                 "arguments: use QTuningConfig, or a dataclass of your own with the bases "
                 f"(PruningArguments, {type(self.args).__name__})"
             )
-        check_supported(self)
+        stock_loss = super().compute_loss.__func__ in (
+            Trainer.compute_loss,
+            SFTTrainer.compute_loss,
+        )
+        check_supported(self, stock_loss)
         self._check_rows(rows)
         # Later on accelerate hides it behind a wrapper of its own.
         self._fused_head = has_fused_head(causal_lm_of(self.model))
@@ -93,6 +98,7 @@ class PruningMixin(_Trainer):
         self._counts = StepCounts()
         self._ledger: Ledger | None = None
         self._resumed_from: Path | None = None
+        self._one_pass: OnePassStep | None = None
         self.add_callback(_RunCallback(self))
 
     def _check_rows(self, before: Any) -> None:
@@ -139,25 +145,53 @@ class PruningMixin(_Trainer):
                 break
         if not lists:
             return [], None
-        result = self._step_pruner(
-            self.model,
-            self.model_wrapped,
-            lists,
-            self._pruners if self._pruning_now() else NO_PRUNING,
-            step=self.state.global_step + 1,
-            epoch=int(self.state.epoch or 0),
-            first_repeated=self._first_repeated(len(lists[-1])),
-        )
+        pruners = self._pruners if self._pruning_now() else NO_PRUNING
+        place = {
+            "step": self.state.global_step + 1,
+            "epoch": int(self.state.epoch or 0),
+            "first_repeated": self._first_repeated(len(lists[-1])),
+        }
+        collate = self._labels.collate
+        step: OnePassStep | StepResult
+        if self.args.one_pass and pruners.score:
+            step = self._one_pass = OnePassStep(self._step_pruner, pruners, lists, **place)
+        else:
+            self._one_pass = None
+            step = self._step_pruner(self.model, self.model_wrapped, lists, pruners, **place)
+            collate = self._labels.collate if step.pruned else self._labels.collate_as_is
         started = time.perf_counter()
-        collate = self._labels.collate if result.pruned else self._labels.collate_as_is
-        batches = [collate(examples) for examples in result.micro_batches]
+        batches = [collate(examples) for examples in step.micro_batches]
         n_items = self._get_num_items_in_batch(batches, device)
         if isinstance(n_items, torch.Tensor):
             n_items = n_items.clamp(min=1)  # a step of bad samples alone must not divide by zero
         self._training_from = time.perf_counter()
-        result.counts.collation_seconds = self._training_from - started
-        self._record(result)
+        step.counts.collation_seconds = self._training_from - started
+        if isinstance(step, StepResult):
+            self._record(step)
         return batches, n_items
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The trainer's own loss; in one-pass mode that of what the same forward keeps."""
+        if self._one_pass is None or not self.model.training:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        return self._one_pass.loss(self.model, model, inputs, num_items_in_batch)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """The trainer's own; in one-pass mode the last one of a step puts its gradients right."""
+        loss: torch.Tensor = super().training_step(*args, **kwargs)
+        if self._one_pass is None or not self._one_pass.done:
+            return loss
+        step, self._one_pass = self._one_pass, None
+        result, loss = step.finish(self.model)
+        self._training_from += result.counts.scoring_seconds + result.counts.selection_seconds
+        self._record(result)
+        if isinstance(self, SFTTrainer):  # its metrics, but for the accuracy, which costs a pass
+            self._total_train_tokens += result.counts.trained_tokens
+            self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
+            self._metrics["train"]["entropy"].append(step.entropy)
+        return loss
 
     def _pruning_now(self) -> bool:
         done = self.state.global_step / max(1, self.state.max_steps)
