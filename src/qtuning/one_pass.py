@@ -119,28 +119,18 @@ class OnePassStep:
         batch = [(c, keep) for c, keep in zip(members, keeps, strict=True) if _takes_part(c)]
         sound = [(c, keep) for c, keep in batch if _is_finite(c)]
         again = len(sound) < len(batch)
-        if again:
+        if again and sound:
             # NaN activations make NaN gradients of the weights even where the loss ignores them,
             # so train without. Not through the wrapper: other ranks have no second forward.
             inputs = scorer.to_device(scorer.collate(self._examples([c for c, _ in sound])))
             forward = model_projection(model, model, inputs)
+        if sound:
+            nll = self._nll(forward, inputs["labels"], torch.cat([keep for _, keep in sound]))
+        else:
+            nll = _zero(model)
         self._done.append(_done(members, keeps, decisions, again))
-
-        labels = inputs["labels"].to(forward.hidden.device)
-        keep = labels[:, 1:] != IGNORE_INDEX
-        if sound:  # their answer tokens stand sample after sample
-            keep[keep.clone()] = torch.cat([keep for _, keep in sound]).to(keep.device)
-        with scorer.autocast():  # the head in the precision of training
-            nll = summed_nll(
-                forward.hidden,
-                forward.weight,
-                labels,
-                keep,
-                bias=forward.bias,
-                softcap=forward.shape.softcap,
-                logit_scale=forward.shape.scale,
-            )
-        loss: Tensor = nll * self._pruner.ranks.size / n_items
+        scale = self._pruner.ranks.size / n_items
+        loss: Tensor = nll.to(inputs["input_ids"].device) * scale
         self._n_items = n_items
         self._losses.append(loss.detach())
         return loss
@@ -189,6 +179,22 @@ class OnePassStep:
         for candidate, (nll, entropy) in zip(scored, scores, strict=True):
             candidate.nll, candidate.entropy = nll, entropy
 
+    def _nll(self, forward: Projection, labels: Tensor, kept: Tensor) -> Tensor:
+        """Summed NLL of the answer tokens, sample after sample, that ``kept`` keeps."""
+        labels = labels.to(forward.hidden.device)
+        keep = labels[:, 1:] != IGNORE_INDEX
+        keep[keep.clone()] = kept.to(keep.device)
+        with self._pruner.scorer.autocast():  # the head in the precision of training
+            return summed_nll(
+                forward.hidden,
+                forward.weight,
+                labels,
+                keep,
+                bias=forward.bias,
+                softcap=forward.shape.softcap,
+                logit_scale=forward.shape.scale,
+            )
+
     def _decide(self, members: Sequence[Candidate]) -> tuple[Decisions, list[Tensor]]:
         """The decisions on a micro-batch, and which answer tokens of each are kept, ``(T,)``."""
         ranks = self._pruner.ranks
@@ -221,6 +227,13 @@ def _is_finite(candidate: Candidate) -> bool:
         scores is not None and bool(scores.isfinite().all())
         for scores in (candidate.nll, candidate.entropy)
     )
+
+
+def _zero(model: nn.Module) -> Tensor:
+    """A zero without a forward that gives a zero gradient to all weights, as DDP waits for all."""
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    nothing = [weight.flatten()[:0].sum().float().to(trained[0].device) for weight in trained]
+    return torch.stack(nothing).sum()
 
 
 def _done(
