@@ -29,7 +29,7 @@ from .stats import IGNORE_INDEX, token_stats
 from .step import Candidate, StepPruner, StepResult, row_of
 
 
-class _Done(NamedTuple):
+class _MicroResult(NamedTuple):
     """A micro-batch that has had its forward, as its rank tells the others at the step's end.
 
     Attributes:
@@ -75,14 +75,14 @@ class OnePassStep:
         ]
         self.counts = StepCounts(steps=1)
         self.entropy = 0.0
-        self._done: list[_Done] = []
+        self._results: list[_MicroResult] = []
         self._losses: list[Tensor] = []
         self._n_items: Tensor | int = 1
 
     @property
     def done(self) -> bool:
         """Whether all micro-batches have had their forward."""
-        return len(self._done) == len(self.micro_batches)
+        return len(self._results) == len(self.micro_batches)
 
     def loss(
         self,
@@ -103,7 +103,7 @@ class OnePassStep:
             Summed NLL of the kept answer tokens, over ``n_items``, times the number of ranks: DDP
             averages gradients.
         """
-        members = self._candidates[len(self._done)]
+        members = self._candidates[len(self._results)]
         scorer = self._pruner.scorer
         scorer.check(model, inputs["input_ids"][:1, :8])
         forward = model_projection(model, wrapped, inputs)
@@ -128,7 +128,7 @@ class OnePassStep:
             nll = self._nll(forward, inputs["labels"], torch.cat([keep for _, keep in sound]))
         else:
             nll = _zero(model)
-        self._done.append(_done(members, keeps, decisions, again))
+        self._results.append(_result(members, keeps, decisions, again))
         scale = self._pruner.ranks.size / n_items
         loss: Tensor = nll.to(inputs["input_ids"].device) * scale
         self._n_items = n_items
@@ -145,7 +145,7 @@ class OnePassStep:
             What became of the candidates, and the loss to report for the last micro-batch, so
             that the reported losses of the step add up to the mean over its kept tokens.
         """
-        gathered = self._pruner.ranks.gather(self._done)
+        gathered = self._pruner.ranks.gather(self._results)
         in_order = [part for parts in zip(*gathered, strict=True) for part in parts]
         decisions = Decisions.of_micro_batches([[d.decisions for d in own] for own in gathered])
         trained = [pair for part in in_order for pair in part.trained]
@@ -205,7 +205,7 @@ class OnePassStep:
             step=self._step,
             seed=self._pruner.seed,
             scored=True,
-            first_group=len(self._done) * ranks.size + ranks.rank,
+            first_group=len(self._results) * ranks.size + ranks.rank,
         )
         own = decisions.of_rank(0, len(members))
         kept = [(c, d) for c, d in zip(members, own, strict=True) if d.kept]
@@ -236,9 +236,9 @@ def _zero(model: nn.Module) -> Tensor:
     return torch.stack(nothing).sum()
 
 
-def _done(
+def _result(
     members: Sequence[Candidate], keeps: Sequence[Tensor], decisions: Decisions, again: bool
-) -> _Done:
+) -> _MicroResult:
     trained, scored_tokens, entropy = [], 0, 0.0
     for _, place in decisions.places:
         candidate, keep = members[place], keeps[place]
@@ -247,4 +247,4 @@ def _done(
         scored_tokens += n_input * (again and _takes_part(candidate))
         if candidate.entropy is not None:
             entropy += float(candidate.entropy[keep].sum())
-    return _Done(decisions, trained, scored_tokens, entropy)
+    return _MicroResult(decisions, trained, scored_tokens, entropy)
