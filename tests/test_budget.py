@@ -215,6 +215,33 @@ def test_above_break_even_a_scored_run_is_warned(changes, warned):
     assert ("slower than full training" in warnings(**changes)) == warned
 
 
+ONE_PASS = {"one_pass": True, "pool_scope": "micro", "pool": 8}
+
+
+@pytest.mark.parametrize(
+    ("changes", "warned"),
+    [
+        ({}, True),
+        ({"sample_ratio": 0.66}, True),
+        ({"sample_ratio": 0.67}, False),
+        ({"sample_ratio": 0.67, "cost": 4.0}, True),
+        ({"sample_ratio": 1.0}, False),
+    ],
+)
+def test_one_pass_saves_nothing_and_below_break_even_says_what_would(changes, warned):
+    told = lines(**ONE_PASS, **changes)
+    assert "at most 1.00x" in told[1]
+    assert "cost of a full run" in told[1]
+    assert ("two passes cost less" in warnings(**ONE_PASS, **changes)) == warned
+    assert "slower than full training" not in warnings(**ONE_PASS, **changes)
+
+
+def test_one_pass_without_scores_is_told_as_ever():
+    random = {"sample_pruner": "random", "token_pruner": "random"}
+    two = {"pool_scope": "micro", "pool": 8}
+    assert lines(**ONE_PASS, **random) == lines(**two, **random)
+
+
 @pytest.mark.parametrize(
     ("changes", "warned"),
     [({"pool": 3}, True), ({"pool": 4}, False), ({"pool": 3, "sample_ratio": 1.0}, False)],

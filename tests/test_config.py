@@ -44,6 +44,7 @@ OTHER = {
     "score_refresh": 0.25,
     "initial_scores": "scores.parquet",
     "scorer_model_name_or_path": "smaller",
+    "one_pass": False,  # needs other values of these, see below
     "prune_start": 0.1,
     "prune_end": 0.9,
 }
@@ -74,7 +75,9 @@ ACCEPTED = {
     "score_batch_size": (True,),
     "neighbor_mean": ("no", 3, None),
     "protect_eos": ("no", 3, None),
+    "one_pass": ("no", 3, None),
 }
+ONE_PASS = {"one_pass": True, "pool_scope": "micro"}
 KINDS = (PruningArguments, QTuningConfig, OwnArguments)
 PRUNING = fields(PruningArguments)
 
@@ -95,7 +98,8 @@ def chosen(args) -> dict:
 
 def test_every_field_is_tried_here():
     assert {field.name for field in PRUNING} == set(OTHER) == set(BAD) | set(ACCEPTED)
-    assert all(field.default != OTHER[field.name] for field in PRUNING)
+    default = {field.name for field in PRUNING if field.default == OTHER[field.name]}
+    assert default == {"one_pass"}
 
 
 def test_the_defaults_are_the_promised_ones():
@@ -118,6 +122,7 @@ def test_the_defaults_are_the_promised_ones():
         "score_refresh": 1.0,
         "initial_scores": None,
         "scorer_model_name_or_path": None,
+        "one_pass": False,
         "prune_start": 0.0,
         "prune_end": 1.0,
     }
@@ -148,6 +153,22 @@ def test_good_values_and_the_ends_of_the_ranges_are_taken(tmp_path, kind):
 def test_pruning_must_start_before_it_ends():
     with pytest.raises(UsageError, match=r"prune_start \(0\.5\) must be below prune_end \(0\.5\)"):
         PruningArguments(prune_start=0.5, prune_end=0.5)
+
+
+@each_kind
+def test_one_pass_is_taken_with_what_it_needs_only(tmp_path, kind):
+    assert make(kind, tmp_path, **ONE_PASS).one_pass
+    with pytest.raises(UsageError, match="set pool_scope to micro"):
+        make(kind, tmp_path, one_pass=True)
+    with pytest.raises(UsageError, match="set token_mode to mask"):
+        make(kind, tmp_path, **ONE_PASS, token_mode="drop")
+
+
+def test_one_pass_is_a_flag(tmp_path):
+    flags = ["--output_dir", str(tmp_path), "--bf16", "false", "--use_cpu", "true"]
+    flags += ["--one_pass", "true", "--pool_scope", "micro"]
+    (args,) = TrlParser(QTuningConfig).parse_args_and_config(flags)
+    assert args.one_pass is True
 
 
 @each_kind

@@ -66,6 +66,45 @@ def test_a_larger_micro_batch_on_one_rank_decides_as_two_ranks(pruner, values):
     assert by_id(run(deal_out(values, 1, 4), pruner)) == by_id(run(deal_out(values, 2, 2), pruner))
 
 
+@pytest.mark.parametrize("pruner", SAMPLE_PRUNERS)
+@given(
+    values=st.lists(st.one_of(scores, st.just((math.nan, 1.0))), min_size=1, max_size=24),
+    ranks=st.integers(1, 3),
+    n_repeated=st.integers(0, 2),
+)
+def test_micro_batches_decided_apart_make_the_decisions_of_the_step(
+    pruner, values, ranks, n_repeated
+):
+    gathered = deal_out(values, ranks, 2)
+    n_micro = max(len(gathered[0]) + 1, 2) // 2
+    last = gathered[-1]
+    last += [row(90 + i, micro=n_micro - 1, repeated=True) for i in range(n_repeated)]
+    whole = run(gathered, pruner, pool_scope="micro")
+    args = PruningArguments(sample_ratio=0.5, pool_scope="micro")
+    apart = [
+        [
+            decide(
+                [[r for r in rows if r.micro == micro]],
+                resolve_sample_pruner(pruner),
+                args,
+                step=3,
+                seed=7,
+                first_group=micro * ranks + rank,
+            )
+            for micro in range(n_micro)
+        ]
+        for rank, rows in enumerate(gathered)
+    ]
+    merged = Decisions.of_micro_batches(apart)
+    assert merged.decided == whole.decided
+    assert merged.places == whole.places
+    assert merged.bad == whole.bad
+    assert [r.sample_id for r in merged.rows] == [r.sample_id for r in whole.rows]
+    assert len(merged.selections) == len(whole.selections)
+    for mine, theirs in zip(merged.selections, whole.selections, strict=True):
+        assert torch.equal(mine.kept, theirs.kept)
+
+
 def test_in_micro_scope_every_micro_batch_of_every_rank_is_a_pool_of_its_own():
     values = [(1.0 + i, (7.3 * i) % 5) for i in range(24)]
     gathered = deal_out(values, 2, 4)

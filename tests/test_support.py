@@ -1,15 +1,18 @@
 """Every combination that is refused, on a stand-in: most of them need machines we have not."""
 
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
 from accelerate.utils import DistributedType
 from peft import LoraConfig, PrefixTuningConfig, get_peft_model
+from transformers import Trainer, TrainingArguments
+from transformers.training_args import OptimizerNames
 
-from qtuning import UsageError
+from qtuning import PruningArguments, UsageError, with_pruning
 from qtuning.support import check_supported
 
-from . import tiny
+from . import architectures, tiny
 
 
 def stand_in(**changes):
@@ -23,6 +26,8 @@ def stand_in(**changes):
             fsdp_plugin=SimpleNamespace(fsdp_version=changes.pop("fsdp_version", 2))
         ),
     )
+    tensor_parallel_size = changes.pop("tensor_parallel_size", 1)
+    compute_loss_func = changes.pop("compute_loss_func", None)
     loss_kwargs = changes.pop("model_accepts_loss_kwargs", True)
     args = SimpleNamespace(
         **{
@@ -31,6 +36,10 @@ def stand_in(**changes):
             "average_tokens_across_devices": True,
             "packing": False,
             "packing_strategy": "bfd",
+            "one_pass": False,
+            "ddp_static_graph": None,
+            "label_smoothing_factor": 0.0,
+            "optim": "adamw_torch",
             **changes,
         }
     )
@@ -39,7 +48,8 @@ def stand_in(**changes):
         args=args,
         model=model,
         model_accepts_loss_kwargs=loss_kwargs,
-        compute_loss_func=None,
+        compute_loss_func=compute_loss_func,
+        get_tp_size=lambda: tensor_parallel_size,
     )
 
 
@@ -50,6 +60,8 @@ def test_what_is_supported_passes() -> None:
     check_supported(stand_in(distributed_type=DistributedType.FSDP))
     lora = LoraConfig(target_modules=["q_proj"])
     check_supported(stand_in(model=get_peft_model(tiny.llama(), lora)))
+    check_supported(stand_in(one_pass=True, world_size=2, loss_type="nll"))
+    check_supported(stand_in(), stock_loss=False)
     # An older TRL and a plain Trainer do not have all the options.
     plain = stand_in()
     del plain.args.packing, plain.args.packing_strategy
@@ -83,3 +95,45 @@ def test_prompt_learning_and_adapters_on_the_head_are_refused() -> None:
     head = LoraConfig(target_modules=["lm_head"])
     with pytest.raises(UsageError, match="LM head"):
         check_supported(stand_in(model=get_peft_model(tiny.llama(), head)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"distributed_type": DistributedType.FSDP}, "FSDP"),
+        ({"distributed_type": DistributedType.DEEPSPEED}, "DeepSpeed"),
+        ({"tensor_parallel_size": 2}, "tensor parallelism"),
+        ({"ddp_static_graph": True}, "ddp_static_graph"),
+        ({"model": architectures.build("mixtral")}, "router auxiliary loss"),
+        ({"compute_loss_func": print}, "compute_loss_func"),
+        ({"label_smoothing_factor": 0.1}, "label_smoothing_factor"),
+        ({"loss_type": "dft"}, "loss_type"),
+        ({"optim": OptimizerNames.LOMO}, "backward pass"),
+        ({"optim": "galore_adamw_layerwise"}, "backward pass"),
+    ],
+    ids=str,
+)
+def test_one_pass_refuses_what_two_passes_can_do(changes, why) -> None:
+    check_supported(stand_in(**changes))
+    with pytest.raises(UsageError, match=rf"one_pass.*{why}") as refused:
+        check_supported(stand_in(one_pass=True, **changes))
+    assert "\n" not in str(refused.value)
+
+
+def test_one_pass_refuses_a_trainer_class_with_a_loss_of_its_own(tmp_path) -> None:
+    class Own(Trainer):
+        def compute_loss(self, *args, **kwargs):
+            return super().compute_loss(*args, **kwargs)
+
+    @dataclass
+    class Arguments(PruningArguments, TrainingArguments):
+        pass
+
+    def make(base, one_pass):
+        args = Arguments(str(tmp_path), use_cpu=True, one_pass=one_pass, pool_scope="micro")
+        return with_pruning(base)(tiny.llama(), args)
+
+    make(Trainer, True)
+    make(Own, False)
+    with pytest.raises(UsageError, match="another loss than the plain NLL"):
+        make(Own, True)

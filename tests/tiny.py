@@ -57,6 +57,14 @@ def llama(seed: int = 0, **changes: Any) -> LlamaForCausalLM:
         return LlamaForCausalLM(config)
 
 
+def poisoned(character: str) -> LlamaForCausalLM:
+    """A model that makes NaN of every sample that has the character."""
+    model = llama()
+    with torch.no_grad():
+        model.get_input_embeddings().weight[tokenizer()(character)["input_ids"]] = float("nan")
+    return model
+
+
 def rows(n: int = 24, seed: int = 0) -> list[dict[str, str]]:
     """Prompts and completions of differing length and difficulty."""
     draw = random.Random(seed)

@@ -143,6 +143,16 @@ class PruningArguments:
             "place of the model being trained. It does not learn, so each sample is scored once."
         },
     )
+    one_pass: bool = field(
+        default=False,
+        metadata={
+            "help": "Score in the training forward itself and mask what is pruned in its loss: no "
+            "second forward, but a backward of everything, so the cost of a full run whatever the "
+            "ratio. Faster than two passes above a sample ratio of about 2/3. Needs pool_scope "
+            "micro and token_mode mask. Dropout is on in scoring, so in a model that has it "
+            "decisions differ a little from those of two passes."
+        },
+    )
     prune_start: float = field(
         default=0.0,
         metadata={"help": "Share of the training steps before which nothing is pruned."},
@@ -189,7 +199,7 @@ class PruningArguments:
                 continue
             if isinstance(number, bool) or not isinstance(number, int) or number < 1:
                 raise UsageError(f"{name} must be an integer of at least 1, got {number!r}")
-        for name in ("neighbor_mean", "protect_eos"):
+        for name in ("neighbor_mean", "protect_eos", "one_pass"):
             if not isinstance(vars(self)[name], bool):
                 raise UsageError(f"{name} must be true or false, got {vars(self)[name]!r}")
         for name, choices in _CHOICES.items():
@@ -203,6 +213,21 @@ class PruningArguments:
                 "initial_scores has no effect at score_refresh 1.0, where everything is scored "
                 "anew: set score_refresh below 1"
             )
+        if self.one_pass and (static or self.score_refresh < 1.0):
+            raise UsageError(
+                "one_pass scores all candidates in their training forward: leave out "
+                "score_refresh, initial_scores and scorer_model_name_or_path, or turn it off"
+            )
+        if self.one_pass:
+            for name, needed, why in (
+                ("pool_scope", "micro", "a larger pool would hold the graphs of all micro-batches"),
+                ("token_mode", "mask", "a token that was in the forward cannot be dropped"),
+            ):
+                if vars(self)[name] != needed:
+                    raise UsageError(
+                        f"one_pass needs {name}={needed}, got {vars(self)[name]!r}: {why}; set "
+                        f"{name} to {needed}"
+                    )
         resolve_sample_pruner(self.sample_pruner)
         resolve_token_pruner(self.token_pruner)
 

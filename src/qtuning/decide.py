@@ -120,6 +120,26 @@ class Decisions:
                 own[place] = decision
         return own
 
+    @classmethod
+    def of_micro_batches(cls, gathered: Sequence[Sequence["Decisions"]]) -> "Decisions":
+        """The decisions of a step out of those that each rank took, micro-batch by micro-batch.
+
+        Args:
+            gathered: Of each rank, the decisions on its own rows of each micro-batch.
+        """
+        step = cls([], [], [], [], [])
+        seen = [0] * len(gathered)
+        for parts in zip(*gathered, strict=True):  # the order of the data, as in ``decide``
+            for rank, part in enumerate(parts):
+                step.rows.extend(part.rows)
+                step.decided.extend(part.decided)
+                step.places.extend((rank, seen[rank] + place) for _, place in part.places)
+                step.selections.extend(part.selections)
+                step.bad.extend(part.bad)
+                # Repetitions, which have no row here, come after all that have one.
+                seen[rank] += len(part.rows)
+        return step
+
 
 def decide(
     gathered: Sequence[Sequence[Row]],
@@ -128,6 +148,7 @@ def decide(
     *,
     step: int,
     seed: int,
+    first_group: int = 0,
 ) -> Decisions:
     """Run the sample pruner over the pool, or over each micro-batch's (``pool_scope="micro"``).
 
@@ -140,6 +161,7 @@ def decide(
         args: The pruning arguments.
         step: The optimizer step about to be taken, counted from 1.
         seed: The run's seed.
+        first_group: Number of the first pool within the step.
 
     Raises:
         UsageError: A user's pruner returned something else than N decisions.
@@ -149,7 +171,9 @@ def decide(
     decided = dict.fromkeys(places, Decision())
     selections = []
     for pool in candidate_pools(gathered, args.pool_scope):
-        selection = selected(pool.rows, pruner, args, step=step, seed=seed, group=pool.group)
+        selection = selected(
+            pool.rows, pruner, args, step=step, seed=seed, group=first_group + pool.group
+        )
         selections.append(selection)
         for row, where, kept, quadrant, filled, side in zip(
             pool.rows,

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate.utils import is_peft_model
@@ -103,6 +103,43 @@ def model_token_stats(
             softcap=shape.softcap,
             logit_scale=shape.scale,
         )
+
+
+class Projection(NamedTuple):
+    """What a model's logits are made of.
+
+    Attributes:
+        hidden: Last hidden states, ``(B, L, D)``, on the head's device.
+        weight: Weight of the head, ``(V, D)``.
+        bias: Bias of the head, ``(V,)``.
+        shape: What is done to their product.
+    """
+
+    hidden: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    shape: LogitShape
+
+
+def model_projection(
+    model: PreTrainedModel, wrapped: nn.Module, inputs: Mapping[str, Any]
+) -> Projection:
+    """A forward of the backbone with its graph, and the head, for a loss of one's own.
+
+    Args:
+        model: The bare model, its weights not sharded; may be a PEFT model.
+        wrapped: The model as DDP wrapped it, whose hooks must run in a forward.
+        inputs: A batch on the model's device; labels are not looked at.
+
+    Raises:
+        UsageError: The model has no backbone or no output embeddings of its own.
+    """
+    causal_lm = causal_lm_of(model)
+    backbone, head = _parts(causal_lm)
+    arguments = {k: v for k, v in inputs.items() if k not in _NOT_FOR_THE_BACKBONE}
+    hidden = _hidden_through(wrapped, causal_lm, backbone, {**arguments, "use_cache": False})
+    weight: Tensor = head.weight
+    return Projection(hidden.to(weight.device), weight, head.bias, LogitShape.of(causal_lm))
 
 
 @torch.no_grad()

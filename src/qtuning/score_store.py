@@ -3,14 +3,18 @@
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from accelerate.logging import get_logger
 
+from .batching import SAMPLE_ID
 from .decide import Row
 from .errors import UsageError
 from .ledger import FOLDER, read_ledger
+
+logger = get_logger(__name__)
 
 _NEEDED = ("sample_id", "ppl", "entropy", "n_tokens")
 _SCHEMA = pa.schema(
@@ -101,6 +105,26 @@ def read_initial_scores(path: Path | str) -> dict[str, Known]:
         for name, ppl, entropy, n_tokens in zip(*columns, strict=True)
         if _is_finite(ppl) and _is_finite(entropy)
     }
+
+
+def check_some_known(known: Mapping[str, Known], dataset: Any, path: str) -> None:
+    """See that the earlier scores are of these data, as far as their names tell.
+
+    Raises:
+        UsageError: Not one of the samples is in the data.
+    """
+    from datasets import Dataset
+
+    if not isinstance(dataset, Dataset) or not len(dataset):
+        return
+    n = sum(name in known for name in dataset[SAMPLE_ID])
+    if not n:
+        raise UsageError(
+            f"initial_scores {path}: none of its samples is in the training data: name scores of "
+            "this data set, by the same sample_id or id column"
+        )
+    if n < len(dataset):
+        logger.info(f"initial_scores {path}: {n:,} of {len(dataset):,} samples are known")
 
 
 def check_initial_scores(path: Path | str) -> Path:

@@ -13,7 +13,7 @@ from .batching import Example
 from .dealing import group_by_length
 from .errors import UsageError
 from .forward import check_head, model_token_stats
-from .stats import IGNORE_INDEX
+from .stats import IGNORE_INDEX, TokenStats
 
 Scores = tuple[Tensor, Tensor]
 """NLL and entropy of one sample's answer tokens, each ``(T,)`` float32 on the CPU."""
@@ -74,13 +74,12 @@ class Scorer:
         with evaluating(model), self.autocast():
             for members in batches:
                 batch = self.collate([examples[i][0] for i in members])
-                _check_labels(batch["labels"], sum(examples[i][1] for i in members))
+                check_labels(batch["labels"], sum(examples[i][1] for i in members))
                 inputs = self.to_device(batch)
-                if not self._checked and sharded is None:
-                    check_head(model, inputs["input_ids"][:1, :8])
-                    self._checked = True
+                if sharded is None:
+                    self.check(model, inputs["input_ids"][:1, :8])
                 stats = model_token_stats(model, inputs, wrapped=sharded, fused=self.fused)
-                parts.append(torch.stack([stats.nll, stats.entropy])[:, stats.mask])
+                parts.append(answer_scores(stats))
             if self.highest is not None and self.other_model is None:
                 more = self.highest(len(batches)) - len(batches)
                 if more and not batches:  # nothing to score here, but the others need our shards
@@ -90,26 +89,47 @@ class Scorer:
                     model_token_stats(model, inputs, wrapped=sharded, fused=self.fused)
         return _by_sample(parts, batches, [count for _, count in examples])
 
+    def check(self, model: PreTrainedModel, input_ids: Tensor) -> None:
+        """``check_head`` in eval mode, the first time that it is asked for."""
+        if not self._checked:
+            with evaluating(model), self.autocast():
+                check_head(model, input_ids)
+            self._checked = True
+
 
 def _by_sample(
     parts: Sequence[Tensor], batches: Sequence[Sequence[int]], counts: Sequence[int]
 ) -> list[Scores]:
-    """Split the scores of all batches, each ``(2, tokens)``, into samples.
-
-    Padded or padding-free, the answer tokens of a batch stand sample after sample, in order.
-    """
+    """The scores of each sample, in the order of ``counts``, from those of all batches."""
     scores: list[Scores] = [(torch.empty(0), torch.empty(0))] * len(counts)
-    if not batches:
-        return scores
     order = [i for members in batches for i in members]
-    nll, entropy = torch.cat(list(parts), dim=1).cpu()
-    split = [counts[i] for i in order]
-    for i, one, other in zip(order, nll.split(split), entropy.split(split), strict=True):
-        scores[i] = one, other
+    if order:
+        split = split_by_sample(torch.cat(list(parts), dim=1), [counts[i] for i in order])
+        for i, one in zip(order, split, strict=True):
+            scores[i] = one
     return scores
 
 
-def _check_labels(labels: Tensor, n_answers: int) -> None:
+def answer_scores(stats: TokenStats) -> Tensor:
+    """NLL and entropy of the answer tokens of a batch, ``(2, tokens)``."""
+    return torch.stack([stats.nll, stats.entropy])[:, stats.mask]
+
+
+def split_by_sample(scores: Tensor, counts: Sequence[int]) -> list[Scores]:
+    """Split NLL and entropy, ``(2, tokens)``, into samples of so many answer tokens each.
+
+    Padded or padding-free, the answer tokens of a batch stand sample after sample, in order.
+    """
+    nll, entropy = scores.cpu()
+    return list(zip(nll.split(list(counts)), entropy.split(list(counts)), strict=True))
+
+
+def check_labels(labels: Tensor, n_answers: int) -> None:
+    """See that a collated batch has the labels of its samples.
+
+    Raises:
+        UsageError: It has not.
+    """
     found = int((labels[:, 1:] != IGNORE_INDEX).sum())
     if found != n_answers:
         raise UsageError(

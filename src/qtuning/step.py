@@ -54,8 +54,18 @@ class StepResult(NamedTuple):
 
 
 @dataclass
-class _Candidate:
-    """One sample of this rank; scores ``(T,)`` are None until it is scored."""
+class Candidate:
+    """One sample of this rank.
+
+    Attributes:
+        example: The sample, from ``Labels.of``.
+        sample_id: Its id.
+        micro: Number of its micro-batch within the step.
+        repeated: A repetition that the loader used to fill up an epoch's last batch.
+        answers: Positions of its answer tokens, ``(T,)``.
+        nll: Their NLL in nats, ``(T,)`` float32; None until it is scored.
+        entropy: Their entropy in nats, likewise.
+    """
 
     example: Example
     sample_id: str
@@ -115,10 +125,10 @@ class StepPruner:
             first_repeated: Place in the last list from which on rows repeat earlier ones.
         """
         counts = StepCounts(steps=1)
-        candidates = self._candidates(lists, first_repeated, step)
+        candidates = self.candidates(lists, first_repeated, step)
         started = time.perf_counter()
 
-        def score(chosen: Sequence[_Candidate]) -> None:
+        def score(chosen: Sequence[Candidate]) -> None:
             from_here = time.perf_counter()
             self._score(model, wrapped, chosen)
             counts.scoring_seconds += time.perf_counter() - from_here
@@ -131,7 +141,7 @@ class StepPruner:
             decisions = self._score_kept(candidates, decisions, score, step)
         own = decisions.of_rank(self.ranks.rank, len(candidates))
         kept = [(c, d) for c, d in zip(candidates, own, strict=True) if d.kept]
-        keeps = self._token_keeps(kept, pruners.token, step)
+        keeps = self.token_keeps(kept, pruners.token, step, self.ranks.gather_flat)
         examples = [
             prune_tokens(candidate.example, candidate.answers, keep, self.args.token_mode)
             for (candidate, _), keep in zip(kept, keeps, strict=True)
@@ -155,10 +165,11 @@ class StepPruner:
         rows = ledger_rows(decisions, trained_in_order, step, epoch)
         return StepResult(micro_batches, skipped, pruners.prune, decisions, rows, counts)
 
-    def _candidates(
+    def candidates(
         self, lists: Sequence[Sequence[Example]], first_repeated: int, step: int
-    ) -> list[_Candidate]:
-        candidates: list[_Candidate] = []
+    ) -> list[Candidate]:
+        """The samples of this rank's rows, packed ones too; arguments as in ``__call__``."""
+        candidates: list[Candidate] = []
         for micro, rows in enumerate(lists):
             for place, row in enumerate(rows):
                 repeated = micro == len(lists) - 1 and place >= first_repeated
@@ -168,22 +179,22 @@ class StepPruner:
                     if name is None:  # a stream without ids: name it after its place
                         name = f"{step}.{self.ranks.rank}.{len(candidates)}"
                     answers = answer_positions(example["labels"])
-                    candidates.append(_Candidate(example, str(name), micro, repeated, answers))
+                    candidates.append(Candidate(example, str(name), micro, repeated, answers))
         return candidates
 
     def _to_score(
-        self, candidates: Sequence[_Candidate], pruners: Pruners, step: int
+        self, candidates: Sequence[Candidate], pruners: Pruners, step: int
     ) -> Sequence[int]:
         """Places of this rank's candidates to score before the decision."""
         if self.refresh is None:
             return range(len(candidates))
-        gathered = self.ranks.gather([_row(candidate) for candidate in candidates])
+        gathered = self.ranks.gather([row_of(candidate) for candidate in candidates])
         chosen = self.refresh.choose(gathered, pruners.sample, self.args, step, self.seed)
         return sorted(chosen[self.ranks.rank])
 
-    def _gather(self, candidates: Sequence[_Candidate], step: int) -> list[list[Row]]:
+    def _gather(self, candidates: Sequence[Candidate], step: int) -> list[list[Row]]:
         """Everybody's rows, with the last known scores of those not scored now."""
-        gathered = self.ranks.gather([_row(candidate) for candidate in candidates])
+        gathered = self.ranks.gather([row_of(candidate) for candidate in candidates])
         if self.refresh is None:
             return gathered
         self.refresh.store.learn((row for rows in gathered for row in rows), step)
@@ -191,9 +202,9 @@ class StepPruner:
 
     def _score_kept(
         self,
-        candidates: Sequence[_Candidate],
+        candidates: Sequence[Candidate],
         decisions: Decisions,
-        score: Callable[[Sequence[_Candidate]], None],
+        score: Callable[[Sequence[Candidate]], None],
         step: int,
     ) -> Decisions:
         """Score what is kept without having been scored now: a token pruner reads its tokens."""
@@ -208,7 +219,7 @@ class StepPruner:
             return decisions
         own = [candidates[place] for rank, place in wanted if rank == self.ranks.rank]
         score(own)
-        gathered = iter(self.ranks.gather_flat([_row(candidate) for candidate in own]))
+        gathered = iter(self.ranks.gather_flat([row_of(candidate) for candidate in own]))
         # Ranks follow each other, and each told its candidates in the order of the data.
         fresh = {where: next(gathered) for where in sorted(wanted, key=lambda where: where[0])}
         if self.refresh is not None:
@@ -216,16 +227,31 @@ class StepPruner:
         return decisions.with_scores(fresh)
 
     def _score(
-        self, model: PreTrainedModel, wrapped: nn.Module, chosen: Sequence[_Candidate]
+        self, model: PreTrainedModel, wrapped: nn.Module, chosen: Sequence[Candidate]
     ) -> None:
         scored = [c for c in chosen if len(c.answers) and not c.repeated]
         scores = self.scorer(model, wrapped, [(c.example, len(c.answers)) for c in scored])
         for candidate, (nll, entropy) in zip(scored, scores, strict=True):
             candidate.nll, candidate.entropy = nll, entropy
 
-    def _token_keeps(
-        self, kept: Sequence[tuple[_Candidate, Decision]], pruner: TokenPruner, step: int
+    def token_keeps(
+        self,
+        kept: Sequence[tuple[Candidate, Decision]],
+        pruner: TokenPruner,
+        step: int,
+        gather: Callable[[list[float]], list[float]],
     ) -> list[Tensor]:
+        """Which answer tokens of each kept sample are kept, ``(T,)`` bool.
+
+        Args:
+            kept: The kept candidates of this rank that are one pool, and why.
+            pruner: What decides.
+            step: The optimizer step about to be taken, counted from 1.
+            gather: See ``TokenPool``.
+
+        Raises:
+            UsageError: A user's pruner returned something else.
+        """
         samples = [
             TokenSample(
                 sample_id=candidate.sample_id,
@@ -238,7 +264,7 @@ class StepPruner:
             )
             for candidate, decision in kept
         ]
-        pool = TokenPool(samples, step=step, seed=self.seed, gather=self.ranks.gather_flat)
+        pool = TokenPool(samples, step=step, seed=self.seed, gather=gather)
         keeps = pruner(pool, self.args)
         shapes = [tuple(keep.shape) for keep in keeps]
         if shapes != [(sample.n_tokens,) for sample in samples]:
@@ -248,14 +274,14 @@ class StepPruner:
             )
         return keeps
 
-    def _protected(self, candidate: _Candidate) -> Tensor:
+    def _protected(self, candidate: Candidate) -> Tensor:
         labels = torch.tensor(candidate.example["labels"])[candidate.answers]
         if not self.args.protect_eos:
             return torch.zeros(labels.shape, dtype=torch.bool)
         return torch.isin(labels, self.protected_ids)
 
     def _deal(
-        self, examples: Sequence[Example], candidates: Sequence[_Candidate], n: int
+        self, examples: Sequence[Example], candidates: Sequence[Candidate], n: int
     ) -> tuple[list[list[Example]], int]:
         """This rank's micro-batches, exactly ``n``, and how many of them are empty on all ranks.
 
@@ -273,12 +299,15 @@ class StepPruner:
             for share in share_out(lengths, self.ranks.size)
         ]
         own = dealt[self.ranks.rank]
-        spare = nothing_to_train_on(candidates[0].example)
+        # NaN activations would make NaN gradients even without a label.
+        sound = (c.example for c in candidates if c.nll is None or bool(c.nll.isfinite().all()))
+        spare = nothing_to_train_on((*everybodys, *sound, candidates[0].example)[0])
         skipped = n - max(1, *map(len, dealt))
         return [[spare] for _ in range(n - len(own))] + own, skipped
 
 
-def _row(candidate: _Candidate) -> Row:
+def row_of(candidate: Candidate) -> Row:
+    """The candidate as other ranks are told of it."""
     ppl = entropy = float("nan")
     if candidate.nll is not None and candidate.entropy is not None:
         everywhere = torch.ones(1, len(candidate.nll), dtype=torch.bool)

@@ -1,13 +1,19 @@
 """The one place that refuses what pruning does not work with."""
 
+from collections.abc import Iterator
+
 from accelerate.utils import DistributedType, is_peft_model
 from transformers import Trainer
 
 from .errors import UsageError
 
 
-def check_supported(trainer: Trainer) -> None:
+def check_supported(trainer: Trainer, stock_loss: bool = True) -> None:
     """Refuse combinations that would train something else than asked, most of them silently.
+
+    Args:
+        trainer: The trainer.
+        stock_loss: Its loss is that of ``Trainer`` or ``SFTTrainer``, not of a subclass.
 
     Raises:
         UsageError: The first one found, with what to do instead.
@@ -42,9 +48,38 @@ def check_supported(trainer: Trainer) -> None:
             _rebalances(trainer),
             "train_sampling_strategy='batch_rebalance': micro-batches are balanced after pruning",
         ),
+        *(_one_pass(trainer, stock_loss) if vars(trainer.args)["one_pass"] else ()),
     ):
         if refused:
             raise UsageError(f"pruning does not support {why}")
+
+
+def _one_pass(trainer: Trainer, stock_loss: bool) -> Iterator[tuple[bool, str]]:
+    """What two passes can do and one cannot: it has a loss of its own and scales gradients."""
+    args, accelerator = vars(trainer.args), trainer.accelerator
+    yield (
+        accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+        or trainer.get_tp_size() > 1,
+        "one_pass with sharded weights (FSDP, DeepSpeed, tensor parallelism): turn one_pass off",
+    )
+    yield bool(args["ddp_static_graph"]), "one_pass with ddp_static_graph: turn one of them off"
+    yield (
+        bool(trainer.model.config.get_text_config().to_dict().get("output_router_logits")),
+        "one_pass with a router auxiliary loss: set router_aux_loss_coef to 0, or turn it off",
+    )
+    yield (
+        not stock_loss
+        or trainer.compute_loss_func is not None
+        or args["label_smoothing_factor"] > 0
+        or args.get("loss_type", "nll") != "nll",
+        "one_pass with another loss than the plain NLL (compute_loss, compute_loss_func, "
+        "label_smoothing_factor, loss_type): turn one_pass off",
+    )
+    optimizer = str(args["optim"]).lower()
+    yield (
+        "lomo" in optimizer or "layerwise" in optimizer,
+        f"one_pass with {args['optim']}, which steps within the backward pass: choose another",
+    )
 
 
 def _splits_sequences(trainer: Trainer) -> bool:

@@ -51,13 +51,22 @@ def start_lines(
     elif SCORES not in pruners.sample.needs:  # only what is kept is scored, for its tokens
         scoring = FORWARD_COST * ratio
     bound = speed_up_bound(ratio, cost, scoring)
+    one_pass = args.one_pass and pruners.score
     lines = [
         line,
-        f"Speed-up over training on all candidates: at most {bound:.2f}x, counted in passes over "
-        f"samples of equal length (training on a token: {cost:.2f} forward passes; scoring: "
+        "Speed-up over training on all candidates: at most 1.00x, since one_pass runs all of them "
+        "forward and backward; it prunes for quality, at the cost of a full run."
+        if one_pass
+        else f"Speed-up over training on all candidates: at most {bound:.2f}x, counted in passes "
+        f"over samples of equal length (training on a token: {cost:.2f} forward passes; scoring: "
         f"{scoring:.2f}).",
     ]
-    if pruners.score and ratio > break_even(cost, scoring):
+    if one_pass and ratio < break_even(cost):
+        lines.append(
+            f"Warning: below a sample ratio of {break_even(cost):.2f} two passes cost less, here "
+            f"up to {bound:.2f}x; turn one_pass off to have that."
+        )
+    elif pruners.score and not one_pass and ratio > break_even(cost, scoring):
         lines.append(
             f"Warning: above a sample ratio of {break_even(cost, scoring):.2f} scoring costs more "
             "than pruning saves; this run will be slower than full training."

@@ -25,14 +25,15 @@ from .distributed import Ranks
 from .end_of_turn import end_of_turn_ids
 from .errors import UsageError
 from .forward import causal_lm_of, has_fused_head
+from .one_pass import OnePassStep
 from .pruners.pair import NO_PRUNING, Pruners
 from .refresh import Refresh
 from .run_record import RunRecord
 from .sample_ids import with_sample_ids
-from .score_store import ScoreStore, read_initial_scores
+from .score_store import Known, ScoreStore, check_some_known, read_initial_scores
 from .scorer_model import load_scorer_model
 from .scoring import Scorer
-from .step import StepPruner
+from .step import StepPruner, StepResult
 from .support import check_supported
 from .telling import start_lines
 
@@ -84,16 +85,22 @@ class PruningMixin(_Trainer):
                 "arguments: use QTuningConfig, or a dataclass of your own with the bases "
                 f"(PruningArguments, {type(self.args).__name__})"
             )
-        check_supported(self)
+        stock_loss = super().compute_loss.__func__ in (
+            Trainer.compute_loss,
+            SFTTrainer.compute_loss,
+        )
+        check_supported(self, stock_loss)
         self._check_rows(rows)
         # Later on accelerate hides it behind a wrapper of its own.
         self._fused_head = has_fused_head(causal_lm_of(self.model))
         self._scorer_model = load_scorer_model(self)
-        self._initial_scores = (
-            read_initial_scores(self.args.initial_scores) if self.args.initial_scores else {}
-        )
+        self._initial_scores: dict[str, Known] = {}
+        if self.args.initial_scores is not None:
+            self._initial_scores = read_initial_scores(self.args.initial_scores)
+            check_some_known(self._initial_scores, self.train_dataset, self.args.initial_scores)
         self._record = RunRecord(Path(vars(self.args)["output_dir"]))
         self._resumed_from: Path | None = None
+        self._one_pass: OnePassStep | None = None
         self.add_callback(_RunCallback(self))
 
     def _check_rows(self, before: Any) -> None:
@@ -140,33 +147,60 @@ class PruningMixin(_Trainer):
                 break
         if not lists:
             return [], None
-        result = self._step_pruner(
-            self.model,
-            self.model_wrapped,
-            lists,
-            self._pruners if self._pruning_now() else NO_PRUNING,
-            step=self.state.global_step + 1,
-            epoch=int(self.state.epoch or 0),
-            first_repeated=self._first_repeated(len(lists[-1])),
-        )
+        pruners = self._pruners if self._pruning_now() else NO_PRUNING
+        place = {
+            "step": self.state.global_step + 1,
+            "epoch": int(self.state.epoch or 0),
+            "first_repeated": self._first_repeated(len(lists[-1])),
+        }
+        collate = self._labels.collate
+        step: OnePassStep | StepResult
+        if self.args.one_pass and pruners.score:
+            step = self._one_pass = OnePassStep(self._step_pruner, pruners, lists, **place)
+        else:
+            self._one_pass = None
+            step = self._step_pruner(self.model, self.model_wrapped, lists, pruners, **place)
+            collate = self._labels.collate if step.pruned else self._labels.collate_as_is
         started = time.perf_counter()
-        collate = self._labels.collate if result.pruned else self._labels.collate_as_is
-        batches = [collate(examples) for examples in result.micro_batches]
+        batches = [collate(examples) for examples in step.micro_batches]
         n_items = self._get_num_items_in_batch(batches, device)
         if isinstance(n_items, torch.Tensor):
             n_items = n_items.clamp(min=1)  # a step of bad samples alone must not divide by zero
-        if self.accelerator.distributed_type != DistributedType.DEEPSPEED:  # its engine counts them
-            batches[: result.skipped] = map(NothingToTrain, batches[: result.skipped])
         self._training_from = time.perf_counter()
-        result.counts.collation_seconds = self._training_from - started
-        self._record.add(result, self.state.global_step + 1)
+        step.counts.collation_seconds = self._training_from - started
+        if isinstance(step, StepResult):
+            self._record.add(step, place["step"])
+            if self.accelerator.distributed_type != DistributedType.DEEPSPEED:  # it counts them
+                batches[: step.skipped] = map(NothingToTrain, batches[: step.skipped])
         return batches, n_items
 
-    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """As the trainer class does; what no rank has anything to train on in costs nothing."""
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The trainer's own loss; in one-pass mode that of what the same forward keeps."""
+        if self._one_pass is None or not self.model.training:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        return self._one_pass.loss(self.model, model, inputs, num_items_in_batch)
+
+    def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """The trainer's own, but for what no rank has anything to train on in: no pass at all.
+
+        In one-pass mode the last one of a step puts its gradients right.
+        """
         if isinstance(inputs, NothingToTrain):
             return torch.zeros((), device=self.args.device)
-        return super().training_step(model, inputs, *args, **kwargs)
+        loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
+        if self._one_pass is None or not self._one_pass.done:
+            return loss
+        step, self._one_pass = self._one_pass, None
+        result, loss = step.finish(self.model)
+        self._training_from += result.counts.scoring_seconds + result.counts.selection_seconds
+        self._record.add(result, self.state.global_step + 1)
+        if isinstance(self, SFTTrainer):  # its metrics, but for the accuracy, which costs a pass
+            self._total_train_tokens += result.counts.trained_tokens
+            self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
+            self._metrics["train"]["entropy"].append(step.entropy)
+        return loss
 
     def _pruning_now(self) -> bool:
         done = self.state.global_step / max(1, self.state.max_steps)

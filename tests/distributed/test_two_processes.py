@@ -14,6 +14,9 @@ from safetensors.torch import load_file
 from qtuning import read_ledger
 
 REPOSITORY = Path(__file__).parents[2]
+# Neither SGD nor this norm hides a wrong factor on the gradients, as Adam and clipping would.
+ONE_PASS = {"one_pass": True, "pool_scope": "micro", "optim": "sgd", "learning_rate": 0.02}
+ONE_PASS |= {"max_grad_norm": 1e9}
 DECISIONS = ["epoch", "step", "sample_id", "n_tokens", "quadrant", "kept", "filled", "tokens_kept"]
 ROWS = 22  # 16 in the first step, 6 in the last: the loader repeats rows to make it even
 
@@ -46,8 +49,21 @@ def launch(folder: Path, processes: int, rows: int = ROWS, **settings) -> None:
         {"token_mode": "drop", "sample_ratio": 0.0625, "protect_eos": False},
         {"sample_pruner": "random", "token_pruner": "random"},
         {"pool_factor": 2, "error_scale": "log_ppl", "fill_tokens": "side"},
+        {**ONE_PASS, "sample_pruner": "random"},
+        {**ONE_PASS, "sample_pruner": "tests.distributed.worker:first_pool"},
+        {**ONE_PASS, "gradient_checkpointing": True},
+        {**ONE_PASS, "poison": "7"},
     ],
-    ids=["q-tuning", "one rank has nothing to train on", "random", "larger pools"],
+    ids=[
+        "q-tuning",
+        "one rank has nothing to train on",
+        "random",
+        "larger pools",
+        "one pass, random samples",
+        "one pass, one rank has nothing to train on",
+        "one pass, checkpointing",
+        "one pass, bad samples",
+    ],
 )
 def test_two_processes_decide_and_train_as_one(tmp_path, settings) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
@@ -59,10 +75,11 @@ def test_two_processes_decide_and_train_as_one(tmp_path, settings) -> None:
     if settings.get("sample_pruner") != "random":
         for column in ("ppl", "entropy"):
             a, b = (torch.tensor(t[column].to_pylist()) for t in (first, second))
-            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4, equal_nan=True)
     weights, others = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
     for name, weight in weights.items():
-        torch.testing.assert_close(weight, others[name], rtol=1e-3, atol=1e-4)
+        poisoned = "poison" in settings and "embed" in name
+        torch.testing.assert_close(weight, others[name], rtol=1e-3, atol=1e-4, equal_nan=poisoned)
     ranks = [json.loads((two / f"rank{rank}.json").read_text()) for rank in range(2)]
     assert ranks[0] == ranks[1]
     assert ranks[0]["steps"] == json.loads((one / "rank0.json").read_text())["steps"]

@@ -4,15 +4,26 @@ import json
 import sys
 from pathlib import Path
 
+import torch
+
+from qtuning.pruners.base import SamplePool
 from tests import runs, tiny
+
+
+def first_pool(pool: SamplePool, args: object) -> torch.Tensor:
+    """Keep the first pool of a step: the first micro-batch of the first rank."""
+    return torch.full((len(pool),), pool.group == 0)
 
 
 def main() -> None:
     folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
+    poison = settings.pop("poison", None)
     trainer = runs.pruning(
         folder,
         data=tiny.dataset(int(sys.argv[3])),
-        model=tiny.llama(),  # no dropout: ranks draw differently from one process
+        model=tiny.poisoned(poison)
+        if poison
+        else tiny.llama(),  # no dropout: ranks draw differently from one process
         **settings,
     )
     fetched: list[int] = []

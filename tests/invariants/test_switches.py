@@ -131,14 +131,20 @@ def test_initial_scores_are_known_from_the_first_step(tmp_path) -> None:
 def test_initial_scores_of_other_data_are_refused(tmp_path) -> None:
     train(tmp_path / "before", num_train_epochs=1)
     other = tiny.dataset(24).map(lambda row: {"id": "other " + row["id"]})
-    with pytest.raises(UsageError, match="initial_scores .*: none of its samples"):
+    with pytest.raises(UsageError, match=r"initial_scores .*: none of its samples"):
         runs.pruning(
             tmp_path, data=other, initial_scores=str(tmp_path / "before"), score_refresh=0.5
         )
 
 
+@pytest.mark.parametrize("switch", [{"score_refresh": 0.5}, {"scorer_model_name_or_path": "x"}])
+def test_one_pass_has_no_scores_to_spare(tmp_path, switch) -> None:
+    with pytest.raises(UsageError, match="one_pass scores all candidates"):
+        runs.pruning(tmp_path, one_pass=True, pool_scope="micro", **switch)
+
+
 def test_initial_scores_without_a_refresh_have_no_effect_and_are_refused(tmp_path) -> None:
-    with pytest.raises(UsageError, match="initial_scores has no effect at score_refresh 1.0"):
+    with pytest.raises(UsageError, match=r"initial_scores has no effect at score_refresh 1\.0"):
         runs.pruning(tmp_path, initial_scores=str(tmp_path))
 
 
@@ -179,6 +185,13 @@ def test_scoring_in_half_precision_trains_in_full(tmp_path, dtype) -> None:
 # What no rank has anything to train on in
 
 
+class NeverSkipped:
+    """Stands for ``NothingToTrain``, and makes batches that go forward all the same."""
+
+    def __new__(cls, batch):
+        return dict(batch)
+
+
 class Forwards(TrainerCallback):
     def __init__(self, trainer) -> None:
         self.of_step: list[int] = []
@@ -205,7 +218,7 @@ def test_kept_samples_share_a_forward_and_empty_micro_batches_have_none(tmp_path
 def test_weights_are_those_of_running_the_empty_ones_as_well(tmp_path, monkeypatch) -> None:
     settings = {"model": tiny.llama(), "sample_ratio": 0.25}
     skipping = train(tmp_path / "a", **settings)
-    monkeypatch.setattr("qtuning.trainer.NothingToTrain", dict)
+    monkeypatch.setattr("qtuning.trainer.NothingToTrain", NeverSkipped)
     running = train(tmp_path / "b", **{**settings, "model": tiny.llama()})
     for name, weight in running.model.state_dict().items():
         torch.testing.assert_close(skipping.model.state_dict()[name], weight, rtol=0, atol=1e-6)

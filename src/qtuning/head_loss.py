@@ -1,0 +1,96 @@
+"""The NLL of chosen positions with its gradient, without full logits.
+
+``stats.token_stats`` measures every answer token and has no gradient; this trains on some of them.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .stats import IGNORE_INDEX
+
+_LOGITS = 1 << 24  # of a chunk: 64 MiB in float32, whatever the vocabulary
+
+
+def summed_nll(
+    hidden: Tensor,
+    weight: Tensor,
+    labels: Tensor,
+    keep: Tensor,
+    *,
+    bias: Tensor | None = None,
+    chunk_size: int | None = None,
+    softcap: float | None = None,
+    logit_scale: float = 1.0,
+) -> Tensor:
+    """Sum of ``-log p(y_i | x, y_<i)`` over the kept answer tokens, in nats, with gradients.
+
+    The same as, for ``logits = softcap * tanh(logit_scale * (hidden @ weight.T + bias) / softcap)``
+    and ``logp = logits[:, :-1].log_softmax(-1)``::
+
+        -logp.gather(-1, labels[:, 1:, None]).squeeze(-1)[keep].sum()
+
+    but only kept positions are projected, ``chunk_size`` of them at a time, and their logits are
+    made anew in the backward pass. The product is taken in the type that the model's own head
+    would have, autocast included; everything after it is float32.
+
+    Args:
+        hidden: Last hidden states, ``(B, L, D)``.
+        weight: Weight of the language model head, ``(V, D)``.
+        labels: ``(B, L)``.
+        keep: ``(B, L-1)`` bool; entry ``t`` keeps the prediction of ``labels[:, t+1]``.
+        bias: Bias of the head, ``(V,)``.
+        chunk_size: Positions a chunk; by default as many as have 2^24 logits, at most 512.
+        softcap: Soft cap of the final logits (Gemma 2), after the scale.
+        logit_scale: Factor on the logits (Cohere, Granite).
+
+    Returns:
+        A float32 scalar. Hidden states and head take part in it even if nothing is kept, so that
+        a backward pass reaches all that DDP waits for; their gradients are zero then.
+
+    Raises:
+        ValueError: Shapes do not fit, an ignored token is kept, or ``chunk_size`` is not positive.
+    """
+    targets = labels[:, 1:]
+    if hidden.shape[:2] != labels.shape or keep.shape != targets.shape:
+        raise ValueError(
+            f"hidden {tuple(hidden.shape)}, labels {tuple(labels.shape)} and keep "
+            f"{tuple(keep.shape)} do not fit (B, L, D), (B, L) and (B, L-1)"
+        )
+    if chunk_size is None:
+        chunk_size = max(1, min(512, _LOGITS // weight.shape[0]))
+    if chunk_size < 1:
+        raise ValueError(f"chunk_size ({chunk_size}) must be positive")
+    rows, gold = hidden[:, :-1][keep], targets[keep]
+    if bool((gold == IGNORE_INDEX).any()):
+        raise ValueError("keep holds a token whose label is ignored")
+    total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+    for h, y in zip(rows.split(chunk_size), gold.split(chunk_size), strict=True):
+        total = total + checkpoint(
+            _chunk_nll,
+            h,
+            weight,
+            y,
+            bias,
+            softcap,
+            logit_scale,
+            use_reentrant=False,
+            preserve_rng_state=False,
+        )
+    return total
+
+
+def _chunk_nll(
+    hidden: Tensor,  # (n, D)
+    weight: Tensor,  # (V, D)
+    gold: Tensor,  # (n,)
+    bias: Tensor | None,
+    softcap: float | None,
+    logit_scale: float,
+) -> Tensor:
+    logits = nn.functional.linear(hidden.to(weight.dtype), weight, bias).float()  # (n, V)
+    if logit_scale != 1.0:
+        logits = logits * logit_scale
+    if softcap is not None:
+        logits = softcap * (logits / softcap).tanh()
+    return nn.functional.cross_entropy(logits, gold, reduction="sum")

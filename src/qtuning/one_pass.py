@@ -1,0 +1,251 @@
+"""One-pass mode: the training forward itself is scored, and what is pruned gives no loss.
+
+Two passes cost ``1 + 3r`` forward passes at sample ratio r, this one 3: above r = 2/3 it is the
+faster way, below it prunes for quality alone. Each pool is one device's micro-batch, since a pool
+over several would hold the graphs of all of them.
+
+How many tokens a step keeps is known only after its last forward, when most of its gradients are
+made already. So losses are divided by the number of answer tokens of all candidates, and the
+gradients are put right before the loop clips them.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from .batching import Example, nothing_to_train_on
+from .budget import StepCounts, share
+from .decide import Decisions, decide
+from .forward import Projection, model_projection
+from .head_loss import summed_nll
+from .pruners.pair import Pruners
+from .records import count, ledger_rows
+from .scoring import answer_scores, check_labels, split_by_sample
+from .stats import IGNORE_INDEX, token_stats
+from .step import Candidate, StepPruner, StepResult, row_of
+
+
+class _MicroResult(NamedTuple):
+    """A micro-batch that has had its forward, as its rank tells the others at the step's end.
+
+    Attributes:
+        decisions: The decisions on its candidates.
+        trained: (answer tokens kept, input tokens trained on) of each of them.
+        scored_tokens: Input tokens of a forward that had no backward.
+        entropy: Summed entropy of the kept answer tokens, in nats.
+    """
+
+    decisions: Decisions
+    trained: list[tuple[int, int]]
+    scored_tokens: int
+    entropy: float
+
+
+class OnePassStep:
+    """One optimizer step; ``loss`` must be called once a micro-batch, then ``finish``.
+
+    Attributes:
+        micro_batches: This rank's examples, exactly as many lists as came in, nothing pruned.
+        counts: Counts of the step; whole after ``finish``.
+        entropy: Mean entropy of the kept answer tokens in nats, over all ranks, after ``finish``.
+    """
+
+    def __init__(
+        self,
+        pruner: StepPruner,
+        pruners: Pruners,
+        lists: Sequence[Sequence[Example]],
+        *,
+        step: int,
+        epoch: int,
+        first_repeated: int,
+    ) -> None:
+        """Begin a step; arguments as for ``StepPruner``, to which the candidates belong."""
+        self._pruner, self._pruners = pruner, pruners
+        self._step, self._epoch = step, epoch
+        candidates = pruner.candidates(lists, first_repeated, step)
+        self._candidates = [[c for c in candidates if c.micro == m] for m in range(len(lists))]
+        self._spare = nothing_to_train_on(candidates[0].example)
+        self.micro_batches = [
+            self._examples([c for c in members if _takes_part(c)]) for members in self._candidates
+        ]
+        self.counts = StepCounts(steps=1)
+        self.entropy = 0.0
+        self._results: list[_MicroResult] = []
+        self._losses: list[Tensor] = []
+        self._n_items: Tensor | int = 1
+
+    @property
+    def done(self) -> bool:
+        """Whether all micro-batches have had their forward."""
+        return len(self._results) == len(self.micro_batches)
+
+    def loss(
+        self,
+        model: PreTrainedModel,
+        wrapped: nn.Module,
+        inputs: Mapping[str, Any],
+        n_items: Tensor | int,
+    ) -> Tensor:
+        """Forward of the next micro-batch, decisions on it, and the loss of what is kept.
+
+        Args:
+            model: The bare model.
+            wrapped: The model as the trainer wrapped it.
+            inputs: The collated micro-batch on the model's device.
+            n_items: Answer tokens of all candidates of the step on all ranks.
+
+        Returns:
+            Summed NLL of the kept answer tokens, over ``n_items``, times the number of ranks: DDP
+            averages gradients.
+        """
+        members = self._candidates[len(self._results)]
+        scorer = self._pruner.scorer
+        scorer.check(model, inputs["input_ids"][:1, :8])
+        forward = model_projection(model, wrapped, inputs)
+        if forward.hidden.is_cuda:  # the time of the forward is not that of scoring
+            torch.cuda.synchronize(forward.hidden.device)
+        started = time.perf_counter()
+        self._score(forward, inputs["labels"], [c for c in members if _takes_part(c)])
+        scored_at = time.perf_counter()
+        decisions, keeps = self._decide(members)
+        self.counts.scoring_seconds += scored_at - started
+        self.counts.selection_seconds += time.perf_counter() - scored_at
+
+        batch = [(c, keep) for c, keep in zip(members, keeps, strict=True) if _takes_part(c)]
+        sound = [(c, keep) for c, keep in batch if _is_finite(c)]
+        again = len(sound) < len(batch)
+        if again and sound:
+            # NaN activations make NaN gradients of the weights even where the loss ignores them,
+            # so train without. Not through the wrapper: other ranks have no second forward.
+            inputs = scorer.to_device(scorer.collate(self._examples([c for c, _ in sound])))
+            forward = model_projection(model, model, inputs)
+        if sound:
+            nll = self._nll(forward, inputs["labels"], torch.cat([keep for _, keep in sound]))
+        else:
+            nll = _zero(model)
+        self._results.append(_result(members, keeps, decisions, again))
+        scale = self._pruner.ranks.size / n_items
+        loss: Tensor = nll.to(inputs["input_ids"].device) * scale
+        self._n_items = n_items
+        self._losses.append(loss.detach())
+        return loss
+
+    def finish(self, model: nn.Module) -> tuple[StepResult, Tensor]:
+        """Put the gradients right after the step's last backward; every rank must call it.
+
+        Args:
+            model: The model whose gradients they are.
+
+        Returns:
+            What became of the candidates, and the loss to report for the last micro-batch, so
+            that the reported losses of the step add up to the mean over its kept tokens.
+        """
+        gathered = self._pruner.ranks.gather(self._results)
+        in_order = [part for parts in zip(*gathered, strict=True) for part in parts]
+        decisions = Decisions.of_micro_batches([[d.decisions for d in own] for own in gathered])
+        trained = [pair for part in in_order for pair in part.trained]
+        count(self.counts, decisions, trained)
+        self.counts.scored_tokens = sum(part.scored_tokens for part in in_order)
+        kept = self.counts.kept_answer_tokens
+        self.entropy = share(sum(part.entropy for part in in_order), kept)
+
+        factor = float(self._n_items) / max(1, kept)  # all gradients are 0 if nothing was kept
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(factor)
+        losses = torch.stack(self._losses)
+        last = losses.sum() * factor - losses[:-1].sum()
+        rows = ledger_rows(decisions, trained, self._step, self._epoch)
+        return StepResult([], 0, self._pruners.prune, decisions, rows, self.counts), last
+
+    def _examples(self, candidates: Sequence[Candidate]) -> list[Example]:
+        return [candidate.example for candidate in candidates] or [self._spare]
+
+    def _score(self, forward: Projection, labels: Tensor, scored: Sequence[Candidate]) -> None:
+        check_labels(labels, sum(len(candidate.answers) for candidate in scored))
+        stats = token_stats(
+            forward.hidden,
+            forward.weight,
+            labels.to(forward.hidden.device),
+            bias=forward.bias,
+            softcap=forward.shape.softcap,
+            logit_scale=forward.shape.scale,
+        )
+        counts = [len(candidate.answers) for candidate in scored]
+        scores = split_by_sample(answer_scores(stats), counts)
+        for candidate, (nll, entropy) in zip(scored, scores, strict=True):
+            candidate.nll, candidate.entropy = nll, entropy
+
+    def _nll(self, forward: Projection, labels: Tensor, kept: Tensor) -> Tensor:
+        """Summed NLL of the answer tokens, sample after sample, that ``kept`` keeps."""
+        labels = labels.to(forward.hidden.device)
+        keep = labels[:, 1:] != IGNORE_INDEX
+        keep[keep.clone()] = kept.to(keep.device)
+        with self._pruner.scorer.autocast():  # the head in the precision of training
+            return summed_nll(
+                forward.hidden,
+                forward.weight,
+                labels,
+                keep,
+                bias=forward.bias,
+                softcap=forward.shape.softcap,
+                logit_scale=forward.shape.scale,
+            )
+
+    def _decide(self, members: Sequence[Candidate]) -> tuple[Decisions, list[Tensor]]:
+        """The decisions on a micro-batch, and which answer tokens of each are kept, ``(T,)``."""
+        ranks = self._pruner.ranks
+        decisions = decide(
+            [[row_of(candidate) for candidate in members]],
+            self._pruners.sample,
+            self._pruner.args,
+            step=self._step,
+            seed=self._pruner.seed,
+            first_group=len(self._results) * ranks.size + ranks.rank,
+        )
+        own = decisions.of_rank(0, len(members))
+        kept = [(c, d) for c, d in zip(members, own, strict=True) if d.kept]
+        # The pool is this device's alone: tokens are not ranked across devices.
+        keeps = iter(self._pruner.token_keeps(kept, self._pruners.token, self._step, gather=list))
+        nothing = (torch.zeros(len(c.answers), dtype=torch.bool) for c in members)
+        return decisions, [
+            next(keeps) if decision.kept else none
+            for decision, none in zip(own, nothing, strict=True)
+        ]
+
+
+def _takes_part(candidate: Candidate) -> bool:
+    return len(candidate.answers) > 0 and not candidate.repeated
+
+
+def _is_finite(candidate: Candidate) -> bool:
+    return all(
+        scores is not None and bool(scores.isfinite().all())
+        for scores in (candidate.nll, candidate.entropy)
+    )
+
+
+def _zero(model: nn.Module) -> Tensor:
+    """A zero without a forward that gives a zero gradient to all weights, as DDP waits for all."""
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    nothing = [weight.flatten()[:0].sum().float().to(trained[0].device) for weight in trained]
+    return torch.stack(nothing).sum()
+
+
+def _result(
+    members: Sequence[Candidate], keeps: Sequence[Tensor], decisions: Decisions, again: bool
+) -> _MicroResult:
+    trained, scored_tokens, entropy = [], 0, 0.0
+    for _, place in decisions.places:
+        candidate, keep = members[place], keeps[place]
+        n_input = len(candidate.example["input_ids"])
+        trained.append((int(keep.sum()), n_input * _is_finite(candidate)))
+        scored_tokens += n_input * (again and _takes_part(candidate))
+        if candidate.entropy is not None:
+            entropy += float(candidate.entropy[keep].sum())
+    return _MicroResult(decisions, trained, scored_tokens, entropy)
