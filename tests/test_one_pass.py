@@ -230,7 +230,7 @@ def test_a_bad_sample_does_not_spoil_the_others_of_its_micro_batch(tmp_path) -> 
     assert not any(r["kept"] for r in bad)
     finite = {n: w for n, w in one.model.state_dict().items() if "embed" not in n}
     assert all(bool(w.isfinite().all()) for w in finite.values())
-    counts = one._counts
+    counts = one._record.counts
     assert counts.bad_samples == len(bad)
     assert 0 < counts.scored_tokens <= counts.input_tokens  # what went forward in vain
     assert counts.trained_tokens < counts.input_tokens
@@ -242,12 +242,12 @@ def test_a_step_of_bad_samples_alone_changes_nothing(tmp_path) -> None:
     for name, weight in trainer.model.state_dict().items():
         assert torch.equal(weight.nan_to_num(9.0), before[name].nan_to_num(9.0))
     assert column(trainer, "loss").tolist() == [0.0, 0.0]
-    assert trainer._counts.bad_samples == 16
+    assert trainer._record.counts.bad_samples == 16
 
 
 def test_its_budget_is_that_of_a_full_run(tmp_path, capsys) -> None:
     trainer = train(tmp_path, one_pass=True, sample_ratio=0.75)
-    counts = trainer._counts
+    counts = trainer._record.counts
     assert counts.scored_tokens == 0
     assert counts.trained_tokens == counts.input_tokens > 0
     assert 0 < counts.kept_answer_tokens < counts.answer_tokens
@@ -269,7 +269,7 @@ def test_its_budget_is_that_of_a_full_run(tmp_path, capsys) -> None:
 def test_pruners_without_scores_train_as_ever(tmp_path) -> None:
     two, one = both(tmp_path, sample_pruner="random", token_pruner="random")
     assert runs.same_weights(two, one)
-    assert one._counts.trained_tokens < one._counts.input_tokens
+    assert one._record.counts.trained_tokens < one._record.counts.input_tokens
 
 
 def test_evaluation_is_the_stock_trainers(tmp_path) -> None:
@@ -280,4 +280,4 @@ def test_evaluation_is_the_stock_trainers(tmp_path) -> None:
             names = {name for name in entry if name.startswith("eval_")}
             assert names == {name for name in other if name.startswith("eval_")}
             assert entry["eval_loss"] == pytest.approx(other["eval_loss"], rel=1e-4)
-            assert entry["eval_num_tokens"] == one._counts.trained_tokens * entry["epoch"] / 2
+            assert entry["eval_num_tokens"] == one._record.counts.trained_tokens * entry["epoch"] / 2
