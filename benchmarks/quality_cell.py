@@ -1,4 +1,4 @@
-"""One cell of the quality study, in a process of its own: train, then evaluate.
+"""One job of the quality study, in a process of its own: mostly a cell, trained and evaluated.
 
     python benchmarks/quality_cell.py runs/quality/<cell>/job.json
 
@@ -15,15 +15,14 @@ from typing import Any
 import datasets
 import torch
 import transformers
-from datasets import Dataset
-from peft import LoraConfig
-from quality_data import Row, test_rows, training_rows
+from quality_data import test_rows, training_rows
 from quality_evaluate import held_out_nll, solved
 from quality_numbers import pack_bits
+from quality_prepare import make_small_model, score_once
 from quality_study import Setting, digest
+from quality_train import make_trainer
 
-from qtuning import QTuningConfig, QTuningTrainer, read_ledger
-from qtuning.models import load_causal_lm, load_tokenizer
+from qtuning import read_ledger
 
 
 def main() -> int:
@@ -33,12 +32,13 @@ def main() -> int:
     transformers.logging.disable_progress_bar()
     datasets.disable_progress_bars()
     warnings.filterwarnings("ignore", category=FutureWarning)
-    result = run(json.loads(path.read_text()), path.parent)
+    job = json.loads(path.read_text())
+    result = JOBS[job["kind"]](job, path.parent)
     (path.parent / "result.json").write_text(json.dumps(result, indent=1) + "\n")
     return 0
 
 
-def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
+def run_cell(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Train as the job says, with the run's own files in ``folder/run``; returns the figures."""
     setting, data = Setting.of(job["setting"]), Path(job["data"])
     started = time.perf_counter()
@@ -47,7 +47,7 @@ def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         setting,
         job["model"],
         rows,
-        test_rows(data, setting, setting.nll_rows),
+        {setting.name: test_rows(data, setting, setting.nll_rows)},
         output_dir=str(folder / "run"),
         seed=job["seed"],
         **job["config"],
@@ -58,7 +58,7 @@ def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         result["budget"] = json.loads((folder / "run" / "budget.json").read_text())
         result["decisions"] = decisions(folder / "run")
     trained = time.perf_counter()
-    result["held_out"] = held_out_nll(trainer)
+    result["held_out"] = held_out_nll(trainer, setting.name)
     if setting.solve_rows:
         result["task"] = solved(trainer, test_rows(data, setting, setting.solve_rows))
     result["seconds"] = {
@@ -66,45 +66,6 @@ def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         "evaluate": time.perf_counter() - trained,
     }
     return result
-
-
-def make_trainer(
-    setting: Setting, model: str, rows: list[Row], test: list[Row], **config: Any
-) -> QTuningTrainer:
-    """A trainer with the setting's hyperparameters; ``config`` adds to or replaces them."""
-    transformers.set_seed(config.get("seed", 0))  # the adapter's weights are drawn
-    lora = None
-    if setting.lora_rank is not None:
-        lora = LoraConfig(
-            r=setting.lora_rank,
-            lora_alpha=2 * setting.lora_rank,
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
-        )
-    settings: dict[str, Any] = {
-        "num_train_epochs": setting.epochs,
-        "per_device_train_batch_size": setting.batch,
-        "gradient_accumulation_steps": setting.accumulation,
-        "learning_rate": setting.learning_rate,
-        "lr_scheduler_type": "cosine",
-        "warmup_steps": 2,
-        "max_length": setting.max_length,
-        "bf16": True,
-        "gradient_checkpointing": False,
-        "use_cpu": not torch.cuda.is_available(),
-        "logging_steps": 1,
-        "save_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-    }
-    return QTuningTrainer(
-        load_causal_lm(model),
-        QTuningConfig(**(settings | config)),
-        train_dataset=Dataset.from_list(rows),
-        eval_dataset=Dataset.from_list(test),
-        processing_class=load_tokenizer(model),
-        peft_config=lora,
-    )
 
 
 def decisions(folder: Path) -> list[dict[str, Any]]:
@@ -121,6 +82,9 @@ def decisions(folder: Path) -> list[dict[str, Any]]:
         }
         for _, entries in sorted(by_epoch.items())
     ]
+
+
+JOBS = {"cell": run_cell, "initial": score_once, "small": make_small_model}
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from quality_data import Row, is_right
+from quality_numbers import pack_bits
 
 from qtuning import QTuningTrainer
 from qtuning.batching import Labels, answer_positions
@@ -16,15 +17,15 @@ NEW_TOKENS = 40
 """More than 95% of the right answers need, up to the end-of-turn token."""
 
 
-def held_out_nll(trainer: QTuningTrainer) -> dict[str, float]:
-    """Answer NLL of the trainer's evaluation rows, in nats a token.
+def held_out_nll(trainer: QTuningTrainer, name: str) -> dict[str, float]:
+    """Answer NLL of one of the trainer's evaluation sets, in nats a token.
 
     Returns:
         ``nll``: mean over all answer tokens; ``nll_by_sample``: mean over the rows' means;
         ``tokens`` and ``rows``.
     """
     labels = Labels(trainer.data_collator)
-    examples = [labels.of(row) for row in trainer.eval_dataset]
+    examples = [labels.of(row) for row in trainer.eval_dataset[name]]
     scorer = Scorer(
         collate=labels.collate,
         to_device=lambda batch: {k: v.to(trainer.args.device) for k, v in batch.items()},
@@ -50,7 +51,7 @@ def solved(trainer: QTuningTrainer, rows: Sequence[Row]) -> dict[str, Any]:
     tokenizer, model = trainer.processing_class, trainer.model
     prompts = [tokenizer(row["prompt"])["input_ids"] for row in rows]
     by_length = sorted(range(len(rows)), key=lambda i: len(prompts[i]))
-    right: list[str] = []
+    right = [False] * len(rows)
     with evaluating(model), trainer.accelerator.autocast():
         for start in range(0, len(rows), SOLVE_BATCH):
             members = by_length[start : start + SOLVE_BATCH]
@@ -65,14 +66,13 @@ def solved(trainer: QTuningTrainer, rows: Sequence[Row]) -> dict[str, Any]:
             width = batch["input_ids"].shape[1]
             texts = tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
             for i, text in zip(members, texts, strict=True):
-                if is_right(text, rows[i]["completion"]):
-                    right.append(rows[i]["id"])
-    share = len(right) / len(rows)
+                right[i] = is_right(text, rows[i]["completion"])
+    share = sum(right) / len(rows)
     return {
         "accuracy": share,
         "standard_error": math.sqrt(share * (1 - share) / len(rows)),
         "rows": len(rows),
-        "right": sorted(right),
+        "right": pack_bits(right),
     }
 
 

@@ -7,7 +7,7 @@ When the code changes what a cell finds, raise ``STUDY``.
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -117,8 +117,10 @@ INSTRUCTIONS = Setting(
 SETTINGS = (WORD_PROBLEMS, INSTRUCTIONS)
 
 LOW, HIGH = "12.5% x 50%", "75% x 70%, pools of one micro-batch"
+FLOAT32 = "12.5% x 50%, trained in float32"
 _LOW: dict[str, Any] = {"sample_ratio": 0.125, "token_ratio": 0.5}
 _HIGH: dict[str, Any] = {"sample_ratio": 0.75, "token_ratio": 0.7, "pool_scope": "micro"}
+_FLOAT32: dict[str, Any] = _LOW | {"bf16": False}
 _RANDOM: dict[str, Any] = {"sample_pruner": "random", "token_pruner": "random"}
 
 METHODS = (
@@ -150,12 +152,21 @@ METHODS = (
     Method("micro-exact", "exact", _HIGH, HIGH),
     Method("micro-random", "random", _HIGH | _RANDOM, HIGH),
     Method("micro-one-pass", "one_pass", _HIGH | {"one_pass": True}, HIGH),
+    Method("float32-exact", "exact", _FLOAT32, FLOAT32, once=True),
+    Method(
+        "float32-scored-bf16",
+        "score_dtype bfloat16",
+        _FLOAT32 | {"score_dtype": "bfloat16"},
+        FLOAT32,
+        once=True,
+    ),
 )
 
-REFERENCES = {
-    budget: {m.title: m.name for m in METHODS if m.budget == budget} for budget in (LOW, HIGH)
-}
-"""Budget -> title -> method; ``exact`` and ``random`` are what the others are compared with."""
+
+def reference(budget: str, title: str) -> str | None:
+    """Name of the ``exact`` or ``random`` method of that budget, if it has one."""
+    names = [m.name for m in METHODS if budget and (m.budget, m.title) == (budget, title)]
+    return names[0] if names else None
 
 
 def method_named(name: str) -> Method:
@@ -184,11 +195,18 @@ def missing_fields(method: Method) -> list[str]:
     return sorted(method.config.keys() - known)
 
 
-def cell_key(cell: Cell, files: Sequence[str]) -> str:
-    """Hash of what determines a cell; ``files`` are the fingerprints of its model and data."""
+def cell_key(cell: Cell, files: Sequence[str], recipe: Mapping[str, Any]) -> str:
+    """Hash of what determines a cell.
+
+    Args:
+        cell: The cell.
+        files: Fingerprints of its model and data.
+        recipe: How the smaller model is made; counts only where it is used.
+    """
     method = {k: v for k, v in asdict(cell.method).items() if k in ("config", "trained")}
+    small = dict(recipe) if SMALL in cell.method.config.values() else None
     setting = {k: v for k, v in asdict(cell.setting).items() if k != "title"}
-    return digest([STUDY, setting, method, cell.seed, list(files)])
+    return digest([STUDY, setting, method, cell.seed, list(files), small])
 
 
 def digest(value: Any) -> str:

@@ -18,8 +18,9 @@ Policies:
   again, until the share is used up. Costs several scoring passes a step.
 
 Stale scores are used as they are (drift ``none``) or mended by what the refreshed samples of the
-pool show: ``shift`` adds their mean change; ``level`` does so after setting each sample off against
-the mean of the pool it was scored in; ``standard`` fits a line through standard scores of that pool.
+pool show: ``shift`` adds their mean change; ``level`` does so after setting each sample off
+against the mean of the pool it was scored in; ``standard`` fits a line through standard scores of
+that pool.
 """
 
 from __future__ import annotations
@@ -280,7 +281,7 @@ def rows_of(
 
 def nothing_refreshed(row: Mapping[str, Any]) -> bool:
     """Whether a row is the lower end: every sample decided by its scores in the first epoch."""
-    return row["share"] == 0.0
+    return bool(row["share"] == 0.0)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
