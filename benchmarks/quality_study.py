@@ -102,6 +102,7 @@ WORD_PROBLEMS = Setting(
     nll_rows=200,
     solve_rows=300,
     lora_rank=None,
+    # A trial with seed 0: all data went from an NLL of 1.93 and 2.3% solved to 0.417 and 16.7%.
     learning_rate=1e-4,
 )
 INSTRUCTIONS = Setting(
@@ -112,6 +113,7 @@ INSTRUCTIONS = Setting(
     nll_rows=200,
     solve_rows=0,
     lora_rank=8,
+    # The paper's. In a trial with seed 0 exact moved the NLL from 2.178 to 2.157 only.
     learning_rate=1e-4,
 )
 SETTINGS = (WORD_PROBLEMS, INSTRUCTIONS)
