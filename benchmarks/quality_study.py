@@ -70,6 +70,7 @@ class Method:
         budget: Methods of one budget are compared with each other.
         once: Run with the first seed only: it is there for scale.
         trained: False: the model as it came.
+        settings: Names of the settings it is tried in.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Method:
     budget: str = ""
     once: bool = False
     trained: bool = True
+    settings: str = "AB"
 
 
 @dataclass(frozen=True)
@@ -98,23 +100,23 @@ WORD_PROBLEMS = Setting(
     name="A",
     title="SmolLM2-135M-Instruct, all weights, word problems (svamp + mawps)",
     datasets=("svamp", "mawps"),
-    rows=384,
-    nll_rows=200,
-    solve_rows=300,
+    rows=160,
+    nll_rows=100,
+    solve_rows=150,
     lora_rank=None,
-    # A trial with seed 0: all data went from an NLL of 1.93 and 2.3% solved to 0.417 and 16.7%.
+    # A trial, 384 rows: all data went from an NLL of 1.93 and 2.3% solved to 0.417 and 16.7%.
     learning_rate=1e-4,
 )
 INSTRUCTIONS = Setting(
     name="B",
     title="SmolLM2-135M-Instruct, LoRA of rank 8, alpaca",
     datasets=("alpaca",),
-    rows=384,
-    nll_rows=200,
+    rows=160,
+    nll_rows=100,
     solve_rows=0,
     lora_rank=8,
-    # The paper's. In a trial with seed 0 exact moved the NLL from 2.178 to 2.157 only.
-    learning_rate=1e-4,
+    # The paper has 1e-4, at which exact moved the NLL from 2.178 to 2.157 only (a trial, 384 rows).
+    learning_rate=5e-4,
 )
 SETTINGS = (WORD_PROBLEMS, INSTRUCTIONS)
 
@@ -130,7 +132,6 @@ METHODS = (
     Method("full", "all data", {"sample_pruner": "full", "token_pruner": "none"}, once=True),
     Method("exact", "exact", _LOW, LOW),
     Method("random", "random", _LOW | _RANDOM, LOW),
-    Method("refresh-0.5", "score_refresh 0.5", _LOW | {"score_refresh": 0.5}, LOW),
     Method("refresh-0.25", "score_refresh 0.25", _LOW | {"score_refresh": 0.25}, LOW),
     Method("refresh-0.1", "score_refresh 0.1", _LOW | {"score_refresh": 0.1}, LOW),
     Method(
@@ -144,23 +145,26 @@ METHODS = (
         "scorer: 10 of the 30 layers",
         _LOW | {"scorer_model_name_or_path": SMALL},
         LOW,
+        settings="A",
     ),
     Method(
         "frozen-scorer",
         "scorer: the untrained model",
         _LOW | {"scorer_model_name_or_path": MODEL},
         LOW,
+        settings="A",
     ),
-    Method("micro-exact", "exact", _HIGH, HIGH),
-    Method("micro-random", "random", _HIGH | _RANDOM, HIGH),
-    Method("micro-one-pass", "one_pass", _HIGH | {"one_pass": True}, HIGH),
-    Method("float32-exact", "exact", _FLOAT32, FLOAT32, once=True),
+    Method("micro-exact", "exact", _HIGH, HIGH, settings="A"),
+    Method("micro-random", "random", _HIGH | _RANDOM, HIGH, settings="A"),
+    Method("micro-one-pass", "one_pass", _HIGH | {"one_pass": True}, HIGH, settings="A"),
+    Method("float32-exact", "exact", _FLOAT32, FLOAT32, once=True, settings="A"),
     Method(
         "float32-scored-bf16",
         "score_dtype bfloat16",
         _FLOAT32 | {"score_dtype": "bfloat16"},
         FLOAT32,
         once=True,
+        settings="A",
     ),
 )
 
@@ -185,7 +189,7 @@ def cells(
         for seed in seeds
         for setting in settings
         for method in methods
-        if seed == seeds[0] or not method.once
+        if setting.name in method.settings and (seed == seeds[0] or not method.once)
     ]
 
 
