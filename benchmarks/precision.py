@@ -1,0 +1,154 @@
+"""Does the precision of the scoring pass change decisions?
+
+    python benchmarks/precision.py --output benchmarks/results/precision.json
+
+Scores the same rows with SmolLM2-135M in float32 and in cheaper ways, decides on pools of 32 with
+each, and compares with float32: mean and highest difference of a token's NLL and entropy in nats,
+and the Jaccard index of the kept samples and of the kept tokens of samples that both keep. Nothing
+is trained. Seconds are those of the scoring passes, one after the other, each way once: a hint.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from quality_machine import code_version, machine
+from transformers import PreTrainedModel
+from trl import SFTConfig, SFTTrainer
+from trl.trainer.utils import add_fused_lm_head
+
+from qtuning import keep_tokens, select_samples
+from qtuning.batching import Labels, answer_positions
+from qtuning.dealing import pass_overhead
+from qtuning.models import load_causal_lm, load_tokenizer
+from qtuning.scoring import Scorer, Scores
+
+REFERENCE = "float32"
+BUDGETS = ((0.125, 0.5), (0.25, 0.5), (0.5, 0.7))
+POOL = 32
+
+
+def ways(model: str) -> Iterator[tuple[str, PreTrainedModel, bool, Callable[[], Any]]]:
+    """Name, model, whether by TRL's fused head, and precision of each way to score."""
+    half = partial(torch.autocast, "cpu", torch.bfloat16)
+    full = load_causal_lm(model)
+    yield REFERENCE, full, False, nullcontext
+    yield "bf16 autocast", full, False, half
+    add_fused_lm_head(full, outputs=("log_probs", "entropy"))
+    yield "bf16 autocast, TRL's fused head", full, True, half
+    yield "bf16 weights", load_causal_lm(model, dtype="bfloat16"), False, nullcontext
+
+
+def tokenised(path: Path, n: int, model: str) -> tuple[list[dict[str, Any]], Labels]:
+    """The first ``n`` rows of a file as the trainer tokenises them, and its collator."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()[:n]]
+    texts = [{"prompt": row["prompt"], "completion": row["completion"]} for row in rows]
+    trainer = SFTTrainer(
+        load_causal_lm(model),
+        SFTConfig("unused", max_length=512, use_cpu=True, bf16=False, report_to="none"),
+        train_dataset=Dataset.from_list(texts),
+        processing_class=load_tokenizer(model),
+    )
+    labels = Labels(trainer.data_collator)
+    return [labels.of(dict(row)) for row in trainer.train_dataset], labels
+
+
+def score(
+    rows: Sequence[dict[str, Any]],
+    labels: Labels,
+    model: PreTrainedModel,
+    fused: bool,
+    precision: Callable[[], AbstractContextManager[Any]],
+) -> list[Scores]:
+    """NLL and entropy of the answer tokens of each row."""
+    scorer = Scorer(
+        collate=labels.collate,
+        to_device=lambda batch: batch,
+        autocast=precision,
+        batch_size=8,
+        overhead=pass_overhead("cpu"),
+        fused=fused,
+    )
+    counted = [(row, len(answer_positions(row["labels"]))) for row in rows]
+    scores = []
+    for start in range(0, len(rows), POOL):
+        scores += scorer(model, model, counted[start : start + POOL])
+    return scores
+
+
+def decisions(scores: Sequence[Scores], samples: float, tokens: float) -> dict[int, torch.Tensor]:
+    """The kept rows of all pools, and which of their tokens the token stage would keep."""
+    kept: dict[int, torch.Tensor] = {}
+    for start in range(0, len(scores), POOL):
+        pool = scores[start : start + POOL]
+        ppl = torch.stack([nll.double().mean().exp() for nll, _ in pool])
+        entropy = torch.stack([entropy.double().mean() for _, entropy in pool])
+        for place in select_samples(ppl, entropy, samples).kept.nonzero().flatten().tolist():
+            kept[start + place] = keep_tokens(pool[place][0], tokens)
+    return kept
+
+
+def jaccard(a: set[Any], b: set[Any]) -> float:
+    """Size of the intersection over that of the union; 1 of nothing."""
+    return len(a & b) / len(a | b) if a | b else 1.0
+
+
+def compare(scores: Sequence[Scores], reference: Sequence[Scores]) -> dict[str, Any]:
+    """Differences to the reference, and agreement of the decisions at each budget."""
+    pairs = zip(scores, reference, strict=True)
+    off = torch.cat([torch.stack([a[0] - b[0], a[1] - b[1]]).abs() for a, b in pairs], dim=1)
+    found: dict[str, Any] = {
+        "nll_mean": float(off[0].mean()),
+        "nll_max": float(off[0].max()),
+        "entropy_mean": float(off[1].mean()),
+        "entropy_max": float(off[1].max()),
+        "agreement": {},
+    }
+    for samples, tokens in BUDGETS:
+        ours, theirs = decisions(scores, samples, tokens), decisions(reference, samples, tokens)
+        both = ours.keys() & theirs.keys()
+        same = [
+            jaccard(*(set(kept[i].nonzero().flatten().tolist()) for kept in (ours, theirs)))
+            for i in both
+        ]
+        found["agreement"][f"{samples:.1%} x {tokens:.0%}"] = {
+            "samples": jaccard(set(ours), set(theirs)),
+            "tokens": sum(same) / len(same) if same else None,
+        }
+    return found
+
+
+def main() -> None:
+    """Measure and write the JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--model", default="runs/smollm2", help="folder of SmolLM2-135M")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--rows", type=int, default=256)
+    options = parser.parse_args()
+    results: dict[str, Any] = {}
+    for name in ("alpaca", "gsm8k"):
+        rows, labels = tokenised(options.data / name / "train.jsonl", options.rows, options.model)
+        found: dict[str, list[Scores]] = {}
+        results[name] = {"rows": len(rows), "ways": {}}
+        for way, model, fused, precision in ways(options.model):
+            started = time.perf_counter()
+            found[way] = score(rows, labels, model.eval(), fused, precision)
+            seconds = time.perf_counter() - started
+            against = compare(found[way], found[REFERENCE])
+            results[name]["ways"][way] = {"seconds": seconds, **against}
+            print(name, way, json.dumps(results[name]["ways"][way]), flush=True)
+    whole = {"machine": machine(), "code": code_version(), "pool": POOL, "results": results}
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(whole, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
