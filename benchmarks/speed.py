@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
         result, code, error = run(case, folder, data, options.threads)
         took = time.perf_counter() - started
         if result is not None:
-            results.add({"key": key, "process_seconds": took, **case.to_dict(), **result})
+            results.add({"key": key, "source": source_hash(), **case.to_dict(), **result})
             print(f"{result['seconds']:.2f} s ({took:.0f} s in all)", flush=True)
         elif code == UNKNOWN:
             unknown.add(case.method.name)
@@ -157,8 +157,12 @@ class Results:
             self._content["sessions"].append(self._session)
             self._listed = True
         run["session"] = len(self._content["sessions"]) - 1
-        others = [other for other in self._content["runs"] if _identity(other) != _identity(run)]
-        self._content["runs"] = [*others, run]
+        runs = self._content["runs"]
+        place = next((i for i, old in enumerate(runs) if _identity(old) == _identity(run)), None)
+        if place is None:
+            runs.append(run)
+        else:
+            runs[place] = run
         self._file.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._file.with_name(f".{self._file.name}.tmp")
         temporary.write_text(json.dumps(self._content, indent=1) + "\n")
