@@ -9,9 +9,13 @@ backward), and each optimizer step costs what it costs::
   the head at answer positions only, in the precision of training, on the same candidates sorted by
   length in batches of the same size. None of the library's scoring code takes part.
 - ``training_speed``: input tokens per second of forward and backward passes of the stock trainer
-  on all candidates. What it loses on padding counts: tokens are those of the samples.
+  on all candidates. Tokens are those of the samples: what it loses on padding slows it down.
 - ``rest``: what the stock trainer spends on a step outside forward and backward passes: optimizer,
   gradient clipping, collation.
+
+Since the stock trainer deals samples as they come, padding can make its speed so low that a run
+which sorts by length gets below this bound. The **strict bound** takes both speeds in tokens
+through the model, padding included, and still needs only the samples' own: nobody pads at all.
 
 With a backward pass twice as dear as a forward pass and nothing else to do this is the plain count
 ``(scored + 3 trained) / (3 all)``, and with equally long samples ``(1 + 3 r) / 3``.

@@ -68,12 +68,14 @@ def measure_speed(
     with as_in_training(model):
         for batch in batches_by_length(warm_up, size):
             arithmetic(model, batch)
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         for batch in batches:
             arithmetic(model, batch)
         seconds = time.perf_counter() - started
+        cpu_seconds = time.process_time() - cpu_started
     return {
         "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
         "forward_tokens": sum(len(row["input_ids"]) for rows in steps for row in rows),
         "padded": {"scored": sum(batch["input_ids"].numel() for batch in batches), "trained": 0},
     }
@@ -91,14 +93,17 @@ def measure_peak(kind: str, model: Any, rows: list[Any]) -> dict[str, Any]:
     tiny = padded([{key: row[key][:8] for key in ("input_ids", "labels")} for row in rows[:1]])
     with as_in_training(model):
         _forward(kind, model, tiny)  # what the first forward of all sets up is not counted
+    with as_in_training(model):  # anew, so that weights cast to bf16 are counted
         batch = padded(rows)
         before = process.resident()
         forgotten = process.forget_peak()
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         _forward(kind, model, batch)
         seconds = time.perf_counter() - started
+        cpu_seconds = time.process_time() - cpu_started
     return {
         "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
         "forward_tokens": int(batch["attention_mask"].sum()),
         "memory_mib": {
             "loaded": before,

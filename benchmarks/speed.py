@@ -129,7 +129,8 @@ def run(
         if done.returncode:
             return None, done.returncode, done.stderr
         result = json.loads(answer.read_text())
-    return {**result, "data": describe_data(case.setting.data, data)}, 0, ""
+    described = {"data": describe_data(case.setting.data, data), "threads": threads}
+    return {**result, **described}, 0, ""
 
 
 class Results:

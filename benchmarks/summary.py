@@ -38,6 +38,7 @@ class Row:
         ratio: Wall-clock time of the stock trainer's; None without a stock run to compare with.
         bound: The bound, as the same ratio; None if the stock trainer's own or not measured.
         over_bound: Measured over bound.
+        over_strict: Measured over the strict bound.
         tokens_a_second: Input tokens of all candidates, a second of wall-clock time.
         forward: Tokens through a forward pass, scoring and training, of all input tokens.
         backward: Tokens through a backward pass, of all input tokens.
@@ -55,6 +56,7 @@ class Row:
     ratio: Range | None
     bound: Range | None
     over_bound: Range | None
+    over_strict: Range | None
     tokens_a_second: Range
     forward: float
     backward: float
@@ -98,22 +100,23 @@ def rows(runs: list[Run], setting: str) -> list[Row]:
     return [_row(setting, name, found, beside, forward) for name, found in methods.items()]
 
 
-def speeds(stock: Run, forward: Run) -> Speeds:
-    """The speeds that a repeat's stock run and forward run measured."""
+def speeds(stock: Run, forward: Run, strict: bool = False) -> Speeds:
+    """The speeds that a repeat's stock run and forward run measured; strict: of padded tokens."""
     rest = stock["seconds"] - stock["passes_seconds"]
+    scored, trained = forward["forward_tokens"], stock["counts"]["trained_tokens"]
+    if strict:
+        scored, trained = forward["padded"]["scored"], stock["padded"]["trained"]
     return Speeds(
-        forward=forward["forward_tokens"] / forward["seconds"],
-        training=stock["counts"]["trained_tokens"] / stock["passes_seconds"],
+        forward=scored / forward["seconds"],
+        training=trained / stock["passes_seconds"],
         rest=rest / stock["counts"]["steps"],
     )
 
 
-def bound_of(run: Run, stock: Run, forward: Run) -> float:
+def bound_of(run: Run, stock: Run, forward: Run, strict: bool = False) -> float:
     """The bound of a run, in seconds."""
-    counts = run["counts"]
-    return bound_seconds(
-        counts["scored_tokens"], counts["trained_tokens"], counts["steps"], speeds(stock, forward)
-    )
+    needs = (run["counts"][name] for name in ("scored_tokens", "trained_tokens", "steps"))
+    return bound_seconds(*needs, speeds(stock, forward, strict))
 
 
 def _row(
@@ -122,7 +125,7 @@ def _row(
     compared = [(run, stock[run["repeat"]]) for run in runs if run["repeat"] in stock]
     pruning = runs[0]["method"]["kind"] == "pruning"
     bounded = [
-        (run, full, bound_of(run, full, forward[run["repeat"]]))
+        (run, full, forward[run["repeat"]])
         for run, full in compared
         if pruning and run["repeat"] in forward
     ]
@@ -142,8 +145,11 @@ def _row(
         method=name,
         repeats=len(runs),
         ratio=_range(run["seconds"] / full["seconds"] for run, full in compared),
-        bound=_range(least / full["seconds"] for _, full, least in bounded),
-        over_bound=_range(run["seconds"] / least for run, _, least in bounded),
+        bound=_range(bound_of(*three) / three[1]["seconds"] for three in bounded),
+        over_bound=_range(three[0]["seconds"] / bound_of(*three) for three in bounded),
+        over_strict=_range(
+            three[0]["seconds"] / bound_of(*three, strict=True) for three in bounded
+        ),
         tokens_a_second=Range.of(run["counts"]["input_tokens"] / run["seconds"] for run in runs),
         forward=per_input(counted("scored_tokens", "trained_tokens")),
         backward=per_input(counted("trained_tokens")),

@@ -68,17 +68,18 @@ class PaddedTokens:
 
 
 class Clock(TrainerCallback):
-    """Wall-clock time of the optimizer steps of a run."""
+    """Wall-clock time of the optimizer steps of a run, and this process's share of the CPU."""
 
-    seconds = 0.0
+    seconds = cpu_seconds = 0.0
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
         """Start."""
-        self._started = time.perf_counter()
+        self._started, self._cpu_started = time.perf_counter(), time.process_time()
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
         """Stop; the last step counts."""
         self.seconds = time.perf_counter() - self._started
+        self.cpu_seconds = time.process_time() - self._cpu_started
 
 
 def settings_of(case: Case, output: Path) -> dict[str, Any]:
@@ -183,6 +184,7 @@ def measure(case: Case, folder: Path | None, data: Path | None, output: Path) ->
     weights = list(trainer.model.parameters())
     return {
         "seconds": clock.seconds,
+        "cpu_seconds": clock.cpu_seconds,
         "passes_seconds": trainer.passes_seconds,
         "counts": read_counts(output) if pruning else count_stock(trainer),
         "padded": {"trained": padded_tokens.training, "scored": padded_tokens.scoring},

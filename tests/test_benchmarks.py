@@ -1,20 +1,27 @@
 """The benchmark in small: measure, go on, report. Nothing here is about how long anything took."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
+from qtuning import read_ledger
+
+from . import tiny
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
 import bound  # noqa: E402
 import cases  # noqa: E402
+import forward  # noqa: E402
 import machine  # noqa: E402
 import plots  # noqa: E402
 import report  # noqa: E402
@@ -23,6 +30,7 @@ import speed  # noqa: E402
 import subjects  # noqa: E402
 import summary  # noqa: E402
 import tables  # noqa: E402
+import training  # noqa: E402
 
 
 def measure(file: Path, *more: str) -> subprocess.CompletedProcess[str]:
@@ -64,9 +72,9 @@ def test_a_run_measures_each_case_and_leaves_out_unknown_switches(measured) -> N
 def test_a_run_counts_tokens_and_memory(measured) -> None:
     content = json.loads(measured[0].read_text())
     for repeat in (0, 1):
-        stock, forward, pruned = [run for run in content["runs"] if run["repeat"] == repeat]
+        stock, alone, pruned = [run for run in content["runs"] if run["repeat"] == repeat]
         every = stock["counts"]["input_tokens"]
-        assert every == forward["forward_tokens"] == pruned["counts"]["input_tokens"]
+        assert every == alone["forward_tokens"] == pruned["counts"]["input_tokens"]
         assert stock["counts"]["trained_tokens"] == every
         assert stock["counts"]["answer_tokens"] == pruned["counts"]["answer_tokens"]
         assert stock["counts"]["steps"] == pruned["counts"]["steps"] == 2
@@ -108,7 +116,8 @@ def run(method: cases.Method, repeat: int = 0, **measured: Any) -> dict[str, Any
     """A measurement made up by hand."""
     setting = cases.Setting("by hand", "none", "alpaca", "full", rows=4)
     case = cases.Case("tiny", setting, method, repeat)
-    return {"source": "s", "data": {"source": "alpaca"}, "session": 0, **case.to_dict(), **measured}
+    told = {"source": "s", "data": {"source": "alpaca"}, "session": 0, "threads": 2}
+    return {**told, **case.to_dict(), "cpu_seconds": measured["seconds"] * 1.9, **measured}
 
 
 def counts(**given: float) -> dict[str, float]:
@@ -131,15 +140,19 @@ def by_hand(repeat: int = 0, slower: float = 1.0) -> list[dict[str, Any]]:
     }
     return [
         run(cases.STOCK, repeat, memory_mib=memory, counts=counts(trained_tokens=1000), **full),
-        run(cases.FORWARD, repeat, seconds=2.0, forward_tokens=1000),
+        run(cases.FORWARD, repeat, seconds=2.0, forward_tokens=1000, padded={"scored": 1200}),
         run(cases.Q25, repeat, **pruned),
     ]
 
 
 def test_the_bound_on_numbers_made_by_hand() -> None:
-    stock, forward, pruned = by_hand()
-    assert summary.speeds(stock, forward) == bound.Speeds(forward=500.0, training=125.0, rest=1.0)
-    assert summary.bound_of(pruned, stock, forward) == 2.0 + 2.0 + 2.0
+    stock, alone, pruned = by_hand()
+    assert summary.speeds(stock, alone) == bound.Speeds(forward=500.0, training=125.0, rest=1.0)
+    assert summary.bound_of(pruned, stock, alone) == 2.0 + 2.0 + 2.0
+    strict = summary.speeds(stock, alone, strict=True)
+    assert strict == bound.Speeds(forward=600.0, training=137.5, rest=1.0)
+    strictly = summary.bound_of(pruned, stock, alone, strict=True)
+    assert strictly == pytest.approx(1000 / 600 + 250 / 137.5 + 2)
     assert bound.token_bound(1000, 250, 1000) == pytest.approx((1 + 3 * 0.25) / 3)
 
 
@@ -167,6 +180,7 @@ def test_rows_are_paired_by_repeat() -> None:
     assert pruned.ratio == pytest.approx((0.715, 0.65, 0.78))
     assert pruned.bound == pytest.approx((0.6, 0.6, 0.6))
     assert pruned.over_bound == pytest.approx((7.15 / 6, 6.5 / 6, 7.8 / 6))
+    assert pruned.over_strict.median == pytest.approx(7.15 / (1000 / 600 + 250 / 137.5 + 2))
     assert (pruned.forward, pruned.backward) == (1.25, 0.25)
     assert pruned.padding == pytest.approx(1500 / 1250)
     assert (pruned.peak.median, pruned.working.median) == (200.0, 100.0)
@@ -197,6 +211,7 @@ def test_tables_say_what_was_measured() -> None:
     page = tables.document(content_of(runs))
     assert "| q-tuning 25% x 50% mask | 0.715 (0.650 to 0.780) | 0.600 |" in page
     assert "2 repeats, each with other rows" in page
+    assert "The processes had at least 95% of the cores' time" in page
     assert "measure again" not in page
     runs[0]["source"] = "older"
     assert "measure again" in tables.document(content_of(runs))
@@ -308,3 +323,39 @@ def test_generated_tokens_keep_to_the_length_and_the_vocabulary() -> None:
         for row in counted
         for i, label in zip(row["input_ids"], row["labels"], strict=True)
     )
+
+
+def test_earlier_scores_are_a_ledger_of_each_rows_own_statistics(tmp_path) -> None:
+    model = tiny.llama()
+    rows = [
+        {"input_ids": [5 + i] * (4 + i), "labels": [-100, *[5 + i] * (3 + i)]} for i in range(5)
+    ]
+    ids = [f"r{i}" for i in range(5)]
+    took = training.score_earlier(model, rows, ids, 2, tmp_path / "earlier")
+    assert {*took} == {"earlier_scores_seconds"}
+    assert model.training
+    ledger = {row["sample_id"]: row for row in read_ledger(tmp_path / "earlier").to_pylist()}
+    assert {*ledger} == {*ids}
+    for name, row in zip(ids, rows, strict=True):
+        tokens = torch.tensor([row["input_ids"]])
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            loss = model(input_ids=tokens, labels=torch.tensor([row["labels"]])).loss
+        assert ledger[name]["ppl"] == pytest.approx(math.exp(loss), rel=0.05)
+        assert ledger[name]["n_tokens"] == len(tokens[0]) - 1
+
+
+@pytest.mark.parametrize("kind", ["backbone", "scoring", "logits"])
+def test_a_single_forward_is_measured_whatever_it_makes(kind: str) -> None:
+    rows = [{"input_ids": [5] * n, "labels": [5] * n} for n in (4, 9)]
+    found = forward.measure_peak(kind, tiny.llama(), rows)
+    assert found["forward_tokens"] == 13
+    assert found["memory_mib"]["peak"] > 0
+
+
+def test_batches_hold_every_sample_once_longest_first() -> None:
+    rows = [{"input_ids": [n] * n, "labels": [-100, *[n] * (n - 1)]} for n in (3, 7, 2, 5, 4)]
+    batches = forward.batches_by_length(rows, 2)
+    assert [tuple(batch["input_ids"].shape) for batch in batches] == [(2, 7), (2, 4), (1, 2)]
+    assert sum(int(batch["attention_mask"].sum()) for batch in batches) == 21
+    for batch in batches:
+        assert bool((batch["labels"][batch["attention_mask"] == 0] == -100).all())
