@@ -3,6 +3,8 @@
 PYTHON ?= python3
 TEST_ARGS ?= -n 2
 DEMO_ARGS ?=
+BENCH_ARGS ?=
+BENCH_OUTPUT ?= benchmarks/results/speed.json
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,7 +20,7 @@ pin = $(shell grep '^$(1)==' constraints.txt)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup check test demo clean
+.PHONY: help setup check test demo bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -36,9 +38,13 @@ test: $(VENV)/.dev ## all tests; other options for pytest: TEST_ARGS="-k plane"
 demo: $(VENV)/.demo ## fine-tune a small model with pruning; options: DEMO_ARGS=...
 	$(BIN)/python examples/demo.py $(DEMO_ARGS)
 
+bench: $(VENV)/.demo ## measure speed and memory, hours; options: BENCH_ARGS="--suite pool"
+	$(BIN)/python benchmarks/speed.py --output $(BENCH_OUTPUT) $(BENCH_ARGS)
+	$(BIN)/python benchmarks/report.py $(BENCH_OUTPUT)
+
 clean: ## remove caches and build output; .venv stays
 	rm -rf build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A torch that is already in .venv stays: users choose their own. Hence the constraints
 # without torch, which would replace it.

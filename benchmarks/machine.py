@@ -1,0 +1,89 @@
+"""What a measurement depends on: machine, versions, source, command."""
+
+import functools
+import hashlib
+import importlib.metadata
+import os
+import platform
+import shlex
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("torch", "transformers", "trl", "accelerate", "peft", "datasets")
+
+
+def session(arguments: list[str], threads: int) -> dict[str, Any]:
+    """Everything worth knowing about a call of the benchmark."""
+    return {
+        "command": command(arguments),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "machine": {
+            "cpu": _cpu(),
+            "cores": os.cpu_count(),
+            "memory_gib": round(_memory_gib(), 1),
+            "system": f"{platform.system()} {platform.machine()}",
+            "gpu": "none: CPU only; not yet run on a GPU",
+        },
+        "threads": threads,
+        "precision": "float32 weights, bf16 autocast",
+        "versions": versions(),
+    }
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions of Python and of what does the work."""
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
+@functools.cache
+def source_hash() -> str:
+    """A hash of the library's and the benchmark's source: other code is another measurement.
+
+    What only plans and reports is left out.
+    """
+    measuring = ("worker", "training", "forward", "subjects", "sources", "process")
+    files = sorted((ROOT / "src").rglob("*.py"))
+    files += [Path(__file__).with_name(f"{name}.py") for name in measuring]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def command(arguments: list[str]) -> str:
+    """The command line as others can use it: without this machine's own folders."""
+    own = [Path(a).name if Path(a).is_absolute() else a for a in arguments]
+    return shlex.join(["python", "benchmarks/speed.py", *own])
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _cpu() -> str:
+    lines = _lines("/proc/cpuinfo", "model name")
+    return lines[0].split(":")[1].strip() if lines else platform.processor() or platform.machine()
+
+
+def _memory_gib() -> float:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+
+
+def _lines(path: str, start: str) -> list[str]:
+    file = Path(path)
+    if not file.exists():
+        return []
+    return [line for line in file.read_text().splitlines() if line.startswith(start)]
