@@ -30,7 +30,7 @@ def draw(content: dict[str, Any], folder: Path, stem: str) -> list[Path]:
     for suite in (*ALL, *(name for name in SUITES if name not in ALL)):
         runs = suite_runs(content, suite)
         panels = {name: found for name in settings(runs) if (found := rows(runs, name))}
-        alone = {name: found for name in settings(runs) if (found := forward_rows(runs, name))}
+        alone = {name: one for name in settings(runs) if (one := forward_rows(runs, name))}
         figures: list[tuple[str, Figure]] = []
         if panels and suite != "memory":
             figures.append(("time", _figure(panels, times, "time, of the stock trainer's", _BOUND)))

@@ -115,8 +115,13 @@ def speeds(stock: Run, forward: Run, strict: bool = False) -> Speeds:
 
 def bound_of(run: Run, stock: Run, forward: Run, strict: bool = False) -> float:
     """The bound of a run, in seconds."""
-    needs = (run["counts"][name] for name in ("scored_tokens", "trained_tokens", "steps"))
-    return bound_seconds(*needs, speeds(stock, forward, strict))
+    counts = run["counts"]
+    return bound_seconds(
+        counts["scored_tokens"],
+        counts["trained_tokens"],
+        counts["steps"],
+        speeds(stock, forward, strict),
+    )
 
 
 def _row(
@@ -131,10 +136,10 @@ def _row(
     ]
 
     def per_input(part: Callable[[Run], float]) -> float:
-        return median(part(run) / run["counts"]["input_tokens"] for run in runs)
+        return float(median(part(run) / run["counts"]["input_tokens"] for run in runs))
 
     def counted(*names: str) -> Callable[[Run], float]:
-        return lambda run: sum(run["counts"][n] for n in names)
+        return lambda run: float(sum(run["counts"][n] for n in names))
 
     def padding(run: Run) -> float:
         passed = run["counts"]["scored_tokens"] + run["counts"]["trained_tokens"]
@@ -168,7 +173,7 @@ def _plain(counts: dict[str, Any]) -> float:
 
 def _earlier(compared: list[tuple[Run, Run]]) -> float:
     shares = [run.get("earlier_scores_seconds", 0.0) / full["seconds"] for run, full in compared]
-    return median(shares or [0.0])
+    return float(median(shares or [0.0]))
 
 
 def _range(values: Iterable[float]) -> Range | None:

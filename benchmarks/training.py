@@ -243,7 +243,7 @@ def score_earlier(
             scores += zip(*(values.tolist() for values in found), strict=True)
     with Ledger.start(folder) as ledger:
         ledger.append(
-            LedgerRow(0, 1, str(ids[i]), ppl, entropy, int(n), 0, False, False, 0)
+            LedgerRow(0, 1, str(ids[i]), ppl, entropy, int(n), 0, False, False, 0, True)
             for i, (ppl, entropy, n) in zip(order, scores, strict=True)
         )
     model.train()

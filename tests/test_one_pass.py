@@ -280,4 +280,5 @@ def test_evaluation_is_the_stock_trainers(tmp_path) -> None:
             names = {name for name in entry if name.startswith("eval_")}
             assert names == {name for name in other if name.startswith("eval_")}
             assert entry["eval_loss"] == pytest.approx(other["eval_loss"], rel=1e-4)
-            assert entry["eval_num_tokens"] == one._record.counts.trained_tokens * entry["epoch"] / 2
+            seen = one._record.counts.trained_tokens * entry["epoch"] / 2
+            assert entry["eval_num_tokens"] == seen
