@@ -136,6 +136,25 @@ def test_missing_model(complains, tmp_path) -> None:
     assert "model_name_or_path" in complains(model_name_or_path=None)
 
 
+def test_missing_scorer_model(complains, tmp_path) -> None:
+    said = complains(scorer_model_name_or_path=tmp_path / "none")
+    assert f"--scorer_model_name_or_path {tmp_path / 'none'}" in said
+
+
+def test_a_scorer_of_another_tokenizer(complains, tmp_path) -> None:
+    folder = tiny.save_model(tmp_path / "other")
+    text = (folder / "tokenizer.json").read_text()
+    (folder / "tokenizer.json").write_text(text.replace('"a": ', '"aa": ', 1))
+    assert "its tokenizer is another one" in complains(scorer_model_name_or_path=folder)
+
+
+def test_initial_scores_that_are_missing_or_something_else(complains, data, tmp_path) -> None:
+    missing = complains(initial_scores=tmp_path / "none", score_refresh=0.5)
+    assert f"initial_scores {tmp_path / 'none'}: no such file" in missing
+    assert "Parquet" in complains(initial_scores=data, score_refresh=0.5)
+    assert "score_refresh" in complains(initial_scores=data)
+
+
 def test_nothing_to_resume_from(complains, tmp_path) -> None:
     missing = tmp_path / "checkpoint-7"
     assert "checkpoint-7" in complains(resume_from_checkpoint=missing)

@@ -99,7 +99,6 @@ def test_fields_that_this_version_lacks() -> None:
 def test_references() -> None:
     assert study.reference(study.LOW, "exact") == "exact"
     assert study.reference(study.HIGH, "random") == "micro-random"
-    assert study.reference(study.FLOAT32, "random") is None
     assert study.reference("", "exact") is None
 
 

@@ -11,7 +11,6 @@ import torch
 from quality_cell import decisions, run_cell
 from quality_numbers import unpack_bits
 from quality_study import (
-    FLOAT32,
     HIGH,
     INITIAL,
     LOW,
@@ -113,7 +112,7 @@ def test_every_method_of_the_study(method, job, tmp_path) -> None:
     result = run_cell(
         {**job, "setting": dataclasses.asdict(quiet), "config": config}, tmp_path / "cell"
     )
-    kept = {"": 16, LOW: 2, FLOAT32: 2, HIGH: 12}[method.budget]
+    kept = {"": 16, LOW: 2, HIGH: 12}[method.budget]
     for epoch in result["decisions"]:
         assert sum(unpack_bits(epoch["kept"], epoch["n"])) == kept
 

@@ -18,6 +18,7 @@ REPOSITORY = Path(__file__).parents[2]
 ONE_PASS = {"one_pass": True, "pool_scope": "micro", "optim": "sgd", "learning_rate": 0.02}
 ONE_PASS |= {"max_grad_norm": 1e9}
 DECISIONS = ["epoch", "step", "sample_id", "n_tokens", "quadrant", "kept", "filled", "tokens_kept"]
+DECISIONS += ["scored"]
 ROWS = 22  # 16 in the first step, 6 in the last: the loader repeats rows to make it even
 
 
@@ -49,6 +50,7 @@ def launch(folder: Path, processes: int, rows: int = ROWS, **settings) -> None:
         {"token_mode": "drop", "sample_ratio": 0.0625, "protect_eos": False},
         {"sample_pruner": "random", "token_pruner": "random"},
         {"pool_factor": 2, "error_scale": "log_ppl", "fill_tokens": "side"},
+        {"score_refresh": 0.25},
         {**ONE_PASS, "sample_pruner": "random"},
         {**ONE_PASS, "sample_pruner": "tests.distributed.worker:first_pool"},
         {**ONE_PASS, "gradient_checkpointing": True},
@@ -59,6 +61,7 @@ def launch(folder: Path, processes: int, rows: int = ROWS, **settings) -> None:
         "one rank has nothing to train on",
         "random",
         "larger pools",
+        "last known scores",
         "one pass, random samples",
         "one pass, one rank has nothing to train on",
         "one pass, checkpointing",
@@ -86,9 +89,11 @@ def test_two_processes_decide_and_train_as_one(tmp_path, settings) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_resume(tmp_path) -> None:
+@pytest.mark.parametrize("switch", [{}, {"score_refresh": 0.25}], ids=["exact", "last scores"])
+def test_two_processes_resume(tmp_path, switch) -> None:
     whole, again = tmp_path / "whole", tmp_path / "again"
     settings = {"save_strategy": "steps", "save_steps": 1, "gradient_accumulation_steps": 2}
+    settings |= switch
     launch(whole, 2, **settings)
     launch(again, 2, **settings)
     ledger = read_ledger(again)
