@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .order import argsort
 from .ratio import keep_count
 
 BAND, Q1, Q2, Q3, Q4 = 0, 1, 2, 3, 4
@@ -24,11 +25,6 @@ QUADRANT_NAMES = {
 }
 
 _HIGHEST_ALPHA = 0.49
-_LOW, _MIDDLE, _HIGH = -1, 0, 1
-# [error level + 1, uncertainty level + 1] -> quadrant
-_QUADRANTS = torch.tensor(
-    [[Q3, BAND, Q4], [BAND, BAND, BAND], [Q2, BAND, Q1]], dtype=torch.int64, device="cpu"
-)
 
 
 @dataclass(frozen=True)
@@ -113,6 +109,8 @@ def select_samples(
     budget = keep_count(ppl.shape[0], sample_ratio)
     ppl, entropy = ppl.detach().cpu().double(), entropy.detach().cpu().double()
     finite = ppl.isfinite() & entropy.isfinite()
+    if bool(finite.all()):
+        return _select(ppl, entropy, budget, sample_ratio, bisect_steps, error_scale)
     inner = _select(ppl[finite], entropy[finite], budget, sample_ratio, bisect_steps, error_scale)
     return _spread(inner, finite)
 
@@ -124,80 +122,120 @@ def _select(
     if n == 0:
         return Selection.without_plane(torch.zeros_like(ppl, dtype=torch.bool))
     k = min(budget, n)
-    thresholds, quadrant = _bisect(ppl, entropy, k, ratio, bisect_steps)
+    error, uncertainty = _Axis.of(ppl), _Axis.of(entropy)
+    thresholds, quadrant = _bisect(error, uncertainty, k, ratio, bisect_steps)
     side = _normalised(ppl.log() if error_scale == "log_ppl" else ppl) - _normalised(entropy)
 
     named = (quadrant == Q2) | (quadrant == Q4)
-    # Sort by support, largest first; a stable sort lets the earlier sample win a tie.
-    by_support = torch.sort(side.abs(), descending=True, stable=True).indices
-    chosen, others = by_support[named[by_support]], by_support[~named[by_support]]
-    kept = torch.zeros_like(ppl, dtype=torch.bool)
-    kept[chosen[:k]] = True
-    filled = torch.zeros_like(kept)
-    filled[others[: max(0, k - chosen.shape[0])]] = True
+    # By support, largest first; the earlier sample wins a tie.
+    by_support = argsort(side.abs(), descending=True)
+    is_named = named.index_select(0, by_support)
+    chosen = torch.cat([by_support[is_named], by_support[~is_named]])[:k]
+    kept = torch.zeros_like(named).index_fill_(0, chosen, True)
     return Selection(
-        kept=kept | filled,
+        kept=kept,
         quadrant=quadrant,
-        filled=filled,
+        filled=kept & ~named,
         thresholds=thresholds,
-        rank_correlation=rank_correlation(ppl, entropy),
+        rank_correlation=_correlation(error, uncertainty),
         side=side,
     )
 
 
+@dataclass(frozen=True)
+class _Axis:
+    """The values of one axis, sorted once for all that looks at their order.
+
+    Attributes:
+        order: ``(N,)`` int64, the sample at each place.
+        ordered: ``(N,)``, its value.
+    """
+
+    order: Tensor
+    ordered: Tensor
+
+    @classmethod
+    def of(cls, values: Tensor) -> "_Axis":
+        order = argsort(values)
+        return cls(order, values.index_select(0, order))
+
+    def in_pool_order(self, values: Tensor) -> Tensor:
+        """``(N,)``, one for each place, put back to where the samples were."""
+        return torch.empty_like(values).scatter_(0, self.order, values)
+
+    def quantile(self, g: float) -> float:
+        """Inverse CDF: the smallest value such that at least a fraction ``g`` is not above it."""
+        return float(self.ordered[max(0, math.ceil(g * self.ordered.shape[0] - 1e-9) - 1)])
+
+    def ends(self, lo: float, hi: float) -> tuple[int, int]:
+        """How many places from the first are low (<= lo), and the first that is high (>= hi).
+
+        What is both (ties, small pools) is high above the midpoint, else low.
+        """
+        low = int(torch.searchsorted(self.ordered, lo, right=True))
+        high = int(torch.searchsorted(self.ordered, hi))
+        if high >= low:
+            return low, high
+        # Both only if lo == hi: all that are both have this value.
+        return (high, high) if lo > (hi + lo) / 2 else (low, low)
+
+
 def _bisect(
-    ppl: Tensor, entropy: Tensor, k: int, ratio: float, steps: int
+    error: _Axis, uncertainty: _Axis, k: int, ratio: float, steps: int
 ) -> tuple[Thresholds, Tensor]:
     """The best of ``steps`` iterates: thresholds and quadrants ``(N,)``."""
-    n = ppl.shape[0]
-    sorted_ppl, sorted_entropy = ppl.sort().values, entropy.sort().values
+    n = error.order.shape[0]
+    places = torch.arange(n, dtype=torch.int32, device=error.order.device)
+    # By error, the place by uncertainty: a quadrant is a slice of it and one comparison.
+    place = uncertainty.in_pool_order(places).index_select(0, error.order)
     low, high = 0.0, _HIGHEST_ALPHA
     best: tuple[int, int] | None = None
-    best_cut: tuple[Thresholds, Tensor] | None = None
+    best_cut: tuple[Thresholds, tuple[int, int], tuple[int, int]] | None = None
     for _ in range(steps):
         alpha = (low + high) / 2
-        cut = Thresholds(
-            alpha=alpha,
-            ppl_lo=_quantile(sorted_ppl, alpha),
-            ppl_hi=_quantile(sorted_ppl, 1 - alpha),
-            ent_lo=_quantile(sorted_entropy, alpha),
-            ent_hi=_quantile(sorted_entropy, 1 - alpha),
-        )
-        quadrant = _quadrants(ppl, entropy, cut)
-        count = int(((quadrant == Q2) | (quadrant == Q4)).sum())
+        ppl_lo, ppl_hi = error.quantile(alpha), error.quantile(1 - alpha)
+        ent_lo, ent_hi = uncertainty.quantile(alpha), uncertainty.quantile(1 - alpha)
+        ends = error.ends(ppl_lo, ppl_hi), uncertainty.ends(ent_lo, ent_hi)
+        count = _count(place, *ends)
         # The count is a step function of alpha, so the last midpoint may lie on the wrong side of
         # a jump: remember the nearest, on a tie the fuller, then the later.
         rank = (-abs(count - k), count)
         if best is None or rank >= best:
-            best, best_cut = rank, (cut, quadrant)
+            best, best_cut = rank, (Thresholds(alpha, ppl_lo, ppl_hi, ent_lo, ent_hi), *ends)
         if count / n < ratio:
             low = alpha
         else:
             high = alpha
     assert best_cut is not None  # steps >= 1
-    return best_cut
+    thresholds, *ends_of_best = best_cut
+    return thresholds, error.in_pool_order(_quadrants(place, *ends_of_best))
 
 
-def _quantile(ordered: Tensor, g: float) -> float:
-    """Inverse CDF: the smallest value such that at least a fraction ``g`` is not above it."""
-    return float(ordered[max(0, math.ceil(g * ordered.shape[0] - 1e-9) - 1)])
+def _count(place: Tensor, error: tuple[int, int], uncertainty: tuple[int, int]) -> int:
+    """How many samples lie in Q2 or Q4; arguments as for ``_quadrants``."""
+    q2, q4 = place[error[1] :] < uncertainty[0], place[: error[0]] >= uncertainty[1]
+    return int(q2.sum()) + int(q4.sum())
 
 
-def _levels(values: Tensor, lo: float, hi: float) -> Tensor:
-    """-1 low, 0 middle, 1 high, inclusive; what is both (ties, small pools) by the midpoint."""
-    is_low, is_high = values <= lo, values >= hi
-    both = is_low & is_high
-    above = values > (hi + lo) / 2
-    levels = torch.full_like(values, _MIDDLE, dtype=torch.int64)
-    levels[is_low & (~both | ~above)] = _LOW
-    levels[is_high & (~both | above)] = _HIGH
-    return levels
+def _quadrants(place: Tensor, error: tuple[int, int], uncertainty: tuple[int, int]) -> Tensor:
+    """Quadrant of each sample.
 
+    Args:
+        place: Place by uncertainty of each sample, ``(N,)`` in order of error.
+        error: ``_Axis.ends`` of the error axis.
+        uncertainty: Those of the uncertainty axis.
 
-def _quadrants(ppl: Tensor, entropy: Tensor, cut: Thresholds) -> Tensor:
-    error = _levels(ppl, cut.ppl_lo, cut.ppl_hi)
-    uncertainty = _levels(entropy, cut.ent_lo, cut.ent_hi)
-    return _QUADRANTS[error + 1, uncertainty + 1]
+    Returns:
+        ``(N,)`` int64, in order of error as well.
+    """
+    quadrant = torch.full_like(place, BAND, dtype=torch.int64)
+    for part, if_low, if_high in (
+        (slice(None, error[0]), Q3, Q4),
+        (slice(error[1], None), Q2, Q1),
+    ):
+        low, high = place[part] < uncertainty[0], place[part] >= uncertainty[1]
+        quadrant[part] = low * if_low + high * if_high
+    return quadrant
 
 
 def _normalised(values: Tensor) -> Tensor:
@@ -228,14 +266,19 @@ def _spread(inner: Selection, finite: Tensor) -> Selection:
 
 def rank_correlation(x: Tensor, y: Tensor) -> float:
     """Spearman's rho of two ``(N,)`` tensors, ties at their mean rank; NaN if one is constant."""
+    return _correlation(_Axis.of(x), _Axis.of(y))
+
+
+def _correlation(x: _Axis, y: _Axis) -> float:
     rx, ry = _mean_ranks(x), _mean_ranks(y)
     rx, ry = rx - rx.mean(), ry - ry.mean()
     scale = float((rx.square().sum() * ry.square().sum()).sqrt())
     return float((rx * ry).sum()) / scale if scale > 0 else math.nan
 
 
-def _mean_ranks(values: Tensor) -> Tensor:
-    _, group, size = torch.unique(values, return_inverse=True, return_counts=True)
+def _mean_ranks(axis: _Axis) -> Tensor:
+    """Rank of each sample, counted from 1, ``(N,)`` float64 in the order of the pool."""
+    _, group, size = torch.unique_consecutive(axis.ordered, return_inverse=True, return_counts=True)
     last = size.cumsum(0).double()
-    mean_ranks: Tensor = last - (size - 1) / 2
-    return mean_ranks[group]
+    mean_ranks = last - (size - 1) / 2
+    return axis.in_pool_order(mean_ranks.index_select(0, group))
