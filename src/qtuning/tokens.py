@@ -1,9 +1,15 @@
 """Stage 2, tokens: smoothed scores and keep masks (arXiv:2509.23873, 3.3, Algorithm 1)."""
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import Tensor
 
+from .order import FIRST, LAST, sort_keys
 from .ratio import keep_count
+
+# Padded tokens that are worked on at once: about what the cache of a processor holds.
+_BLOCK = 2**17
 
 
 def token_scores(
@@ -27,17 +33,7 @@ def token_scores(
     """
     if token_nll.ndim != 1:
         raise ValueError(f"token_nll must be (T,), got {tuple(token_nll.shape)}")
-    if not 0.0 <= neighbor_lambda <= 1.0:
-        raise ValueError(f"neighbor_lambda must lie in [0, 1], got {neighbor_lambda}")
-    ppl = token_nll.detach().double().exp()
-    if neighbor_lambda == 0.0:  # 0 * inf would turn a neighbour's overflow into NaN
-        return ppl
-    neighbours = torch.cat([ppl[:1], ppl[:-1]]) + torch.cat([ppl[1:], ppl[-1:]])
-    if neighbor_mean:
-        neighbours = neighbours / 2
-    if neighbor_lambda == 1.0:
-        return neighbours
-    return neighbor_lambda * neighbours + (1 - neighbor_lambda) * ppl
+    return _scores(token_nll, neighbor_lambda, neighbor_mean)
 
 
 def keep_lowest(scores: Tensor, token_ratio: float, protected: Tensor | None = None) -> Tensor:
@@ -61,15 +57,11 @@ def keep_lowest(scores: Tensor, token_ratio: float, protected: Tensor | None = N
         raise ValueError(
             f"protected {tuple(protected.shape)} and scores {tuple(scores.shape)} must be (T,)"
         )
-    n_kept = keep_count(scores.shape[0], token_ratio)
-    order = torch.sort(scores, stable=True).indices
-    keep = torch.zeros(scores.shape[0], dtype=torch.bool, device=scores.device)
-    if protected is not None:
-        protected = protected.to(scores.device)
-        keep |= protected
-        order = order[~protected[order]]
-    keep[order[: max(0, n_kept - int(keep.sum()))]] = True
-    return keep
+    device = scores.device
+    budget = torch.tensor([keep_count(scores.shape[0], token_ratio)], device=device)
+    safe = None if protected is None else protected.to(device)[None]
+    keep = torch.zeros(scores.shape[0], dtype=torch.bool, device=device)
+    return keep.index_fill_(0, _lowest(sort_keys(scores)[None], budget, safe), True)
 
 
 def keep_tokens(
@@ -97,3 +89,107 @@ def keep_tokens(
     """
     scores = token_scores(token_nll, neighbor_lambda=neighbor_lambda, neighbor_mean=neighbor_mean)
     return keep_lowest(scores, token_ratio, protected)
+
+
+def keep_tokens_many(
+    token_nll: Tensor,
+    lengths: Sequence[int],
+    token_ratio: float,
+    *,
+    neighbor_lambda: float = 0.5,
+    neighbor_mean: bool = False,
+    protected: Tensor | None = None,
+) -> Tensor:
+    """``keep_tokens`` of many samples at once: the same masks, without a loop over the samples.
+
+    Args:
+        token_nll: NLL of the answer tokens of all samples, one after another, in nats, ``(T,)``.
+        lengths: Number of answer tokens of each sample; they sum to ``T``.
+        token_ratio: Share of each sample's tokens to keep, in (0, 1].
+        neighbor_lambda: See ``token_scores``.
+        neighbor_mean: See ``token_scores``.
+        protected: ``(T,)`` bool, see ``keep_lowest``.
+
+    Returns:
+        ``(T,)`` bool, True where kept; ``keep.split(lengths)`` gives one mask a sample.
+
+    Raises:
+        ValueError: As ``keep_tokens``, or the lengths do not sum to ``T``.
+    """
+    total = sum(lengths)
+    if token_nll.shape != (total,) or (protected is not None and protected.shape != (total,)):
+        shape = None if protected is None else tuple(protected.shape)
+        raise ValueError(
+            f"token_nll {tuple(token_nll.shape)} and protected {shape} must be (T,) with the "
+            f"lengths' sum T = {total}"
+        )
+    device = token_nll.device
+    protected = None if protected is None else protected.to(device)
+    sizes = torch.tensor(lengths, dtype=torch.int64, device=device)
+    starts = sizes.cumsum(0) - sizes
+    budgets = torch.tensor([keep_count(n, token_ratio) for n in lengths], device=device)
+    keep = torch.zeros(total, dtype=torch.bool, device=device)
+    for block in _blocks(lengths):
+        samples = torch.tensor(block, device=device)
+        start, size = starts[samples, None], sizes[samples, None]
+        column = torch.arange(lengths[block[-1]], device=device)
+        # A row is padded with its last token, as the smoothing pads a sample.
+        token = start + column.minimum(size - 1)
+        scores = _scores(token_nll[token], neighbor_lambda, neighbor_mean)
+        keys = sort_keys(scores).masked_fill_(column >= size, LAST)
+        safe = None if protected is None else protected[token] & (column < size)
+        keep.index_fill_(0, _lowest(keys, budgets[samples], safe, start), True)
+    return keep
+
+
+def _blocks(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Samples of similar length, together at most ``_BLOCK`` tokens when padded, or one sample.
+
+    Sorted by length, so that padding stays small: with blocks of B tokens it is less than
+    B ln(longest / shortest) in all.
+    """
+    block: list[int] = []
+    for sample in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if block and (len(block) + 1) * lengths[sample] > _BLOCK:
+            yield block
+            block = []
+        if lengths[sample]:
+            block.append(sample)
+    if block:
+        yield block
+
+
+def _scores(token_nll: Tensor, neighbor_lambda: float, neighbor_mean: bool) -> Tensor:
+    """``token_scores`` of each row of ``(..., T)``."""
+    if not 0.0 <= neighbor_lambda <= 1.0:
+        raise ValueError(f"neighbor_lambda must lie in [0, 1], got {neighbor_lambda}")
+    ppl = token_nll.detach().double().exp()
+    if neighbor_lambda == 0.0:  # 0 * inf would turn a neighbour's overflow into NaN
+        return ppl
+    before = torch.cat([ppl[..., :1], ppl[..., :-1]], dim=-1)
+    after = torch.cat([ppl[..., 1:], ppl[..., -1:]], dim=-1)
+    neighbours = before + after
+    if neighbor_mean:
+        neighbours = neighbours / 2
+    if neighbor_lambda == 1.0:
+        return neighbours
+    return neighbor_lambda * neighbours + (1 - neighbor_lambda) * ppl
+
+
+def _lowest(
+    keys: Tensor, budgets: Tensor, protected: Tensor | None, start: Tensor | int = 0
+) -> Tensor:
+    """``keep_lowest`` of each row: positions of what is kept, ``(kept in all,)`` int64.
+
+    Args:
+        keys: ``sort_keys`` of the scores, ``(B, T)``; ``LAST`` in the padding.
+        budgets: How many to keep of each row, ``(B,)`` int64; never more than it has tokens.
+        protected: ``(B, T)`` bool, False in the padding; or None.
+        start: Position of the first token of each row, ``(B, 1)``.
+    """
+    if protected is not None:
+        keys = keys.masked_fill(protected, FIRST)
+        budgets = budgets.maximum(protected.sum(1))
+    order = keys.sort(dim=1, stable=True).indices
+    rank = torch.arange(keys.shape[1], device=keys.device)
+    return (start + order)[rank < budgets[:, None]]

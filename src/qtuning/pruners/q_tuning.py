@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..plane import BAND, Q2, Selection, select_samples
-from ..tokens import keep_tokens
+from ..tokens import keep_tokens_many
 from .base import QUADRANTS, SCORES, SamplePool, TokenPool, TokenSample
 
 if TYPE_CHECKING:
@@ -40,20 +40,29 @@ class QTuningTokens:
 
     def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
         """Keep the ``max(1, floor(token_ratio * T))`` lowest smoothed scores of those samples."""
-        return [_keep(sample, args) for sample in pool.samples]
+        keep = [torch.ones(sample.n_tokens, dtype=torch.bool) for sample in pool.samples]
+        nll = {
+            i: sample.nll
+            for i, sample in enumerate(pool.samples)
+            if sample.nll is not None and _is_pruned(sample, args)
+        }
+        if not nll:
+            return keep
+        lengths = [len(one) for one in nll.values()]
+        masks = keep_tokens_many(
+            torch.cat(list(nll.values())),
+            lengths,
+            args.token_ratio,
+            neighbor_lambda=args.neighbor_lambda,
+            neighbor_mean=args.neighbor_mean,
+            protected=torch.cat([pool.samples[i].protected for i in nll]),
+        ).split(lengths)
+        for i, mask in zip(nll, masks, strict=True):
+            keep[i] = mask
+        return keep
 
 
-def _keep(sample: TokenSample, args: "PruningArguments") -> Tensor:
+def _is_pruned(sample: TokenSample, args: "PruningArguments") -> bool:
     if sample.filled:
-        pruned = args.fill_tokens == "side" and sample.side > 0
-    else:
-        pruned = sample.quadrant in (Q2, BAND)
-    if not pruned or sample.nll is None:
-        return torch.ones(sample.n_tokens, dtype=torch.bool)
-    return keep_tokens(
-        sample.nll,
-        args.token_ratio,
-        neighbor_lambda=args.neighbor_lambda,
-        neighbor_mean=args.neighbor_mean,
-        protected=sample.protected,
-    )
+        return args.fill_tokens == "side" and sample.side > 0
+    return sample.quadrant in (Q2, BAND)
