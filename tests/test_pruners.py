@@ -2,7 +2,7 @@
 
 import random
 import textwrap
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -249,6 +249,23 @@ def test_q_tuning_ranks_tokens_by_the_smoothed_score_with_every_switch(switches)
     (mask,) = prune_tokens("q-tuning", one, token_ratio=0.3, **switches)
     expected = keep_tokens(one.nll, 0.3, protected=one.protected, **switches)
     assert torch.equal(mask, expected)
+
+
+def test_q_tuning_gives_every_sample_its_own_mask_in_the_order_of_the_pool():
+    samples = [
+        sample(9, quadrant=Q2),
+        sample(5, quadrant=Q4),
+        sample(30, quadrant=Q2),
+        replace(sample(7, quadrant=Q2), nll=None),
+        sample(1, quadrant=Q2),
+    ]
+    masks = prune_tokens("q-tuning", *samples, token_ratio=0.3)
+    for i in (0, 2, 4):
+        expected = keep_tokens(samples[i].nll, 0.3, protected=samples[i].protected)
+        assert torch.equal(masks[i], expected)
+    assert bool(masks[1].all())
+    assert [len(mask) for mask in masks] == [9, 5, 30, 7, 1]
+    assert bool(masks[3].all())  # nothing to rank by
 
 
 # Finding a pruner
