@@ -12,7 +12,7 @@ FIRST, LAST = torch.iinfo(torch.int64).min, torch.iinfo(torch.int64).max
 def sort_keys(values: Tensor) -> Tensor:
     """Integers that sort as ``torch.sort`` sorts the values: -0.0 ties with 0.0, NaN is last.
 
-    Torch sorts a long integer vector by radix, on the CPU nearly ten times as fast as floats.
+    Torch sorts a long integer vector by radix, on the CPU several times as fast as floats.
 
     Args:
         values: Any shape; floats, or integers below 2^53.
