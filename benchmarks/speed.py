@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,8 @@ ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536
 def main(arguments: list[str]) -> int:
     """Measure what is not measured yet; returns the exit code."""
     options = read_options(arguments)
+    # Ended from outside, end the process that is measuring as well.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     suites = list(ALL) if options.suite == "all" else [options.suite]
     cases = plan(suites, options.repeats, options.only)
     folder, data = prepare(options, cases)
