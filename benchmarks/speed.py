@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,8 @@ KEEP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
 def main(arguments: list[str]) -> int:
     """Measure what is not measured yet; returns the exit code."""
     options = read_options(arguments)
+    # Ended from outside, end the process that is measuring as well.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     suites = list(ALL) if options.suite == "all" else [options.suite]
     cases = plan(suites, options.repeats, options.only)
     folder, data = prepare(options, cases)

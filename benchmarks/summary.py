@@ -142,8 +142,10 @@ def _row(
         return lambda run: float(sum(run["counts"][n] for n in names))
 
     def padding(run: Run) -> float:
-        passed = run["counts"]["scored_tokens"] + run["counts"]["trained_tokens"]
-        return float(sum(run["padded"].values()) / passed)
+        # What a smaller scorer pads is not seen.
+        seen = ("trained", "scored") if run["padded"]["scored"] else ("trained",)
+        own = sum(run["counts"][f"{name}_tokens"] for name in seen)
+        return float(sum(run["padded"][name] for name in seen) / own)
 
     return Row(
         setting=setting,

@@ -30,7 +30,8 @@ CAPTION = """\
 - **tokens/s**: input tokens of all candidates, trained on or not, a second.
 - **forward**, **backward**: tokens through forward passes (scoring and training) and through
   backward passes, as shares of the input tokens of all candidates. Padding is not counted.
-- **padding**: tokens through the model, padding included, over tokens of samples.
+- **padding**: tokens through the model, padding included, over tokens of samples; a smaller
+  scorer's are not in it.
 - **scoring ... rest**: shares of the time. The rest is the optimizer, gradient clipping and
   reading rows; the stock trainer's collation is in its rest.
 - **peak**: highest resident memory in the counted steps; **above model**: without what the process

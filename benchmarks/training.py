@@ -19,7 +19,7 @@ from trl import SFTConfig, SFTTrainer
 from qtuning import QTuningConfig, QTuningTrainer
 from qtuning.budget import StepCounts
 from qtuning.forward import causal_lm_of, model_token_stats
-from qtuning.ledger import Ledger, LedgerRow
+from qtuning.ledger import FOLDER, Ledger, LedgerRow
 from qtuning.stats import sample_stats
 
 LORA: dict[str, Any] = {"r": 8, "lora_alpha": 16, "target_modules": "all-linear"}
@@ -241,7 +241,7 @@ def score_earlier(
         for batch in batches:
             found = sample_stats(model_token_stats(model, batch))
             scores += zip(*(values.tolist() for values in found), strict=True)
-    with Ledger.start(folder) as ledger:
+    with Ledger.start(folder / FOLDER) as ledger:
         ledger.append(
             LedgerRow(0, 1, str(ids[i]), ppl, entropy, int(n), 0, False, False, 0, True)
             for i, (ppl, entropy, n) in zip(order, scores, strict=True)

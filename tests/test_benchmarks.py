@@ -12,7 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qtuning import read_ledger
+from qtuning import QTuningConfig, read_ledger
+from qtuning.score_store import check_initial_scores
 
 from . import tiny
 
@@ -334,6 +335,7 @@ def test_earlier_scores_are_a_ledger_of_each_rows_own_statistics(tmp_path) -> No
     took = training.score_earlier(model, rows, ids, 2, tmp_path / "earlier")
     assert {*took} == {"earlier_scores_seconds"}
     assert model.training
+    assert check_initial_scores(str(tmp_path / "earlier"))
     ledger = {row["sample_id"]: row for row in read_ledger(tmp_path / "earlier").to_pylist()}
     assert {*ledger} == {*ids}
     for name, row in zip(ids, rows, strict=True):
@@ -359,3 +361,23 @@ def test_batches_hold_every_sample_once_longest_first() -> None:
     assert sum(int(batch["attention_mask"].sum()) for batch in batches) == 21
     for batch in batches:
         assert bool((batch["labels"][batch["attention_mask"] == 0] == -100).all())
+
+
+def test_every_method_is_one_that_the_library_accepts(tmp_path) -> None:
+    for case in cases.plan([name for name in cases.SUITES if name != "tiny"], repeats=1):
+        if case.method.kind != "pruning":
+            continue
+        options = dict(case.method.options)
+        if case.method.earlier_scores:
+            options["initial_scores"] = str(tmp_path)
+        if case.method.small_scorer:
+            options["scorer_model_name_or_path"] = str(tmp_path)
+        training.check_switches(case)
+        config = QTuningConfig(**training.settings_of(case, tmp_path), **options)
+        assert config.sample_ratio == options["sample_ratio"], case.name
+
+
+def test_a_smaller_scorers_padding_is_not_seen() -> None:
+    runs = by_hand()
+    runs[2]["padded"]["scored"] = 0
+    assert summary.rows(runs, "by hand")[1].padding == pytest.approx(260 / 250)
