@@ -10,7 +10,7 @@ TITLES = {
     "smollm2": "SmolLM2-135M",
     "pool": "What pool_factor does",
     "models": "Random Llamas: size, sequence length, vocabulary",
-    "epochs": "Three epochs, with cheaper scoring",
+    "epochs": "Cheaper scoring: three epochs, and one pass",
     "memory": "Peak memory",
     "tiny": "Tiny",
 }
