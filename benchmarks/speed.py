@@ -102,10 +102,16 @@ def key_of(case: Case, folder: Path | None, data: Path | None, threads: int) -> 
         "source": source_hash(),
         "versions": versions(),
         "threads": threads,
+        "allocator": allocator(case),
         "data": describe_data(case.setting.data, data),
         "model": sha256(folder / "model.safetensors") if own_model and folder else None,
     }
     return hashlib.sha256(json.dumps(determined, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def allocator(case: Case) -> dict[str, str]:
+    """How glibc treats freed memory while the case is measured."""
+    return GIVE_BACK if case.suite == "memory" else KEEP
 
 
 def run(
@@ -120,7 +126,7 @@ def run(
     }
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     environment["OMP_NUM_THREADS"] = str(threads)
-    environment |= GIVE_BACK if case.suite == "memory" else KEEP
+    environment |= allocator(case)
     with tempfile.TemporaryDirectory() as scratch:
         asked, answer = Path(scratch, "job.json"), Path(scratch, "result.json")
         asked.write_text(json.dumps(job))
