@@ -22,17 +22,34 @@ def session(arguments: list[str], threads: int) -> dict[str, Any]:
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
-        "machine": {
-            "cpu": _cpu(),
-            "cores": os.cpu_count(),
-            "memory_gib": round(_memory_gib(), 1),
-            "system": f"{platform.system()} {platform.machine()}",
-            "gpu": "none: CPU only; not yet run on a GPU",
-        },
+        "machine": machine(),
         "threads": threads,
         "precision": "float32 weights, bf16 autocast",
         "versions": versions(),
     }
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, memory; no names of hosts or people."""
+    return {
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(_memory_gib(), 1),
+        "system": f"{platform.system()} {platform.machine()}",
+        "gpu": "none: CPU only; not yet run on a GPU",
+    }
+
+
+def load_average() -> float:
+    """How many processes want to run: times of a busy machine are not to be trusted."""
+    return round(os.getloadavg()[0], 2)
+
+
+def code_version() -> str:
+    """The commit, with ``+`` if sources differ from it; empty outside a checkout."""
+    commit = _git("rev-parse", "--short", "HEAD") or ""
+    changed = _git("status", "--porcelain", "--untracked-files=no")
+    return commit + ("+" if commit and changed else "")
 
 
 @functools.cache

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from quality_machine import code_version, machine
+from machine import code_version, machine, versions
 from transformers import PreTrainedModel
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.utils import add_fused_lm_head
@@ -145,7 +145,12 @@ def main() -> None:
             against = compare(found[way], found[REFERENCE])
             results[name]["ways"][way] = {"seconds": seconds, **against}
             print(name, way, json.dumps(results[name]["ways"][way]), flush=True)
-    whole = {"machine": machine(), "code": code_version(), "pool": POOL, "results": results}
+    whole = {
+        "machine": machine() | {"versions": versions()},
+        "code": code_version(),
+        "pool": POOL,
+        "results": results,
+    }
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(whole, indent=1) + "\n")
 

@@ -27,7 +27,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from quality_machine import code_version, load_average, machine
+from machine import code_version, load_average, machine, versions
 from quality_prepare import RECIPE
 from quality_study import (
     INITIAL,
@@ -141,7 +141,7 @@ class Study:
         """Rewrite the output; it is whole at any moment."""
         whole = {
             "study": STUDY,
-            "machine": machine(),
+            "machine": machine() | {"versions": versions()},
             "model": self.model.name,
             "settings": {s.name: asdict(s) for s in SETTINGS},
             "methods": {m.name: asdict(m) for m in METHODS},

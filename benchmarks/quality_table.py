@@ -168,14 +168,14 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
 def report(whole: Record) -> str:
     """The whole page."""
     machine = whole["machine"]
-    versions = ", ".join(f"{name} {number}" for name, number in machine["packages"].items())
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     parts = [
         "# What the cost-saving switches cost in quality",
         "Made by `benchmarks/quality_table.py` from `quality.json`; `benchmarks/quality.py` says "
         "what was done. Mean ± half width of the 95% confidence interval (t) over the seeds; "
         "differences are paired by seed, **bold** where the interval excludes zero. A single seed "
         "gives no interval.",
-        f"Machine: {machine['processor']}, {machine['cores']} cores, CPU only; {versions}. "
+        f"Machine: {machine['cpu']}, {machine['cores']} cores, CPU only; {versions}. "
         "Times are wall-clock; `total / exact` is the median over the seeds.",
     ]
     for name, setting in whole["settings"].items():

@@ -7,6 +7,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import datasets
 import pytest
 import torch
+from hypothesis import settings
+
+# A deadline would assert a time, which a busy machine breaks.
+settings.register_profile("qtuning", deadline=None)
+settings.load_profile("qtuning")
 
 
 @pytest.fixture(autouse=True)

@@ -130,7 +130,7 @@ def record(setting: str, method: str, seed: int, nll: float, kept: list[bool], *
 def whole(records: list[dict]) -> dict:
     return {
         "study": 1,
-        "machine": {"processor": "abacus", "cores": 2, "packages": {"torch": "2"}},
+        "machine": {"cpu": "abacus", "cores": 2, "versions": {"torch": "2"}},
         "settings": {s.name: dataclasses.asdict(s) for s in study.SETTINGS},
         "methods": {m.name: dataclasses.asdict(m) for m in study.METHODS},
         "prepared": {},

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from .order import argsort
+
 _ROWS = 1024  # distances are computed for so many samples at a time, against all
 
 
@@ -41,7 +43,6 @@ def boundary_distance(ppl: Tensor, entropy: Tensor, outcome: Tensor) -> Tensor:
 
 def _rank(values: Tensor) -> Tensor:
     """Rank of each value from 0, float64; ties in the order given."""
-    order = torch.sort(values, stable=True).indices
     ranks = torch.empty(values.shape[0], dtype=torch.float64)
-    ranks[order] = torch.arange(values.shape[0], dtype=torch.float64)
+    ranks[argsort(values)] = torch.arange(values.shape[0], dtype=torch.float64)
     return ranks
