@@ -212,9 +212,10 @@ def epochs() -> Iterator[tuple[Setting, list[Method]]]:
     ]
     for data in ("alpaca", "gsm8k"):
         name = f"smollm2-{data}-lora-3-epochs"
-        yield Setting(name, SMOLLM2, data, "lora", rows=96, epochs=3), methods
-    micro = {**Q50.options, "pool_scope": "micro"}
-    twice = replace(Q50, name=f"{Q50.name}, pool_scope micro", options=micro)
+        yield Setting(name, SMOLLM2, data, "lora", rows=64, epochs=3), methods
+    high = q_tuning(0.75, 0.7)  # above the break-even
+    micro = {**high.options, "pool_scope": "micro"}
+    twice = replace(high, name=f"{high.name}, pool_scope micro", options=micro)
     once = replace(twice, name=f"{twice.name}, one_pass", options={**micro, "one_pass": True})
     setting = Setting("smollm2-alpaca-lora-one-pass", SMOLLM2, "alpaca", "lora", rows=64)
     yield setting, [STOCK, FORWARD, twice, once]
