@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from accelerate.utils import DistributedType
 from peft import LoraConfig, PrefixTuningConfig, get_peft_model
+from torch.utils.data import IterableDataset
 from transformers import Trainer, TrainingArguments
 from transformers.training_args import OptimizerNames
 
@@ -13,6 +14,10 @@ from qtuning import PruningArguments, UsageError, with_pruning
 from qtuning.support import check_supported
 
 from . import architectures, tiny
+
+
+class TorchStream(IterableDataset):
+    pass
 
 
 def stand_in(**changes):
@@ -27,6 +32,7 @@ def stand_in(**changes):
         ),
     )
     tensor_parallel_size = changes.pop("tensor_parallel_size", 1)
+    train_dataset = changes.pop("train_dataset", [])
     compute_loss_func = changes.pop("compute_loss_func", None)
     loss_kwargs = changes.pop("model_accepts_loss_kwargs", True)
     args = SimpleNamespace(
@@ -37,6 +43,8 @@ def stand_in(**changes):
             "packing": False,
             "packing_strategy": "bfd",
             "one_pass": False,
+            "score_refresh": 1.0,
+            "scorer_model_name_or_path": None,
             "ddp_static_graph": None,
             "label_smoothing_factor": 0.0,
             "optim": "adamw_torch",
@@ -47,6 +55,7 @@ def stand_in(**changes):
         accelerator=accelerator,
         args=args,
         model=model,
+        train_dataset=train_dataset,
         model_accepts_loss_kwargs=loss_kwargs,
         compute_loss_func=compute_loss_func,
         get_tp_size=lambda: tensor_parallel_size,
@@ -56,6 +65,7 @@ def stand_in(**changes):
 def test_what_is_supported_passes() -> None:
     check_supported(stand_in())
     check_supported(stand_in(packing=True))
+    check_supported(stand_in(train_dataset=TorchStream()))
     check_supported(stand_in(n_gpu=1, world_size=2))
     check_supported(stand_in(distributed_type=DistributedType.FSDP))
     lora = LoraConfig(target_modules=["q_proj"])
@@ -74,6 +84,8 @@ def test_what_is_supported_passes() -> None:
         ({"parallel": SimpleNamespace(cp_enabled=True, sp_enabled=False)}, "context"),
         ({"parallel": SimpleNamespace(cp_enabled=False, sp_enabled=True)}, "sequence"),
         ({"n_gpu": 2}, "DataParallel"),
+        ({"train_dataset": TorchStream(), "score_refresh": 0.5}, "no names"),
+        ({"train_dataset": TorchStream(), "scorer_model_name_or_path": "m"}, "no names"),
         ({"packing": True, "packing_strategy": "wrapped"}, "wrapped"),
         ({"dispatch_batches": True}, "dispatch_batches"),
         ({"world_size": 2, "average_tokens_across_devices": False}, "average_tokens"),

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 from accelerate.utils import DistributedType, is_peft_model
+from datasets import IterableDataset
+from torch.utils.data import IterableDataset as TorchIterableDataset
 from transformers import Trainer
 
 from .errors import UsageError
@@ -48,6 +50,11 @@ def check_supported(trainer: Trainer, stock_loss: bool = True) -> None:
             _rebalances(trainer),
             "train_sampling_strategy='batch_rebalance': micro-batches are balanced after pruning",
         ),
+        (
+            _forgets_scores(trainer),
+            "score_refresh and scorer_model_name_or_path on a torch IterableDataset, whose samples "
+            "have no names to remember scores by: use datasets' IterableDataset",
+        ),
         *(_one_pass(trainer, stock_loss) if vars(trainer.args)["one_pass"] else ()),
     ):
         if refused:
@@ -80,6 +87,13 @@ def _one_pass(trainer: Trainer, stock_loss: bool) -> Iterator[tuple[bool, str]]:
         "lomo" in optimizer or "layerwise" in optimizer,
         f"one_pass with {args['optim']}, which steps within the backward pass: choose another",
     )
+
+
+def _forgets_scores(trainer: Trainer) -> bool:
+    args, rows = vars(trainer.args), trainer.train_dataset
+    remembers = args["score_refresh"] < 1.0 or args["scorer_model_name_or_path"] is not None
+    named = isinstance(rows, IterableDataset)  # a torch one as well, once torch is there
+    return remembers and isinstance(rows, TorchIterableDataset) and not named
 
 
 def _splits_sequences(trainer: Trainer) -> bool:

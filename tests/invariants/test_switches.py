@@ -5,12 +5,15 @@ import math
 
 import pytest
 import torch
-from transformers import TrainerCallback
+from datasets import IterableDataset
+from torch.utils.data import IterableDataset as TorchIterableDataset
+from transformers import Trainer, TrainerCallback
 
-from qtuning import UsageError, read_ledger
+from qtuning import UsageError, read_ledger, with_pruning
 from qtuning.run_record import BUDGET_FILE
 
 from .. import runs, tiny
+from .test_stock import PlainArguments, plain_data
 
 DECIDED = ["step", "sample_id", "ppl", "entropy", "quadrant", "kept", "filled", "tokens_kept"]
 
@@ -180,6 +183,27 @@ def test_scoring_in_half_precision_trains_in_full(tmp_path, dtype) -> None:
     assert all(
         p.dtype == torch.float32 for p in (*exact.model.parameters(), *rounded.model.parameters())
     )
+
+
+class Nameless(TorchIterableDataset):
+    def __iter__(self):
+        return iter(plain_data())
+
+
+def test_samples_without_names_have_no_last_scores(tmp_path) -> None:
+    arguments = PlainArguments(
+        str(tmp_path), **runs.SETTINGS | {"max_steps": 4, "score_refresh": 0.5}
+    )
+    with pytest.raises(UsageError, match="no names to remember scores by"):
+        with_pruning(Trainer)(tiny.llama(), arguments, train_dataset=Nameless())
+
+
+def test_a_stream_has_last_scores(tmp_path) -> None:
+    stream = IterableDataset.from_generator(tiny.rows)
+    train(tmp_path, data=stream, max_steps=6, score_refresh=0.25, token_pruner="none")
+    scored = [row["scored"] for row in ledger(tmp_path)]
+    assert scored == [True] * 24 + scored[24:]
+    assert sum(scored[24:]) == 6
 
 
 # What no rank has anything to train on in
