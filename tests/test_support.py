@@ -17,7 +17,8 @@ from . import architectures, tiny
 
 
 class TorchStream(IterableDataset):
-    pass
+    def __iter__(self):
+        return iter([])
 
 
 def stand_in(**changes):
