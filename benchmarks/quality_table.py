@@ -8,9 +8,11 @@ both methods falls out. With one seed there is a figure and no interval.
 """
 
 import argparse
+import itertools
 import json
 import math
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -244,6 +246,7 @@ def plot(whole: Record, path: Path) -> None:
     figure, axes = pyplot.subplots(1, len(names), figsize=(6.5 * len(names), 5), squeeze=False)
     for name, axis in zip(names, axes[0], strict=True):
         results = Results(whole, name)
+        markers = itertools.cycle("os^vD*PX")  # not by colour alone
         for method in results.methods:
             if not results.of(method.name) or not method.trained:
                 continue
@@ -252,11 +255,12 @@ def plot(whole: Record, path: Path) -> None:
             if seconds is None or held_out is None:
                 continue
             error = 0.0 if math.isnan(held_out.half_width) else held_out.half_width
-            axis.errorbar(seconds.mean, held_out.mean, yerr=error, fmt="o", capsize=3)
-            label = method.title + (" (75%)" if method.name.startswith("micro") else "")
-            place = (seconds.mean, held_out.mean)
-            axis.annotate(label, place, xytext=(5, 4), textcoords="offset points", fontsize=8)
-        axis.set(title=results.setting["title"], xlabel="seconds of training, scoring included")
+            style = {"fmt": next(markers), "capsize": 3, "label": method.title}
+            axis.errorbar(seconds.mean, held_out.mean, yerr=error, **style)
+        axis.set_title(textwrap.fill(results.setting["title"], 50), fontsize=10)
+        axis.set_xlabel("seconds of training, scoring included (log)")
+        axis.set_xscale("log")
+        axis.legend(fontsize=8)
         axis.set_ylabel("held-out answer NLL, nats a token")
     figure.tight_layout()
     figure.savefig(path, dpi=120)
