@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from machine import code_version, machine, versions
+from quality_numbers import jaccard
 from transformers import PreTrainedModel
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.utils import add_fused_lm_head
@@ -95,11 +96,6 @@ def decisions(scores: Sequence[Scores], samples: float, tokens: float) -> dict[i
     return kept
 
 
-def jaccard(a: set[Any], b: set[Any]) -> float:
-    """Size of the intersection over that of the union; 1 of nothing."""
-    return len(a & b) / len(a | b) if a | b else 1.0
-
-
 def compare(scores: Sequence[Scores], reference: Sequence[Scores]) -> dict[str, Any]:
     """Differences to the reference, and agreement of the decisions at each budget."""
     pairs = zip(scores, reference, strict=True)
@@ -114,12 +110,10 @@ def compare(scores: Sequence[Scores], reference: Sequence[Scores]) -> dict[str, 
     for samples, tokens in BUDGETS:
         ours, theirs = decisions(scores, samples, tokens), decisions(reference, samples, tokens)
         both = ours.keys() & theirs.keys()
-        same = [
-            jaccard(*(set(kept[i].nonzero().flatten().tolist()) for kept in (ours, theirs)))
-            for i in both
-        ]
+        same = [jaccard(ours[i].tolist(), theirs[i].tolist()) for i in both]
+        flags = [[i in kept for i in range(len(scores))] for kept in (ours, theirs)]
         found["agreement"][f"{samples:.1%} x {tokens:.0%}"] = {
-            "samples": jaccard(set(ours), set(theirs)),
+            "samples": jaccard(*flags),
             "tokens": sum(same) / len(same) if same else None,
         }
     return found
