@@ -23,6 +23,7 @@ sys.path.append(str(BENCHMARKS))
 import bound  # noqa: E402
 import cases  # noqa: E402
 import forward  # noqa: E402
+import headline  # noqa: E402
 import machine  # noqa: E402
 import plots  # noqa: E402
 import report  # noqa: E402
@@ -381,3 +382,15 @@ def test_a_smaller_scorers_padding_is_not_seen() -> None:
     runs = by_hand()
     runs[2]["padded"]["scored"] = 0
     assert summary.rows(runs, "by hand")[1].padding == pytest.approx(260 / 250)
+
+
+def test_the_readme_has_the_tables_of_the_committed_results() -> None:
+    readme = (BENCHMARKS.parent / "README.md").read_text()
+    content = json.loads((BENCHMARKS / "results" / "speed.json").read_text())
+    assert headline.with_tables(readme, content) == readme, "python benchmarks/headline.py --write"
+
+
+def test_the_committed_page_is_made_of_the_committed_results() -> None:
+    results = BENCHMARKS / "results"
+    page = tables.document(json.loads((results / "speed.json").read_text()))
+    assert (results / "speed.md").read_text().startswith(page)

@@ -1,0 +1,135 @@
+"""The README's tables of speed and memory, from the committed results.
+
+python benchmarks/headline.py            # says whether the README has them
+python benchmarks/headline.py --write    # puts them in
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from machine import ROOT
+from summary import Row, rows, suite_runs
+
+RESULTS = ROOT / "benchmarks/results/speed.json"
+README = ROOT / "README.md"
+_SETTINGS = {
+    "alpaca, LoRA": "smollm2-alpaca-lora",
+    "alpaca, all weights": "smollm2-alpaca-full",
+    "gsm8k, LoRA": "smollm2-gsm8k-lora",
+    "gsm8k, all weights": "smollm2-gsm8k-full",
+}
+_METHODS = {
+    "`full` (ratio 1.0)": "full",
+    "`random` 12.5% x 50%": "random 12.5% x 50%",
+    "`q-tuning` 12.5% x 50%": "q-tuning 12.5% x 50% mask",
+    "`q-tuning` 25% x 50%": "q-tuning 25% x 50% mask",
+    "`q-tuning` 50% x 70%": "q-tuning 50% x 70% mask",
+}
+
+
+def tables(content: dict[str, Any]) -> dict[str, str]:
+    """Each table by the name of its place in the README."""
+    return {
+        "machine": machine_line(content),
+        "speed": speed(content),
+        "memory": memory(content),
+        "pool": pool(content),
+    }
+
+
+def machine_line(content: dict[str, Any]) -> str:
+    """What it was measured on."""
+    one = content["sessions"][-1]["machine"]
+    return f"Measured on: {one['cpu']}, {one['cores']} cores, {one['memory_gib']} GiB of memory."
+
+
+def speed(content: dict[str, Any]) -> str:
+    """Time as a share of the stock trainer's, median and range over the repeats."""
+    runs = suite_runs(content, "smollm2")
+    found = {name: _by_method(rows(runs, setting)) for name, setting in _SETTINGS.items()}
+    body = [
+        [title, *(_range(found[name][method]) for name in _SETTINGS)]
+        for title, method in _METHODS.items()
+    ]
+    return _markdown(["time, of the stock `SFTTrainer`", *_SETTINGS], body)
+
+
+def memory(content: dict[str, Any]) -> str:
+    """Peak memory above the loaded model, as a share of the stock trainer's."""
+    runs = suite_runs(content, "memory")
+    names = {
+        "SmolLM2, alpaca, LoRA": "smollm2-alpaca-lora",
+        "SmolLM2, alpaca, all weights": "smollm2-alpaca-full",
+        "30M parameters, 2,048 tokens, all weights": "llama-30m-seq2048-v49k",
+    }
+    methods = {
+        "stock": "stock",
+        "ratio 1.0": "full",
+        "12.5% x 50%": "q-tuning 12.5% x 50% mask",
+        "25% x 50%": "q-tuning 25% x 50% mask",
+    }
+    body = []
+    for title, setting in names.items():
+        found = _by_method(rows(runs, setting))
+        cells = [f"{found[m].peak.median:,.0f}" for m in methods.values()]
+        body.append([title, *cells])
+    return _markdown(["peak memory, MiB", *methods], body)
+
+
+def pool(content: dict[str, Any]) -> str:
+    """What ``pool_factor`` does to time and memory."""
+    found = rows(suite_runs(content, "pool"), "smollm2-alpaca-lora-pool")
+    body = []
+    for row in found:
+        match = re.search(r"pool_factor (\d+), batch (\d+)", row.method)
+        if match is None:
+            continue
+        factor, batch = map(int, match.groups())
+        candidates = 4 * factor * batch
+        trained = f"{max(1, candidates // 8)} of {candidates}"
+        cells = [str(factor), str(batch), trained, _range(row), f"{row.peak.median:,.0f}"]
+        body.append(cells)
+    head = ["`pool_factor`", "`per_device_train_batch_size`", "trained on in a step"]
+    return _markdown([*head, "time, of the stock trainer", "peak memory, MiB"], body)
+
+
+def _by_method(found: list[Row]) -> dict[str, Row]:
+    return {row.method: row for row in found}
+
+
+def _range(row: Row) -> str:
+    assert row.ratio is not None
+    return f"{row.ratio.median:.2f} ({row.ratio.low:.2f} to {row.ratio.high:.2f})"
+
+
+def _markdown(head: list[str], body: list[list[str]]) -> str:
+    lines = [head, ["---", *["--:"] * (len(head) - 1)], *body]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def with_tables(readme: str, content: dict[str, Any]) -> str:
+    """The README with the tables between its marks ``<!-- name -->`` and ``<!-- /name -->``."""
+    for name, table in tables(content).items():
+        pattern = rf"(<!-- {name} -->\n)(.*?)(<!-- /{name} -->)"
+        readme, n = re.subn(pattern, lambda m, t=table: f"{m[1]}{t}\n{m[3]}", readme, flags=re.S)
+        assert n == 1, name
+    return readme
+
+
+def main(arguments: list[str]) -> int:
+    """Write the tables, or say whether they are there; returns the exit code."""
+    before = README.read_text(encoding="utf-8")
+    after = with_tables(before, json.loads(RESULTS.read_text()))
+    if "--write" in arguments:
+        README.write_text(after, encoding="utf-8")
+    elif after != before:
+        print(f"{README.name} is not up to date: {Path(__file__).name} --write", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
