@@ -37,6 +37,7 @@ def tables(content: dict[str, Any]) -> dict[str, str]:
         "speed": speed(content),
         "memory": memory(content),
         "pool": pool(content),
+        "scoring": scoring(content),
     }
 
 
@@ -94,6 +95,26 @@ def pool(content: dict[str, Any]) -> str:
         body.append(cells)
     head = ["`pool_factor`", "`per_device_train_batch_size`", "trained on in a step"]
     return _markdown([*head, "time, of the stock trainer", "peak memory, MiB"], body)
+
+
+def scoring(content: dict[str, Any]) -> str:
+    """Three epochs with cheaper scoring."""
+    found = _by_method(rows(suite_runs(content, "epochs"), "smollm2-alpaca-lora-3-epochs"))
+    methods = {
+        "exact": "q-tuning 12.5% x 50% mask",
+        "`score_refresh: 0.25`": "q-tuning 12.5% x 50% mask, score_refresh 0.25",
+        "`score_refresh: 0.1`": "q-tuning 12.5% x 50% mask, score_refresh 0.1",
+        "`initial_scores`, `score_refresh: 0.1`": "q-tuning 12.5% x 50% mask, earlier scores, "
+        "score_refresh 0.1",
+        "a scorer of 10 of the 30 layers": "q-tuning 12.5% x 50% mask, smaller scorer",
+        "`random` (no scoring)": "random 12.5% x 50%",
+    }
+    body = []
+    for title, method in methods.items():
+        row = found[method]
+        once = f", and {row.earlier:.2f} once" if row.earlier else ""
+        body.append([title, f"{row.shares['scoring']:.0%}", _range(row) + once])
+    return _markdown(["scoring", "share of its time", "time, of the stock trainer"], body)
 
 
 def _by_method(found: list[Row]) -> dict[str, Row]:

@@ -68,7 +68,7 @@ def _figure(panels: dict[str, list[Any]], panel: Any, axis: str, legend: list[An
     left: list[str] = []
     for place, (axes, (name, found)) in enumerate(zip(grid.flat, panels.items(), strict=False)):
         panel(axes, found)
-        axes.set_title(name, fontsize=10, loc="left", fontweight="bold")
+        axes.set_title(name, fontsize=10, loc="right", fontweight="bold")
         # A panel with the methods of its neighbour on the left does not name them again.
         names = [row.method for row in found]
         said = names == left and place % columns

@@ -193,6 +193,8 @@ def _shares(runs: list[Run]) -> dict[str, float]:
         counts = run["counts"]
         known = {name: counts[f"{name}_seconds"] for name in ("scoring", "selection", "collation")}
         known["training"] = run["passes_seconds"]
+        if run["method"]["options"].get("one_pass"):  # scored within the training passes
+            known["training"] -= known["scoring"] + known["selection"]
         known["rest"] = max(0.0, run["seconds"] - sum(known.values()))
         return {name: seconds / run["seconds"] for name, seconds in known.items()}
 
