@@ -134,9 +134,12 @@ def _markdown(head: list[str], body: list[list[str]]) -> str:
 def with_tables(readme: str, content: dict[str, Any]) -> str:
     """The README with the tables between its marks ``<!-- name -->`` and ``<!-- /name -->``."""
     for name, table in tables(content).items():
-        pattern = rf"(<!-- {name} -->\n)(.*?)(<!-- /{name} -->)"
-        readme, n = re.subn(pattern, lambda m, t=table: f"{m[1]}{t}\n{m[3]}", readme, flags=re.S)
-        assert n == 1, name
+        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        before, opened, rest = readme.partition(start)
+        _, closed, after = rest.partition(end)
+        assert opened, name
+        assert closed, name
+        readme = f"{before}{start}{table}\n{end}{after}"
     return readme
 
 
