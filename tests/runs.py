@@ -7,7 +7,7 @@ import torch
 from transformers import TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
-from qtuning import QTuningConfig, QTuningTrainer
+from qtuning import SAMPLE_PRUNERS, TOKEN_PRUNERS, QTuningConfig, QTuningTrainer
 
 from . import tiny
 
@@ -24,6 +24,17 @@ SETTINGS: dict[str, Any] = {
     "disable_tqdm": True,
     "gradient_checkpointing": False,
 }
+
+
+# Every pruner with Q-Tuning's other half, and with those of the other axis that need no scores.
+PAIRS = sorted(
+    {
+        *((sample, token) for sample in SAMPLE_PRUNERS for token in ("q-tuning", "random")),
+        *((sample, token) for token in TOKEN_PRUNERS for sample in ("q-tuning", "random")),
+    }
+)
+COMPARING = ("rho-1", "token-cleaning")
+"""Token pruners that need a reference model."""
 
 
 class Stop(Exception):

@@ -44,6 +44,7 @@ OTHER = {
     "score_refresh": 0.25,
     "initial_scores": "scores.parquet",
     "scorer_model_name_or_path": "smaller",
+    "reference_model_name_or_path": "better",
     "one_pass": False,  # needs other values of these, see below
     "prune_start": 0.1,
     "prune_end": 0.9,
@@ -70,6 +71,7 @@ BAD = {
 ACCEPTED = {
     "initial_scores": (),
     "scorer_model_name_or_path": (),
+    "reference_model_name_or_path": (),
     "pool_factor": (None, True),
     "bisect_steps": (None, True),
     "score_batch_size": (True,),
@@ -122,6 +124,7 @@ def test_the_defaults_are_the_promised_ones():
         "score_refresh": 1.0,
         "initial_scores": None,
         "scorer_model_name_or_path": None,
+        "reference_model_name_or_path": None,
         "one_pass": False,
         "prune_start": 0.0,
         "prune_end": 1.0,
@@ -253,3 +256,23 @@ def test_a_config_can_be_made_again_from_its_fields_and_its_json(tmp_path, kind)
 def test_a_config_with_a_function_as_pruner_can_be_written_as_json(tmp_path):
     config = make(QTuningConfig, tmp_path, sample_pruner=keep_first)
     assert "keep_first" in config.to_json_string()
+
+
+@pytest.mark.parametrize("pruner", ["rho-1", "token-cleaning"])
+def test_a_pruner_that_compares_needs_a_reference(pruner):
+    with pytest.raises(UsageError, match=f"{pruner}.*set reference_model_name_or_path"):
+        PruningArguments(token_pruner=pruner)
+    PruningArguments(token_pruner=pruner, reference_model_name_or_path="better")
+    PruningArguments(token_pruner="ss-token")
+
+
+@pytest.mark.parametrize("names", [{"token_pruner": "fastv"}, {"sample_pruner": "infobatch"}])
+def test_one_pass_has_no_more_than_perplexity_and_entropy(names):
+    with pytest.raises(UsageError, match="one_pass has perplexity and entropy alone"):
+        PruningArguments(**ONE_PASS, **names)
+
+
+def test_earlier_scores_serve_a_pruner_that_looks_back():
+    PruningArguments(sample_pruner="infobatch", initial_scores="scores.parquet")
+    with pytest.raises(UsageError, match="initial_scores has no effect"):
+        PruningArguments(initial_scores="scores.parquet")

@@ -13,7 +13,7 @@ from qtuning.decide import Decision, Decisions, Row, decide
 from qtuning.errors import UsageError
 from qtuning.plane import Selection
 from qtuning.pruners import SAMPLE_PRUNERS, resolve_sample_pruner
-from qtuning.pruners.base import SCORES
+from qtuning.pruners.base import EL2N, LOGITS, SCORES, WITHOUT_PROMPT
 from qtuning.ratio import keep_count
 
 SCORING = [name for name, pruner in SAMPLE_PRUNERS.items() if SCORES in pruner.needs]
@@ -23,7 +23,12 @@ scores = st.tuples(st.floats(1, 50), st.floats(0, 8))
 
 
 def row(name: int, ppl: float = 2.0, entropy: float = 1.0, micro: int = 0, **changes) -> Row:
-    return Row(micro, f"s{name}", ppl, entropy, 5, 9, False, True)._replace(**changes)
+    extras = (
+        (EL2N, (entropy,)),
+        (LOGITS, (ppl, entropy, *[0.0] * 1023)),
+        (WITHOUT_PROMPT, (1.0 + entropy, ppl)),
+    )
+    return Row(micro, f"s{name}", ppl, entropy, 5, 9, False, True, extras)._replace(**changes)
 
 
 def deal_out(values: Scores, ranks: int, batch: int) -> list[list[Row]]:

@@ -11,6 +11,8 @@ from transformers import Trainer, TrainingArguments
 from transformers.training_args import OptimizerNames
 
 from qtuning import PruningArguments, UsageError, with_pruning
+from qtuning.pruners import SAMPLE_PRUNERS, TOKEN_PRUNERS
+from qtuning.pruners.base import BASE, SCORES
 from qtuning.support import check_supported
 
 from . import architectures, tiny
@@ -46,6 +48,7 @@ def stand_in(**changes):
             "one_pass": False,
             "score_refresh": 1.0,
             "scorer_model_name_or_path": None,
+            "reference_model_name_or_path": None,
             "ddp_static_graph": None,
             "label_smoothing_factor": 0.0,
             "optim": "adamw_torch",
@@ -150,3 +153,48 @@ def test_one_pass_refuses_a_trainer_class_with_a_loss_of_its_own(tmp_path) -> No
     make(Own, False)
     with pytest.raises(UsageError, match="another loss than the plain NLL"):
         make(Own, True)
+
+
+SHARDED = [
+    {"distributed_type": DistributedType.FSDP},
+    {"distributed_type": DistributedType.DEEPSPEED},
+    {"tensor_parallel_size": 2},
+]
+
+
+@pytest.mark.parametrize("changes", SHARDED)
+@pytest.mark.parametrize(
+    ("pruner", "why"),
+    [("fastv", "read attention with sharded weights"), ("ss-token", "with sharded weights")],
+)
+def test_what_needs_whole_weights_is_refused_where_they_are_sharded(changes, pruner, why) -> None:
+    needs = TOKEN_PRUNERS[pruner].needs
+    check_supported(stand_in(), needs=needs)
+    with pytest.raises(UsageError, match=why):
+        check_supported(stand_in(**changes), needs=needs)
+
+
+@pytest.mark.parametrize("changes", SHARDED)
+def test_a_copy_of_sharded_weights_is_refused_and_a_named_model_is_not(changes) -> None:
+    with pytest.raises(UsageError, match="name that model as reference_model_name_or_path"):
+        check_supported(stand_in(**changes), needs=frozenset({SCORES, BASE}))
+    named = stand_in(**changes, reference_model_name_or_path="m")
+    check_supported(named, needs=frozenset({SCORES, BASE}))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [*SHARDED, {"compute_loss_func": print}, {"label_smoothing_factor": 0.1}, {"loss_type": "dft"}],
+)
+def test_weighted_samples_need_a_loss_of_our_own(changes) -> None:
+    needs = SAMPLE_PRUNERS["infobatch"].needs
+    check_supported(stand_in(), needs=needs)
+    with pytest.raises(UsageError, match="a sample pruner that weighs samples with"):
+        check_supported(stand_in(**changes), needs=needs)
+
+
+def test_a_stream_without_names_has_no_history() -> None:
+    with pytest.raises(UsageError, match="no names"):
+        check_supported(
+            stand_in(train_dataset=TorchStream()), needs=SAMPLE_PRUNERS["infobatch-budget"].needs
+        )

@@ -12,14 +12,31 @@ from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, TrlParser
 from .config import QTuningConfig
 from .errors import UsageError
 from .models import check_model
+from .other_models import REFERENCE_MODEL, SCORER
 from .score_store import check_initial_scores
 
 
-class _Parser(TrlParser):
+class OneLineParser(TrlParser):
     """TrlParser that says in one line what is wrong instead of printing all options."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see `qtuning train --help`")
+        raise UsageError(f"{message}; see `{self.prog} --help`")
+
+    def parse_in_one_line(self, argv: Sequence[str]) -> tuple[Any, ...]:
+        """Parse flags and ``--config`` YAML; flags win.
+
+        Raises:
+            UsageError: An unknown option, a bad value, or an unreadable config file.
+        """
+        import yaml
+
+        try:
+            parsed: tuple[Any, ...] = self.parse_args_and_config(args=list(argv))
+        except (OSError, yaml.YAMLError) as error:
+            raise UsageError(f"cannot read the config file: {error}") from error
+        except (ValueError, ImportError) as error:  # what dataclasses find wrong in their fields
+            raise UsageError(_name_the_option(str(error), self)) from error
+        return parsed
 
 
 def parse(
@@ -30,18 +47,10 @@ def parse(
     Raises:
         UsageError: An unknown option, a bad value, or an unreadable config file.
     """
-    import yaml
-
-    parser = _Parser(
+    parser = OneLineParser(
         (ScriptArguments, QTuningConfig, ModelConfig, DatasetMixtureConfig), prog="qtuning train"
     )
-    try:
-        parsed: tuple[Any, ...] = parser.parse_args_and_config(args=list(argv))
-    except (OSError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot read the config file: {error}") from error
-    except (ValueError, ImportError) as error:  # what dataclasses find wrong in their own fields
-        raise UsageError(_name_the_option(str(error), parser)) from error
-    script_args, training_args, model_args, dataset_args = parsed
+    script_args, training_args, model_args, dataset_args = parser.parse_in_one_line(argv)
     return script_args, training_args, model_args, dataset_args
 
 
@@ -52,7 +61,7 @@ def _name_the_option(message: str, parser: TrlParser) -> str:
         return message
     known = [action.dest for action in parser._actions]
     near = [m for name in unknown for m in get_close_matches(name, known, n=1)]
-    hint = f", did you mean {', '.join(near)}?" if near else "; see `qtuning train --help`"
+    hint = f", did you mean {', '.join(near)}?" if near else f"; see `{parser.prog} --help`"
     return f"unknown option {', '.join(unknown)}{hint}"
 
 
@@ -65,8 +74,9 @@ def check(training_args: QTuningConfig, model_args: ModelConfig) -> None:
     """
     if model_args.model_name_or_path is None:
         raise UsageError("no model: give --model_name_or_path a folder, a Hub id or a GGUF file")
-    if training_args.scorer_model_name_or_path is not None:
-        check_model(training_args.scorer_model_name_or_path, "--scorer_model_name_or_path")
+    for field in (SCORER, REFERENCE_MODEL):
+        if vars(training_args)[field] is not None:
+            check_model(vars(training_args)[field], f"--{field}")
     if training_args.initial_scores is not None:
         check_initial_scores(training_args.initial_scores)
     if not torch.cuda.is_available():

@@ -14,6 +14,8 @@ Example = dict[str, Any]
 Collator = Callable[[list[Example]], dict[str, Any]]
 
 SAMPLE_ID = "sample_id"
+LOSS_WEIGHT = "loss_weight"
+"""Of an example: factor on its loss; in a batch: that of each label, ``(B, L)``."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,23 @@ def prune_tokens(example: Example, answers: Tensor, keep: Tensor, mode: str) -> 
     return {**example, **shorter}
 
 
+def without_prompt(example: Example, answers: Tensor) -> Example:
+    """The answer tokens of an example alone; nothing predicts the first of them."""
+    own = answers.tolist()
+    shorter = {key: [value[i] for i in own] for key, value in _per_token(example).items()}
+    if "position_ids" in shorter:
+        shorter["position_ids"] = list(range(len(own)))
+    return {**example, **shorter}
+
+
 def nothing_to_train_on(example: Example) -> Example:
     """Two tokens of an example without a label: a rank's forward when it has nothing to train."""
     tokens = {key: (list(value) * 2)[:2] for key, value in _per_token(example).items()}
     if "position_ids" in tokens:
         tokens["position_ids"] = [0, 1]
-    return {**example, **tokens, "labels": [IGNORE_INDEX, IGNORE_INDEX]}
+    spare = {**example, **tokens, "labels": [IGNORE_INDEX, IGNORE_INDEX]}
+    spare.pop(LOSS_WEIGHT, None)
+    return spare
 
 
 def _per_token(example: Mapping[str, Any]) -> dict[str, list[Any] | Tensor]:
@@ -136,9 +149,24 @@ class Labels:
     def collate(self, examples: Sequence[Example]) -> dict[str, Any]:
         """Collate examples that came from ``of``, with their own labels whatever it takes.
 
+        If any of them has a ``loss_weight``, the batch has one for each label.
+
         Raises:
             UsageError: The batch does not tell where its examples stand.
         """
+        batch = self._collate([_without(example, LOSS_WEIGHT) for example in examples])
+        if any(LOSS_WEIGHT in example for example in examples):
+            weights = [
+                torch.full((len(answer_positions(e["labels"])),), float(e.get(LOSS_WEIGHT, 1.0)))
+                for e in examples
+            ]
+            # Padded or padding-free, answer tokens stand sample after sample, in order.
+            spread = torch.ones(batch["labels"].shape)
+            spread[:, 1:][batch["labels"][:, 1:] != IGNORE_INDEX] = torch.cat(weights)
+            batch[LOSS_WEIGHT] = spread
+        return batch
+
+    def _collate(self, examples: Sequence[Example]) -> dict[str, Any]:
         if _MADE_LABELS in examples[0]:
             batch = self._collator(
                 [_without(e, SAMPLE_ID, _MADE_LABELS, "labels") for e in examples]

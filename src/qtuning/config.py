@@ -28,8 +28,9 @@ class PruningArguments:
     sample_pruner: str = field(
         default="q-tuning",
         metadata={
-            "help": "Which samples of each step are kept: a registered name (full, random, "
-            "q-tuning) or 'package.module:name' of your own."
+            "help": "Which samples of each step are kept: a registered name (q-tuning, random, "
+            "full, longest, ppl-high, infobatch, uds, ...; see docs/pruners.md) or "
+            "'package.module:name' of your own."
         },
     )
     sample_ratio: float = field(
@@ -39,8 +40,9 @@ class PruningArguments:
     token_pruner: str = field(
         default="q-tuning",
         metadata={
-            "help": "Which answer tokens of a kept sample are kept: a registered name (none, "
-            "random, q-tuning) or 'package.module:name' of your own."
+            "help": "Which answer tokens of a kept sample are kept: a registered name (q-tuning, "
+            "random, none, ppl, rho-1, ss-token, ...; see docs/pruners.md) or "
+            "'package.module:name' of your own."
         },
     )
     token_ratio: float = field(
@@ -143,6 +145,14 @@ class PruningArguments:
             "place of the model being trained. It does not learn, so each sample is scored once."
         },
     )
+    reference_model_name_or_path: str | None = field(
+        default=None,
+        metadata={
+            "help": "Model of the same tokenizer that token pruners compare with: rho-1 and "
+            "token-cleaning need one, ss-token takes the model as it was before training if none "
+            "is named. It scores each kept sample once."
+        },
+    )
     one_pass: bool = field(
         default=False,
         metadata={
@@ -176,6 +186,7 @@ class PruningArguments:
             UsageError: A value is out of range or unknown.
         """
         from .pruners import resolve_sample_pruner, resolve_token_pruner
+        from .pruners.base import HISTORY, QUADRANTS, REFERENCE, SCORES
 
         for name, means in (
             ("sample_ratio", "prunes nothing"),
@@ -208,7 +219,15 @@ class PruningArguments:
                     f"{name} must be one of {', '.join(choices)}, got {vars(self)[name]!r}"
                 )
         static = self.scorer_model_name_or_path is not None
-        if self.initial_scores is not None and self.score_refresh == 1.0 and not static:
+        sample = resolve_sample_pruner(self.sample_pruner)
+        token = resolve_token_pruner(self.token_pruner)
+        if REFERENCE in token.needs and self.reference_model_name_or_path is None:
+            raise UsageError(
+                f"token_pruner {self.token_pruner} compares with a reference model: set "
+                "reference_model_name_or_path"
+            )
+        remembers = self.score_refresh < 1.0 or static or HISTORY in sample.needs
+        if self.initial_scores is not None and not remembers:
             raise UsageError(
                 "initial_scores has no effect at score_refresh 1.0, where everything is scored "
                 "anew: set score_refresh below 1"
@@ -228,8 +247,12 @@ class PruningArguments:
                         f"one_pass needs {name}={needed}, got {vars(self)[name]!r}: {why}; set "
                         f"{name} to {needed}"
                     )
-        resolve_sample_pruner(self.sample_pruner)
-        resolve_token_pruner(self.token_pruner)
+        beyond = (sample.needs | token.needs) - {SCORES, QUADRANTS}
+        if self.one_pass and beyond:
+            raise UsageError(
+                f"one_pass has perplexity and entropy alone, and {self.sample_pruner} x "
+                f"{self.token_pruner} need more ({', '.join(sorted(beyond))}): turn it off"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """The arguments as trackers log them; a pruner of one's own becomes its name."""

@@ -6,7 +6,7 @@ alike.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import NamedTuple
@@ -18,6 +18,9 @@ from .config import PruningArguments
 from .errors import UsageError
 from .plane import BAND, Selection
 from .pruners.base import SamplePool, SamplePruner
+
+Extras = tuple[tuple[str, tuple[float, ...]], ...]
+"""Named statistics of one sample, sorted by name."""
 
 
 class Row(NamedTuple):
@@ -32,6 +35,7 @@ class Row(NamedTuple):
         n_input: Input tokens.
         repeated: A repetition that the loader used to fill up an epoch's last batch.
         scored: Scored in this step; the scores of other rows are earlier ones, if any.
+        extras: What else the sample pruner reads, by the name in its ``needs``.
     """
 
     micro: int
@@ -42,6 +46,7 @@ class Row(NamedTuple):
     n_input: int
     repeated: bool
     scored: bool = False
+    extras: Extras = ()
 
     @property
     def is_known(self) -> bool:
@@ -75,6 +80,7 @@ class Decision(NamedTuple):
     quadrant: int = BAND
     filled: bool = False
     side: float = 0.0
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -149,6 +155,8 @@ def decide(
     step: int,
     seed: int,
     first_group: int = 0,
+    progress: float = 0.0,
+    memory: MutableMapping[str, Tensor] | None = None,
 ) -> Decisions:
     """Run the sample pruner over the pool, or over each micro-batch's (``pool_scope="micro"``).
 
@@ -162,30 +170,42 @@ def decide(
         step: The optimizer step about to be taken, counted from 1.
         seed: The run's seed.
         first_group: Number of the first pool within the step.
+        progress: Share of the training steps done.
+        memory: The sample pruner's own, see ``SamplePool``.
 
     Raises:
         UsageError: A user's pruner returned something else than N decisions.
     """
+    memory = {} if memory is None else memory
     places = _in_order(gathered)
     rows = [gathered[rank][place] for rank, place in places]
     decided = dict.fromkeys(places, Decision())
     selections = []
     for pool in candidate_pools(gathered, args.pool_scope):
         selection = selected(
-            pool.rows, pruner, args, step=step, seed=seed, group=first_group + pool.group
+            pool.rows,
+            pruner,
+            args,
+            step=step,
+            seed=seed,
+            group=first_group + pool.group,
+            progress=progress,
+            memory=memory,
         )
         selections.append(selection)
-        for row, where, kept, quadrant, filled, side in zip(
+        weight = selection.side.new_ones(len(pool.rows))
+        for row, where, kept, quadrant, filled, side, factor in zip(
             pool.rows,
             pool.places,
             selection.kept.tolist(),
             selection.quadrant.tolist(),
             selection.filled.tolist(),
             selection.side.tolist(),
+            (weight if selection.weight is None else selection.weight).tolist(),
             strict=True,
         ):
             good = not row.is_bad
-            decided[where] = Decision(kept and good, quadrant, filled and good, side)
+            decided[where] = Decision(kept and good, quadrant, filled and good, side, factor)
     bad = [row.sample_id for row in rows if row.is_bad]
     return Decisions(rows, [decided[where] for where in places], places, selections, bad)
 
@@ -198,20 +218,33 @@ def selected(
     step: int,
     seed: int,
     group: int,
+    progress: float,
+    memory: MutableMapping[str, Tensor],
 ) -> Selection:
-    """What the sample pruner selects of one pool.
+    """What the sample pruner selects of one pool; nothing is known of what has a bad loss.
 
     Raises:
         UsageError: A user's pruner returned something else than N decisions.
     """
+    bad = torch.tensor([row.is_bad for row in rows])
+    ppl = torch.tensor([row.ppl for row in rows], dtype=torch.float64)
+    entropy = torch.tensor([row.entropy for row in rows], dtype=torch.float64)
     pool = SamplePool(
-        ppl=torch.tensor([row.ppl for row in rows], dtype=torch.float64),
-        entropy=torch.tensor([row.entropy for row in rows], dtype=torch.float64),
+        ppl=ppl.masked_fill(bad, torch.nan),
+        entropy=entropy.masked_fill(bad, torch.nan),
         n_tokens=torch.tensor([row.n_tokens for row in rows]),
         sample_ids=[row.sample_id for row in rows],
         step=step,
         seed=seed,
         group=group,
+        progress=progress,
+        extras={
+            name: torch.tensor(
+                [dict(row.extras)[name] for row in rows], dtype=torch.float64
+            ).masked_fill(bad[:, None], torch.nan)
+            for name, _ in rows[0].extras
+        },
+        memory=memory,
     )
     return _checked(pruner(pool, args), len(pool))
 
@@ -247,7 +280,9 @@ def _checked(selection: object, n: int) -> Selection:
     if isinstance(selection, Tensor):
         selection = Selection.without_plane(selection.cpu())
     if isinstance(selection, Selection):
-        parts = (selection.kept, selection.quadrant, selection.filled, selection.side)
+        parts = [selection.kept, selection.quadrant, selection.filled, selection.side]
+        if selection.weight is not None:
+            parts.append(selection.weight)
         if selection.kept.dtype == torch.bool and all(part.shape == (n,) for part in parts):
             return selection
     raise UsageError(

@@ -6,7 +6,7 @@ type, which in bfloat16 was off by 0.03 nats on average and 0.13 at most; ours i
 """
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -65,6 +65,7 @@ def model_token_stats(
     *,
     wrapped: nn.Module | None = None,
     fused: bool = False,
+    then: Callable[["Projection"], None] | None = None,
 ) -> TokenStats:
     """Token statistics of a collated batch, padded or padding-free.
 
@@ -72,7 +73,8 @@ def model_token_stats(
         model: The bare model; may be a PEFT model.
         inputs: A batch on the model's device; ``labels`` is ``(B, L)``.
         wrapped: The model as FSDP or DeepSpeed wrapped it, whose hooks must run in a forward.
-        fused: Use TRL's fused head, which the model must have.
+        fused: Use TRL's fused head, which the model must have; not together with ``then``.
+        then: Called with the hidden states and the head, whole where its weights are sharded.
 
     Returns:
         ``TokenStats`` of shape ``(B, L-1)``.
@@ -95,6 +97,8 @@ def model_token_stats(
         hidden = _hidden_through(wrapped, causal_lm, backbone, arguments)
     shape = LogitShape.of(causal_lm)
     with _whole(head) as (weight, bias):
+        if then is not None:
+            then(Projection(hidden.to(weight.device), weight, bias, shape))
         return token_stats(
             hidden.to(weight.device),
             weight,

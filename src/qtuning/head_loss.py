@@ -18,6 +18,7 @@ def summed_nll(
     labels: Tensor,
     keep: Tensor,
     *,
+    token_weights: Tensor | None = None,
     bias: Tensor | None = None,
     chunk_size: int | None = None,
     softcap: float | None = None,
@@ -39,6 +40,7 @@ def summed_nll(
         weight: Weight of the language model head, ``(V, D)``.
         labels: ``(B, L)``.
         keep: ``(B, L-1)`` bool; entry ``t`` keeps the prediction of ``labels[:, t+1]``.
+        token_weights: ``(B, L-1)``, factor on each NLL; None is 1 for all.
         bias: Bias of the head, ``(V,)``.
         chunk_size: Positions a chunk; by default as many as have 2^24 logits, at most 512.
         softcap: Soft cap of the final logits (Gemma 2), after the scale.
@@ -64,13 +66,18 @@ def summed_nll(
     rows, gold = hidden[:, :-1][keep], targets[keep]
     if bool((gold == IGNORE_INDEX).any()):
         raise ValueError("keep holds a token whose label is ignored")
+    factors = torch.ones_like(gold, dtype=torch.float32)
+    if token_weights is not None:
+        factors = token_weights.float()[keep]
     total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-    for h, y in zip(rows.split(chunk_size), gold.split(chunk_size), strict=True):
+    parts = (rows.split(chunk_size), gold.split(chunk_size), factors.split(chunk_size))
+    for h, y, w in zip(*parts, strict=True):
         total = total + checkpoint(
             _chunk_nll,
             h,
             weight,
             y,
+            w,
             bias,
             softcap,
             logit_scale,
@@ -84,6 +91,7 @@ def _chunk_nll(
     hidden: Tensor,  # (n, D)
     weight: Tensor,  # (V, D)
     gold: Tensor,  # (n,)
+    factors: Tensor,  # (n,)
     bias: Tensor | None,
     softcap: float | None,
     logit_scale: float,
@@ -93,4 +101,5 @@ def _chunk_nll(
         logits = logits * logit_scale
     if softcap is not None:
         logits = softcap * (logits / softcap).tanh()
-    return nn.functional.cross_entropy(logits, gold, reduction="sum")
+    nll: Tensor = nn.functional.cross_entropy(logits, gold, reduction="none")
+    return (nll * factors).sum()

@@ -19,14 +19,15 @@ from transformers import PreTrainedModel
 
 from .batching import Example, nothing_to_train_on
 from .budget import StepCounts, share
+from .candidate import Candidate, row_of
 from .decide import Decisions, decide
 from .forward import Projection, model_projection
 from .head_loss import summed_nll
 from .pruners.pair import Pruners
-from .records import count, ledger_rows
+from .records import Work, count, ledger_rows
 from .scoring import answer_scores, check_labels, split_by_sample
 from .stats import IGNORE_INDEX, token_stats
-from .step import Candidate, StepPruner, StepResult, row_of
+from .step import StepPruner, StepResult
 
 
 class _MicroResult(NamedTuple):
@@ -34,14 +35,12 @@ class _MicroResult(NamedTuple):
 
     Attributes:
         decisions: The decisions on its candidates.
-        trained: (answer tokens kept, input tokens trained on) of each of them.
-        scored_tokens: Input tokens of a forward that had no backward.
+        work: What each of them cost.
         entropy: Summed entropy of the kept answer tokens, in nats.
     """
 
     decisions: Decisions
-    trained: list[tuple[int, int]]
-    scored_tokens: int
+    work: list[Work]
     entropy: float
 
 
@@ -148,9 +147,8 @@ class OnePassStep:
         gathered = self._pruner.ranks.gather(self._results)
         in_order = [part for parts in zip(*gathered, strict=True) for part in parts]
         decisions = Decisions.of_micro_batches([[d.decisions for d in own] for own in gathered])
-        trained = [pair for part in in_order for pair in part.trained]
-        count(self.counts, decisions, trained)
-        self.counts.scored_tokens = sum(part.scored_tokens for part in in_order)
+        work = [done for part in in_order for done in part.work]
+        count(self.counts, decisions, work)
         kept = self.counts.kept_answer_tokens
         self.entropy = share(sum(part.entropy for part in in_order), kept)
 
@@ -160,7 +158,7 @@ class OnePassStep:
                 parameter.grad.mul_(factor)
         losses = torch.stack(self._losses)
         last = losses.sum() * factor - losses[:-1].sum()
-        rows = ledger_rows(decisions, trained, self._step, self._epoch)
+        rows = ledger_rows(decisions, work, self._step, self._epoch)
         return StepResult([], 0, self._pruners.prune, decisions, rows, self.counts), last
 
     def _examples(self, candidates: Sequence[Candidate]) -> list[Example]:
@@ -178,8 +176,8 @@ class OnePassStep:
         )
         counts = [len(candidate.answers) for candidate in scored]
         scores = split_by_sample(answer_scores(stats), counts)
-        for candidate, (nll, entropy) in zip(scored, scores, strict=True):
-            candidate.nll, candidate.entropy = nll, entropy
+        for candidate, one in zip(scored, scores, strict=True):
+            candidate.nll, candidate.entropy = one.nll, one.entropy
 
     def _nll(self, forward: Projection, labels: Tensor, kept: Tensor) -> Tensor:
         """Summed NLL of the answer tokens, sample after sample, that ``kept`` keeps."""
@@ -240,12 +238,12 @@ def _zero(model: nn.Module) -> Tensor:
 def _result(
     members: Sequence[Candidate], keeps: Sequence[Tensor], decisions: Decisions, again: bool
 ) -> _MicroResult:
-    trained, scored_tokens, entropy = [], 0, 0.0
+    work, entropy = [], 0.0
     for _, place in decisions.places:
         candidate, keep = members[place], keeps[place]
         n_input = len(candidate.example["input_ids"])
-        trained.append((int(keep.sum()), n_input * _is_finite(candidate)))
-        scored_tokens += n_input * (again and _takes_part(candidate))
+        forward = n_input * (again and _takes_part(candidate))
+        work.append(Work(int(keep.sum()), n_input * _is_finite(candidate), forward))
         if candidate.entropy is not None:
             entropy += float(candidate.entropy[keep].sum())
-    return _MicroResult(decisions, trained, scored_tokens, entropy)
+    return _MicroResult(decisions, work, entropy)

@@ -50,6 +50,7 @@ class Selection:
         rank_correlation: Spearman's rho of perplexity and entropy; NaN where it is undefined.
         side: ``(N,)`` float64, P^ - E^, the signed distance from the diagonal of the normalised
             plane: positive on the side of Q2, negative on that of Q4.
+        weight: ``(N,)`` float64, factor on the sample's loss; None is 1 for all.
     """
 
     kept: Tensor
@@ -58,6 +59,7 @@ class Selection:
     thresholds: Thresholds | None
     rank_correlation: float
     side: Tensor
+    weight: Tensor | None = None
 
     @classmethod
     def without_plane(cls, kept: Tensor) -> "Selection":

@@ -4,10 +4,12 @@ All ranks compute the same choice from the same rows.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
+from torch import Tensor
 
 from .boundary import boundary_distance
 from .config import PruningArguments
@@ -32,7 +34,14 @@ class Refresh:
     share: float
 
     def choose(
-        self, gathered: Rows, pruner: SamplePruner, args: PruningArguments, step: int, seed: int
+        self,
+        gathered: Rows,
+        pruner: SamplePruner,
+        args: PruningArguments,
+        step: int,
+        seed: int,
+        progress: float = 0.0,
+        memory: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> list[set[int]]:
         """Places of the rows to score, a set for each rank.
 
@@ -42,7 +51,7 @@ class Refresh:
         chosen: list[set[int]] = [set() for _ in gathered]
         for pool in candidate_pools(gathered, args.pool_scope):
             known = [self.store.of(row) for row in pool.rows]
-            again = self._again(pool, known, pruner, args, step, seed)
+            again = self._again(pool, known, pruner, args, step, seed, progress, memory)
             for number, (rank, place) in enumerate(pool.places):
                 if known[number] is None or number in again:
                     chosen[rank].add(place)
@@ -56,6 +65,8 @@ class Refresh:
         args: PruningArguments,
         step: int,
         seed: int,
+        progress: float,
+        memory: Mapping[str, Tensor],
     ) -> set[int]:
         old = [(number, scores) for number, scores in enumerate(known) if scores is not None]
         n = math.ceil(self.share * len(old) - 1e-9)
@@ -64,10 +75,19 @@ class Refresh:
         ppl = torch.tensor([scores.ppl for _, scores in old], dtype=torch.float64)
         entropy = torch.tensor([scores.entropy for _, scores in old], dtype=torch.float64)
         rows = [
-            pool.rows[number]._replace(ppl=scores.ppl, entropy=scores.entropy)
+            pool.rows[number]._replace(ppl=scores.ppl, entropy=scores.entropy, extras=scores.extras)
             for number, scores in old
         ]
-        selection = selected(rows, pruner, args, step=step, seed=seed, group=pool.group)
+        selection = selected(
+            rows,
+            pruner,
+            args,
+            step=step,
+            seed=seed,
+            group=pool.group,
+            progress=progress,
+            memory=dict(memory),  # this is a rehearsal: nothing is remembered of it
+        )
         distance = boundary_distance(ppl, entropy, selection.kept).tolist()
         order = sorted(range(len(old)), key=lambda i: (distance[i], old[i][1].step, i))
         return {old[i][0] for i in order[:n]}
@@ -78,4 +98,8 @@ class Refresh:
 
     def _filled(self, row: Row) -> Row:
         known = None if row.scored else self.store.of(row)
-        return row if known is None else row._replace(ppl=known.ppl, entropy=known.entropy)
+        return (
+            row
+            if known is None
+            else row._replace(ppl=known.ppl, entropy=known.entropy, extras=known.extras)
+        )

@@ -4,13 +4,13 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 from accelerate.logging import get_logger
 
 from .budget import StepCounts
 from .config import PruningArguments
 from .ledger import FOLDER, Ledger
-from .score_store import ScoreStore
 from .step import StepResult
 from .telling import MetricWindow, print_budget, step_metrics
 
@@ -18,7 +18,19 @@ logger = get_logger(__name__)
 
 STATE_FILE = "pruning_state.json"
 SCORES_FILE = "pruning_scores.parquet"
+REFERENCE_FILE = "pruning_reference.parquet"
+MEMORY_FILE = "pruning_memory.safetensors"
 BUDGET_FILE = "budget.json"
+
+
+class Store(Protocol):
+    """Something that a run remembers."""
+
+    def save(self, path: Path) -> None:
+        """Write it."""
+
+    def load(self, path: Path) -> None:
+        """Take what was written in place of what is remembered."""
 
 
 class RunRecord:
@@ -39,12 +51,12 @@ class RunRecord:
         self.counts = StepCounts()
         self._folder = folder
         self._is_main = False
-        self._store: ScoreStore | None = None
+        self._stores: Mapping[str, Store] = {}
         self._ledger: Ledger | None = None
         self._started = 0.0
 
     def begin(
-        self, step: int, checkpoint: Path | None, *, is_main: bool, store: ScoreStore | None
+        self, step: int, checkpoint: Path | None, *, is_main: bool, stores: Mapping[str, Store]
     ) -> None:
         """Begin at a step, from the checkpoint if there is one.
 
@@ -52,9 +64,10 @@ class RunRecord:
             step: Optimizer steps done.
             checkpoint: Where they were done.
             is_main: Whether this process writes files.
-            store: Last known scores, if the run uses any; takes those of the checkpoint.
+            stores: What the run remembers, by the file it has in a checkpoint; takes what is
+                there.
         """
-        self.counts, self._is_main, self._store = StepCounts(), is_main, store
+        self.counts, self._is_main, self._stores = StepCounts(), is_main, stores
         if checkpoint is not None:
             self._load(checkpoint)
         self._started = time.perf_counter() - self.counts.total_seconds
@@ -82,8 +95,8 @@ class RunRecord:
         self.counts.total_seconds = time.perf_counter() - self._started
         checkpoint.mkdir(parents=True, exist_ok=True)
         (checkpoint / STATE_FILE).write_text(json.dumps(self.counts.state_dict()) + "\n")
-        if self._store is not None:
-            self._store.save(checkpoint / SCORES_FILE)
+        for name, store in self._stores.items():
+            store.save(checkpoint / name)
 
     def _load(self, checkpoint: Path) -> None:
         path = checkpoint / STATE_FILE
@@ -92,13 +105,12 @@ class RunRecord:
             self.counts.load_state_dict(state)
         else:
             logger.warning(f"{checkpoint} has no {STATE_FILE}; the budget counts from here")
-        if self._store is None:
-            return
-        path = checkpoint / SCORES_FILE
-        if path.is_file():
-            self._store.load(path)
-        else:
-            logger.warning(f"{checkpoint} has no {SCORES_FILE}; scores are known from here on only")
+        for name, store in self._stores.items():
+            path = checkpoint / name
+            if path.is_file():
+                store.load(path)
+            elif name != MEMORY_FILE:  # most pruners remember nothing
+                logger.warning(f"{checkpoint} has no {name}; what it holds is known from here on")
 
     def end(self, args: PruningArguments) -> None:
         """Write and print the honest budget."""

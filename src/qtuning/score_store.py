@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from accelerate.logging import get_logger
 
 from .batching import SAMPLE_ID
-from .decide import Row
+from .decide import Extras, Row
 from .errors import UsageError
 from .ledger import FOLDER, read_ledger
 
@@ -24,6 +24,7 @@ _SCHEMA = pa.schema(
         ("entropy", pa.float64()),
         ("n_tokens", pa.int64()),
         ("step", pa.int64()),
+        ("extras", pa.map_(pa.string(), pa.list_(pa.float64()))),
     ]
 )
 
@@ -36,20 +37,31 @@ class Known(NamedTuple):
         entropy: Mean answer entropy in nats.
         n_tokens: Answer tokens it had; with another number now the scores are of another text.
         step: The optimizer step that made them; 0 if they came from outside the run.
+        extras: What else the sample pruner reads, see ``Row``.
     """
 
     ppl: float
     entropy: float
     n_tokens: int
     step: int
+    extras: Extras = ()
 
 
 class ScoreStore:
     """Last known scores; the same on every rank, since all of them see the same rows."""
 
-    def __init__(self, known: Mapping[str, Known] | None = None) -> None:
-        """Start from scores known already, if any."""
+    def __init__(
+        self, known: Mapping[str, Known] | None = None, extras: frozenset[str] = frozenset()
+    ) -> None:
+        """Start empty, or from scores known already.
+
+        Args:
+            known: Those.
+            extras: What the sample pruner reads beside perplexity and entropy; who lacks it is
+                unknown.
+        """
         self._known = dict(known or {})
+        self._extras = extras
 
     def __len__(self) -> int:
         """Number of samples known."""
@@ -58,7 +70,9 @@ class ScoreStore:
     def of(self, row: Row) -> Known | None:
         """The scores of a candidate, None if unknown or of another text."""
         known = self._known.get(row.sample_id)
-        return known if known is not None and known.n_tokens == row.n_tokens else None
+        if known is None or known.n_tokens != row.n_tokens:
+            return None
+        return known if self._extras <= dict(known.extras).keys() else None
 
     def learn(self, rows: Iterable[Row], step: int) -> None:
         """Take in what a step has scored; a loss that is not finite is not worth knowing."""
@@ -66,7 +80,9 @@ class ScoreStore:
             if not row.scored:
                 continue
             if math.isfinite(row.ppl) and math.isfinite(row.entropy):
-                self._known[row.sample_id] = Known(row.ppl, row.entropy, row.n_tokens, step)
+                self._known[row.sample_id] = Known(
+                    row.ppl, row.entropy, row.n_tokens, step, row.extras
+                )
             else:
                 self._known.pop(row.sample_id, None)
 
@@ -83,9 +99,12 @@ class ScoreStore:
         Raises:
             UsageError: The file cannot be read.
         """
-        table = _read(path, _SCHEMA.names)
+        table = read_table(path, _SCHEMA.names)
         columns = [table[name].to_pylist() for name in _SCHEMA.names]
-        self._known = {name: Known(*values) for name, *values in zip(*columns, strict=True)}
+        self._known = {
+            name: Known(ppl, entropy, n, step, tuple((key, tuple(some)) for key, some in extras))
+            for name, ppl, entropy, n, step, extras in zip(*columns, strict=True)
+        }
 
 
 def read_initial_scores(path: Path | str) -> dict[str, Known]:
@@ -98,7 +117,7 @@ def read_initial_scores(path: Path | str) -> dict[str, Known]:
         UsageError: As ``check_initial_scores``, or it cannot be read.
     """
     path = check_initial_scores(path)
-    table = read_ledger(path) if path.is_dir() else _read(path, list(_NEEDED))
+    table = read_ledger(path) if path.is_dir() else read_table(path, list(_NEEDED))
     columns = [table[name].to_pylist() for name in _NEEDED]
     return {
         str(name): Known(ppl, entropy, n_tokens, 0)
@@ -163,7 +182,12 @@ def _is_finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def _read(path: Path, columns: list[str]) -> pa.Table:
+def read_table(path: Path, columns: list[str]) -> pa.Table:
+    """Columns of a Parquet file.
+
+    Raises:
+        UsageError: It cannot be read, or lacks one of them.
+    """
     try:
         return pq.read_table(path, columns=columns, partitioning=None)
     except (OSError, ValueError, pa.ArrowException) as error:

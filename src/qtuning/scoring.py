@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +13,23 @@ from transformers import PreTrainedModel
 from .batching import Example
 from .dealing import group_by_length
 from .errors import UsageError
-from .forward import check_head, model_token_stats
+from .extras import Extras, ExtraStats
+from .forward import Projection, check_head, model_token_stats
 from .stats import IGNORE_INDEX, TokenStats
 
-Scores = tuple[Tensor, Tensor]
-"""NLL and entropy of one sample's answer tokens, each ``(T,)`` float32 on the CPU."""
+
+class Scores(NamedTuple):
+    """What scoring says of one sample, on the CPU.
+
+    Attributes:
+        nll: NLL of its answer tokens in nats, ``(T,)`` float32.
+        entropy: Their entropy in nats, likewise.
+        extras: What else was asked for.
+    """
+
+    nll: Tensor
+    entropy: Tensor
+    extras: Extras
 
 
 @dataclass
@@ -34,6 +47,7 @@ class Scorer:
             same number of forwards. None if forwards need no other rank.
         fused: Use TRL's fused head.
         other_model: Scores in place of the model being trained; its weights are not sharded.
+        needs: What pruners ask for, see ``pruners.base``.
     """
 
     collate: Callable[[Sequence[Example]], dict[str, Any]]
@@ -44,6 +58,7 @@ class Scorer:
     highest: Callable[[int], int] | None = None
     fused: bool = False
     other_model: PreTrainedModel | None = None
+    needs: frozenset[str] = frozenset()
     _checked: bool = False
 
     @torch.no_grad()
@@ -71,23 +86,29 @@ class Scorer:
             model, sharded = self.other_model, None
         # Everything stays on the device until the end: a copy waits for the work before it.
         parts: list[Tensor] = []
-        with evaluating(model), self.autocast():
+        found: dict[int, Extras] = {}
+        more = ExtraStats(model, self.needs)
+        how: dict[str, Any] = {"wrapped": sharded, "fused": self.fused and not more.any}
+        with evaluating(model), self.autocast(), more.watching():
             for members in batches:
-                batch = self.collate([examples[i][0] for i in members])
+                chosen = [examples[i][0] for i in members]
+                batch = self.collate(chosen)
                 check_labels(batch["labels"], sum(examples[i][1] for i in members))
                 inputs = self.to_device(batch)
                 if sharded is None:
                     self.check(model, inputs["input_ids"][:1, :8])
-                stats = model_token_stats(model, inputs, wrapped=sharded, fused=self.fused)
-                parts.append(answer_scores(stats))
+                if more.any:
+                    how["then"] = partial(_add_extras, found, more, inputs, members, chosen)
+                parts.append(answer_scores(model_token_stats(model, inputs, **how)))
             if self.highest is not None and self.other_model is None:
-                more = self.highest(len(batches)) - len(batches)
-                if more and not batches:  # nothing to score here, but the others need our shards
+                missing = self.highest(len(batches)) - len(batches)
+                if missing and not batches:  # nothing to score here, but the others need our shards
                     nothing = {"input_ids": [0, 0], "labels": [IGNORE_INDEX, IGNORE_INDEX]}
                     inputs = self.to_device(self.collate([nothing]))
-                for _ in range(more):
-                    model_token_stats(model, inputs, wrapped=sharded, fused=self.fused)
-        return _by_sample(parts, batches, [count for _, count in examples])
+                for _ in range(missing):
+                    model_token_stats(model, inputs, **{**how, "then": None})
+        scores = _by_sample(parts, batches, [count for _, count in examples])
+        return [one._replace(extras=found.get(i, {})) for i, one in enumerate(scores)]
 
     def check(self, model: PreTrainedModel, input_ids: Tensor) -> None:
         """``check_head`` in eval mode, the first time that it is asked for."""
@@ -97,11 +118,23 @@ class Scorer:
             self._checked = True
 
 
+def _add_extras(
+    found: dict[int, Extras],
+    more: ExtraStats,
+    inputs: dict[str, Any],
+    members: Sequence[int],
+    examples: Sequence[Example],
+    projection: Projection,
+) -> None:
+    """Put the extras of a batch's samples, which are the ``members`` of a pass, into ``found``."""
+    found.update(zip(members, more.of_batch(projection, inputs, examples), strict=True))
+
+
 def _by_sample(
     parts: Sequence[Tensor], batches: Sequence[Sequence[int]], counts: Sequence[int]
 ) -> list[Scores]:
     """The scores of each sample, in the order of ``counts``, from those of all batches."""
-    scores: list[Scores] = [(torch.empty(0), torch.empty(0))] * len(counts)
+    scores = [Scores(torch.empty(0), torch.empty(0), {})] * len(counts)
     order = [i for members in batches for i in members]
     if order:
         split = split_by_sample(torch.cat(list(parts), dim=1), [counts[i] for i in order])
@@ -120,8 +153,7 @@ def split_by_sample(scores: Tensor, counts: Sequence[int]) -> list[Scores]:
 
     Padded or padding-free, the answer tokens of a batch stand sample after sample, in order.
     """
-    nll, entropy = scores.cpu()
-    return list(zip(nll.split(list(counts)), entropy.split(list(counts)), strict=True))
+    return [Scores(nll, entropy, {}) for nll, entropy in scores.cpu().split(list(counts), dim=1)]
 
 
 def check_labels(labels: Tensor, n_answers: int) -> None:

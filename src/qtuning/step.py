@@ -1,15 +1,16 @@
 """One optimizer step: candidates in, kept examples in exactly n micro-batches out."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from .batching import (
+    LOSS_WEIGHT,
     SAMPLE_ID,
     Example,
     Labels,
@@ -17,20 +18,28 @@ from .batching import (
     nothing_to_train_on,
     prune_tokens,
     unpack,
+    without_prompt,
 )
-from .budget import StepCounts
+from .budget import StepCounts, share
+from .candidate import Candidate, row_of
 from .config import PruningArguments
 from .dealing import deal, share_out
 from .decide import Decision, Decisions, Row, decide
 from .distributed import Ranks
 from .errors import UsageError
 from .ledger import LedgerRow
-from .pruners.base import SCORES, TokenPool, TokenPruner, TokenSample
+from .more_scores import MoreScores
+from .pruners.base import (
+    SCORES,
+    WITHOUT_PROMPT,
+    TokenPool,
+    TokenPruner,
+    TokenSample,
+)
 from .pruners.pair import Pruners
-from .records import count, ledger_rows
+from .records import Work, count, ledger_rows
 from .refresh import Refresh
 from .scoring import Scorer
-from .stats import TokenStats, sample_stats
 
 
 class StepResult(NamedTuple):
@@ -53,29 +62,6 @@ class StepResult(NamedTuple):
     counts: StepCounts
 
 
-@dataclass
-class Candidate:
-    """One sample of this rank.
-
-    Attributes:
-        example: The sample, from ``Labels.of``.
-        sample_id: Its id.
-        micro: Number of its micro-batch within the step.
-        repeated: A repetition that the loader used to fill up an epoch's last batch.
-        answers: Positions of its answer tokens, ``(T,)``.
-        nll: Their NLL in nats, ``(T,)`` float32; None until it is scored.
-        entropy: Their entropy in nats, likewise.
-    """
-
-    example: Example
-    sample_id: str
-    micro: int
-    repeated: bool
-    answers: Tensor
-    nll: Tensor | None = None
-    entropy: Tensor | None = None
-
-
 @dataclass(frozen=True)
 class StepPruner:
     """Prunes optimizer steps.
@@ -90,6 +76,8 @@ class StepPruner:
         micro_batch_size: Samples that a micro-batch may hold if they are as long as the longest.
         overhead: Fixed cost of a pass in tokens, see ``dealing.pass_overhead``.
         refresh: Chooses what is scored anew; None scores everything every time.
+        more: Scores by other means than a forward of the model.
+        memory: What the sample pruner remembers from step to step.
     """
 
     args: PruningArguments
@@ -101,6 +89,8 @@ class StepPruner:
     micro_batch_size: int
     overhead: int
     refresh: Refresh | None = None
+    more: MoreScores | None = None
+    memory: MutableMapping[str, Tensor] = field(default_factory=dict)
 
     def __call__(
         self,
@@ -112,6 +102,7 @@ class StepPruner:
         step: int,
         epoch: int,
         first_repeated: int,
+        progress: float = 0.0,
     ) -> StepResult:
         """Prune the candidates of a step; every rank must call it.
 
@@ -123,6 +114,7 @@ class StepPruner:
             step: The optimizer step about to be taken, counted from 1.
             epoch: The epoch of the data, counted from 0.
             first_repeated: Place in the last list from which on rows repeat earlier ones.
+            progress: Share of the training steps done.
         """
         counts = StepCounts(steps=1)
         candidates = self.candidates(lists, first_repeated, step)
@@ -133,36 +125,43 @@ class StepPruner:
             self._score(model, wrapped, chosen)
             counts.scoring_seconds += time.perf_counter() - from_here
 
+        when: dict[str, Any] = {"step": step, "seed": self.seed, "progress": progress}
+        when["memory"] = self.memory
         if SCORES in pruners.sample.needs:
-            score([candidates[place] for place in self._to_score(candidates, pruners, step)])
+            score([candidates[place] for place in self._to_score(candidates, pruners, when)])
         gathered = self._gather(candidates, step)
-        decisions = decide(gathered, pruners.sample, self.args, step=step, seed=self.seed)
-        if SCORES in pruners.token.needs:
+        decisions = decide(gathered, pruners.sample, self.args, **when)
+        if pruners.score_kept:
             decisions = self._score_kept(candidates, decisions, score, step)
         own = decisions.of_rank(self.ranks.rank, len(candidates))
         kept = [(c, d) for c, d in zip(candidates, own, strict=True) if d.kept]
+        if self.more is not None:
+            from_here = time.perf_counter()
+            self.more(model, [candidate for candidate, _ in kept], pruners.token.needs)
+            counts.scoring_seconds += time.perf_counter() - from_here
         keeps = self.token_keeps(kept, pruners.token, step, self.ranks.gather_flat)
         examples = [
             prune_tokens(candidate.example, candidate.answers, keep, self.args.token_mode)
             for (candidate, _), keep in zip(kept, keeps, strict=True)
         ]
 
-        tokens_kept = [0] * len(candidates)
-        trained_tokens = [0] * len(candidates)
+        done = [Work(scored_tokens=candidate.scored_tokens) for candidate in candidates]
         places = [place for place, decision in enumerate(own) if decision.kept]
         for place, keep, example in zip(places, keeps, examples, strict=True):
-            tokens_kept[place] = int(keep.sum())
-            trained_tokens[place] = len(example["input_ids"])
-        trained = self.ranks.gather(list(zip(tokens_kept, trained_tokens, strict=True)))
-        trained_in_order = [trained[rank][place] for rank, place in decisions.places]
-        count(counts, decisions, trained_in_order)
+            done[place] = Work(
+                int(keep.sum()), len(example["input_ids"]), candidates[place].scored_tokens
+            )
+        everybodys = self.ranks.gather(done)
+        work = [everybodys[rank][place] for rank, place in decisions.places]
+        count(counts, decisions, work)
+        examples = _weighted(examples, [decision for _, decision in kept], decisions, work)
 
         if pruners.prune:
             micro_batches, skipped = self._deal(examples, candidates, len(lists))
         else:  # as the stock trainer would, repetitions and all
             micro_batches, skipped = [list(rows) for rows in lists], 0
         counts.selection_seconds = time.perf_counter() - started - counts.scoring_seconds
-        rows = ledger_rows(decisions, trained_in_order, step, epoch)
+        rows = ledger_rows(decisions, work, step, epoch)
         return StepResult(micro_batches, skipped, pruners.prune, decisions, rows, counts)
 
     def candidates(
@@ -183,13 +182,13 @@ class StepPruner:
         return candidates
 
     def _to_score(
-        self, candidates: Sequence[Candidate], pruners: Pruners, step: int
+        self, candidates: Sequence[Candidate], pruners: Pruners, when: dict[str, Any]
     ) -> Sequence[int]:
         """Places of this rank's candidates to score before the decision."""
         if self.refresh is None:
             return range(len(candidates))
         gathered = self.ranks.gather([row_of(candidate) for candidate in candidates])
-        chosen = self.refresh.choose(gathered, pruners.sample, self.args, step, self.seed)
+        chosen = self.refresh.choose(gathered, pruners.sample, self.args, **when)
         return sorted(chosen[self.ranks.rank])
 
     def _gather(self, candidates: Sequence[Candidate], step: int) -> list[list[Row]]:
@@ -231,8 +230,27 @@ class StepPruner:
     ) -> None:
         scored = [c for c in chosen if len(c.answers) and not c.repeated]
         scores = self.scorer(model, wrapped, [(c.example, len(c.answers)) for c in scored])
-        for candidate, (nll, entropy) in zip(scored, scores, strict=True):
-            candidate.nll, candidate.entropy = nll, entropy
+        for candidate, one in zip(scored, scores, strict=True):
+            candidate.nll, candidate.entropy = one.nll, one.entropy
+            candidate.extras.update(one.extras)
+            candidate.scored_tokens += len(candidate.example["input_ids"])
+        if WITHOUT_PROMPT in self.scorer.needs:
+            self._score_without_prompt(model, wrapped, scored)
+
+    def _score_without_prompt(
+        self, model: PreTrainedModel, wrapped: nn.Module, scored: Sequence[Candidate]
+    ) -> None:
+        """NLL of the answers alone; of one token nothing is left to predict."""
+        longer = [c for c in scored if len(c.answers) > 1]
+        alone = [(without_prompt(c.example, c.answers), len(c.answers) - 1) for c in longer]
+        scores = replace(self.scorer, needs=frozenset())(model, wrapped, alone)
+        for candidate in scored:
+            candidate.extras[WITHOUT_PROMPT] = torch.full((2,), torch.nan)
+        for candidate, one in zip(longer, scores, strict=True):
+            assert candidate.nll is not None
+            pair = [one.nll.double().mean(), candidate.nll[1:].double().mean()]
+            candidate.extras[WITHOUT_PROMPT] = torch.stack(pair)
+            candidate.scored_tokens += len(candidate.answers)
 
     def token_keeps(
         self,
@@ -261,6 +279,7 @@ class StepPruner:
                 quadrant=decision.quadrant,
                 filled=decision.filled,
                 side=decision.side,
+                extras=candidate.extras,
             )
             for candidate, decision in kept
         ]
@@ -302,24 +321,31 @@ class StepPruner:
         # NaN activations would make NaN gradients even without a label.
         sound = (c.example for c in candidates if c.nll is None or bool(c.nll.isfinite().all()))
         spare = nothing_to_train_on((*everybodys, *sound, candidates[0].example)[0])
+        if any(LOSS_WEIGHT in example for example in everybodys):
+            # The loss of every micro-batch on every rank is then ours: the trainer's own waits for
+            # the other ranks.
+            spare[LOSS_WEIGHT] = 1.0
         skipped = n - max(1, *map(len, dealt))
         return [[spare] for _ in range(n - len(own))] + own, skipped
 
 
-def row_of(candidate: Candidate) -> Row:
-    """The candidate as other ranks are told of it."""
-    ppl = entropy = float("nan")
-    if candidate.nll is not None and candidate.entropy is not None:
-        everywhere = torch.ones(1, len(candidate.nll), dtype=torch.bool)
-        stats = sample_stats(TokenStats(candidate.nll[None], candidate.entropy[None], everywhere))
-        ppl, entropy = float(stats.ppl), float(stats.entropy)
-    return Row(
-        micro=candidate.micro,
-        sample_id=candidate.sample_id,
-        ppl=ppl,
-        entropy=entropy,
-        n_tokens=len(candidate.answers),
-        n_input=len(candidate.example["input_ids"]),
-        repeated=candidate.repeated,
-        scored=candidate.nll is not None,
-    )
+def _weighted(
+    examples: list[Example],
+    own: Sequence[Decision],
+    decisions: Decisions,
+    work: Sequence[Work],
+) -> list[Example]:
+    """The kept examples with the weight of their loss, if a sample pruner gave any.
+
+    The weights' mean over the kept tokens of all ranks is 1, since the loss is divided by the
+    number of those.
+    """
+    kept = [(d, w) for d, w in zip(decisions.decided, work, strict=True) if d.kept]
+    if all(decision.weight == 1.0 for decision, _ in kept):
+        return examples
+    weighed = sum(decision.weight * done.kept_tokens for decision, done in kept)
+    scale = share(sum(done.kept_tokens for _, done in kept), weighed)
+    return [
+        {**example, LOSS_WEIGHT: decision.weight * scale}
+        for example, decision in zip(examples, own, strict=True)
+    ]

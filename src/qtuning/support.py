@@ -8,14 +8,18 @@ from torch.utils.data import IterableDataset as TorchIterableDataset
 from transformers import Trainer
 
 from .errors import UsageError
+from .pruners.base import ATTENTION, BASE, HISTORY, WEIGHTS
 
 
-def check_supported(trainer: Trainer, stock_loss: bool = True) -> None:
+def check_supported(
+    trainer: Trainer, stock_loss: bool = True, needs: frozenset[str] = frozenset()
+) -> None:
     """Refuse combinations that would train something else than asked, most of them silently.
 
     Args:
         trainer: The trainer.
         stock_loss: Its loss is that of ``Trainer`` or ``SFTTrainer``, not of a subclass.
+        needs: What the pruners read.
 
     Raises:
         UsageError: The first one found, with what to do instead.
@@ -51,37 +55,62 @@ def check_supported(trainer: Trainer, stock_loss: bool = True) -> None:
             "train_sampling_strategy='batch_rebalance': micro-batches are balanced after pruning",
         ),
         (
-            _forgets_scores(trainer),
-            "score_refresh and scorer_model_name_or_path on a torch IterableDataset, whose samples "
-            "have no names to remember scores by: use datasets' IterableDataset",
+            _forgets_scores(trainer, needs),
+            "score_refresh, scorer_model_name_or_path and pruners that look back (infobatch) on a "
+            "torch IterableDataset, whose samples have no names to remember scores by: use "
+            "datasets' IterableDataset",
         ),
-        *(_one_pass(trainer, stock_loss) if vars(trainer.args)["one_pass"] else ()),
+        (
+            bool(needs & ATTENTION) and _is_sharded(trainer),
+            "token pruners that read attention with sharded weights (FSDP, DeepSpeed, tensor "
+            "parallelism): choose another token_pruner",
+        ),
+        (
+            BASE in needs
+            and vars(trainer.args)["reference_model_name_or_path"] is None
+            and _is_sharded(trainer),
+            "a copy of the model before training with sharded weights: name that model as "
+            "reference_model_name_or_path",
+        ),
+        *(_own_loss(trainer, stock_loss, *_ONE_PASS) if vars(trainer.args)["one_pass"] else ()),
+        *(_one_pass(trainer) if vars(trainer.args)["one_pass"] else ()),
+        *(_own_loss(trainer, stock_loss, *_WEIGHTS) if WEIGHTS in needs else ()),
     ):
         if refused:
             raise UsageError(f"pruning does not support {why}")
 
 
-def _one_pass(trainer: Trainer, stock_loss: bool) -> Iterator[tuple[bool, str]]:
-    """What two passes can do and one cannot: it has a loss of its own and scales gradients."""
-    args, accelerator = vars(trainer.args), trainer.accelerator
+_ONE_PASS = ("one_pass", "turn one_pass off")
+_WEIGHTS = ("a sample pruner that weighs samples", "choose another sample_pruner")
+
+
+def _own_loss(
+    trainer: Trainer, stock_loss: bool, who: str, instead: str
+) -> Iterator[tuple[bool, str]]:
+    """What the trainer's own loss can do, and one that looks at single samples cannot."""
+    args = vars(trainer.args)
     yield (
-        accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
-        or trainer.get_tp_size() > 1,
-        "one_pass with sharded weights (FSDP, DeepSpeed, tensor parallelism): turn one_pass off",
+        _is_sharded(trainer),
+        f"{who} with sharded weights (FSDP, DeepSpeed, tensor parallelism): {instead}",
     )
-    yield bool(args["ddp_static_graph"]), "one_pass with ddp_static_graph: turn one of them off"
     yield (
         bool(trainer.model.config.get_text_config().to_dict().get("output_router_logits")),
-        "one_pass with a router auxiliary loss: set router_aux_loss_coef to 0, or turn it off",
+        f"{who} with a router auxiliary loss: set router_aux_loss_coef to 0, or {instead}",
     )
     yield (
         not stock_loss
         or trainer.compute_loss_func is not None
         or args["label_smoothing_factor"] > 0
         or args.get("loss_type", "nll") != "nll",
-        "one_pass with another loss than the plain NLL (compute_loss, compute_loss_func, "
-        "label_smoothing_factor, loss_type): turn one_pass off",
+        f"{who} with another loss than the plain NLL (compute_loss, compute_loss_func, "
+        f"label_smoothing_factor, loss_type): {instead}",
     )
+
+
+def _one_pass(trainer: Trainer) -> Iterator[tuple[bool, str]]:
+    """What two passes can do and one, which scales gradients afterwards, cannot."""
+    args = vars(trainer.args)
+    yield bool(args["ddp_static_graph"]), "one_pass with ddp_static_graph: turn one of them off"
     optimizer = str(args["optim"]).lower()
     yield (
         "lomo" in optimizer or "layerwise" in optimizer,
@@ -89,9 +118,18 @@ def _one_pass(trainer: Trainer, stock_loss: bool) -> Iterator[tuple[bool, str]]:
     )
 
 
-def _forgets_scores(trainer: Trainer) -> bool:
+def _is_sharded(trainer: Trainer) -> bool:
+    kind = trainer.accelerator.distributed_type
+    return kind in (DistributedType.FSDP, DistributedType.DEEPSPEED) or trainer.get_tp_size() > 1
+
+
+def _forgets_scores(trainer: Trainer, needs: frozenset[str]) -> bool:
     args, rows = vars(trainer.args), trainer.train_dataset
-    remembers = args["score_refresh"] < 1.0 or args["scorer_model_name_or_path"] is not None
+    remembers = (
+        args["score_refresh"] < 1.0
+        or args["scorer_model_name_or_path"] is not None
+        or HISTORY in needs
+    )
     named = isinstance(rows, IterableDataset)  # a torch one as well, once torch is there
     return remembers and isinstance(rows, TorchIterableDataset) and not named
 

@@ -46,6 +46,12 @@ def start_lines(
         f"{args.sample_ratio:.1%} x {args.token_ratio:.1%}; each optimizer step has {candidates} "
         f"candidates and trains on {trained}."
     )
+    if pruners.ignores_ratio:
+        return [
+            f"Pruning: {_name(args.sample_pruner)} x {_name(args.token_pruner)}; each optimizer "
+            f"step has {candidates} candidates and trains on about two thirds of them once they "
+            "are known, whatever sample_ratio is."
+        ]
     if not pruners.score:
         scoring = 0.0
     elif SCORES not in pruners.sample.needs:  # only what is kept is scored, for its tokens

@@ -17,7 +17,7 @@ from .config import QTuningConfig
 from .data import load_data
 from .errors import UsageError
 from .models import check_model, load_causal_lm, load_tokenizer
-from .scorer_model import check_same_tokenizer
+from .other_models import REFERENCE_MODEL, SCORER, check_same_tokenizer
 from .trainer import QTuningTrainer
 
 
@@ -37,8 +37,9 @@ def run(argv: Sequence[str]) -> None:
         "trust_remote_code": {**vars(model_args), **vars(training_args)}["trust_remote_code"],
     }
     tokenizer = load_tokenizer(name, **loading)
-    if training_args.scorer_model_name_or_path is not None:
-        check_same_tokenizer(training_args.scorer_model_name_or_path, tokenizer)
+    for field in (SCORER, REFERENCE_MODEL):
+        if vars(training_args)[field] is not None:
+            check_same_tokenizer(field, vars(training_args)[field], tokenizer)
     train_dataset, eval_dataset = load_data(
         script_args,
         dataset_args,

@@ -10,32 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.logging import get_logger
-from accelerate.utils import DistributedType, send_to_device
+from accelerate.utils import DistributedType
 from torch.utils.data import IterableDataset as TorchIterableDataset
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_pt_utils import get_model_param_count
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 from trl import SFTTrainer
 
-from .batching import SAMPLE_ID, Labels, NothingToTrain, RawBatch
+from .assembly import Loaded, assemble
+from .batching import LOSS_WEIGHT, SAMPLE_ID, Labels, NothingToTrain, RawBatch
 from .budget import scoring_cost, share, training_cost
 from .config import PruningArguments, QTuningConfig
-from .dealing import pass_overhead
 from .distributed import Ranks
-from .end_of_turn import end_of_turn_ids
 from .errors import UsageError
-from .forward import causal_lm_of, has_fused_head
 from .one_pass import OnePassStep
 from .pruners.pair import NO_PRUNING, Pruners
-from .refresh import Refresh
 from .run_record import RunRecord
 from .sample_ids import with_sample_ids
-from .score_store import Known, ScoreStore, check_some_known, read_initial_scores
-from .scorer_model import load_scorer_model
-from .scoring import Scorer
-from .step import StepPruner, StepResult
+from .step import StepResult
 from .support import check_supported
 from .telling import start_lines
+from .weighted_loss import weighted_nll
 
 logger = get_logger(__name__)
 
@@ -89,15 +84,10 @@ class PruningMixin(_Trainer):
             Trainer.compute_loss,
             SFTTrainer.compute_loss,
         )
-        check_supported(self, stock_loss)
+        needs = Pruners.of(self.args).needs
+        check_supported(self, stock_loss, needs)
         self._check_rows(rows)
-        # Later on accelerate hides it behind a wrapper of its own.
-        self._fused_head = has_fused_head(causal_lm_of(self.model))
-        self._scorer_model = load_scorer_model(self)
-        self._initial_scores: dict[str, Known] = {}
-        if self.args.initial_scores is not None:
-            self._initial_scores = read_initial_scores(self.args.initial_scores)
-            check_some_known(self._initial_scores, self.train_dataset, self.args.initial_scores)
+        self._loaded = Loaded.of(self, needs)
         self._record = RunRecord(Path(vars(self.args)["output_dir"]))
         self._resumed_from: Path | None = None
         self._one_pass: OnePassStep | None = None
@@ -153,13 +143,16 @@ class PruningMixin(_Trainer):
             "epoch": int(self.state.epoch or 0),
             "first_repeated": self._first_repeated(len(lists[-1])),
         }
+        progress = self.state.global_step / max(1, self.state.max_steps)
         collate = self._labels.collate
         step: OnePassStep | StepResult
         if self.args.one_pass and pruners.score:
             step = self._one_pass = OnePassStep(self._step_pruner, pruners, lists, **place)
         else:
             self._one_pass = None
-            step = self._step_pruner(self.model, self.model_wrapped, lists, pruners, **place)
+            step = self._step_pruner(
+                self.model, self.model_wrapped, lists, pruners, progress=progress, **place
+            )
             collate = self._labels.collate if step.pruned else self._labels.collate_as_is
         started = time.perf_counter()
         batches = [collate(examples) for examples in step.micro_batches]
@@ -170,6 +163,8 @@ class PruningMixin(_Trainer):
         step.counts.collation_seconds = self._training_from - started
         if isinstance(step, StepResult):
             self._record.add(step, place["step"])
+            if any(LOSS_WEIGHT in batch for batch in batches):
+                self._tell_tokens(step.counts.trained_tokens)
             if self.accelerator.distributed_type != DistributedType.DEEPSPEED:  # it counts them
                 batches[: step.skipped] = map(NothingToTrain, batches[: step.skipped])
         return batches, n_items
@@ -177,10 +172,15 @@ class PruningMixin(_Trainer):
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The trainer's own loss; in one-pass mode that of what the same forward keeps."""
-        if self._one_pass is None or not self.model.training:
+        """The trainer's own loss, or a weighted one; in one-pass mode that of what is kept."""
+        if self._one_pass is not None and self.model.training:
+            return self._one_pass.loss(self.model, model, inputs, num_items_in_batch)
+        weights = inputs.pop(LOSS_WEIGHT, None)
+        if weights is None:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        return self._one_pass.loss(self.model, model, inputs, num_items_in_batch)
+        with self.accelerator.autocast():  # the head in the precision of the model
+            nll = weighted_nll(self.model, model, inputs, weights)
+        return nll.to(self.args.device) * self._ranks.size / num_items_in_batch
 
     def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         """The trainer's own, but for what no rank has anything to train on in: no pass at all.
@@ -197,10 +197,15 @@ class PruningMixin(_Trainer):
         self._training_from += result.counts.scoring_seconds + result.counts.selection_seconds
         self._record.add(result, self.state.global_step + 1)
         if isinstance(self, SFTTrainer):  # its metrics, but for the accuracy, which costs a pass
-            self._total_train_tokens += result.counts.trained_tokens
-            self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
             self._metrics["train"]["entropy"].append(step.entropy)
+        self._tell_tokens(result.counts.trained_tokens)
         return loss
+
+    def _tell_tokens(self, n: int) -> None:
+        """Count trained tokens as SFTTrainer does in its own loss, where that is not called."""
+        if isinstance(self, SFTTrainer):
+            self._total_train_tokens += n
+            self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
 
     def _pruning_now(self) -> bool:
         done = self.state.global_step / max(1, self.state.max_steps)
@@ -244,49 +249,16 @@ class PruningMixin(_Trainer):
         self._ranks = Ranks(self.accelerator, self.get_tp_size())
         self._labels = Labels(self.data_collator)
         self._pruners = Pruners.of(args)
-        sharded = self.accelerator.distributed_type in (
-            DistributedType.FSDP,
-            DistributedType.DEEPSPEED,
-        )
-        scorer = Scorer(
-            collate=self._labels.collate,
-            to_device=functools.partial(send_to_device, device=args.device),
-            autocast=self._scoring_precision(),
-            batch_size=args.score_batch_size or args.per_device_train_batch_size,
-            overhead=pass_overhead(args.device.type),
-            highest=self._ranks.highest if sharded else None,
-            # On the CPU it projects all positions, so there ours is faster.
-            fused=self._fused_head and args.device.type == "cuda" and self._scorer_model is None,
-            other_model=self._scorer_model,
-        )
-        # A model that does not learn says the same of a sample every time.
-        share_anew = args.score_refresh if self._scorer_model is None else 0.0
-        store = ScoreStore(self._initial_scores) if share_anew < 1.0 else None
-        self._step_pruner = StepPruner(
-            args=args,
-            seed=args.seed,
-            labels=self._labels,
-            scorer=scorer,
-            ranks=self._ranks,
-            protected_ids=end_of_turn_ids(self.model, self.processing_class),
-            micro_batch_size=args.per_device_train_batch_size,
-            overhead=pass_overhead(args.device.type),
-            refresh=None if store is None else Refresh(store, share_anew),
-        )
+        made = assemble(self, self._loaded, self._labels, self._ranks, self._pruners)
+        self._step_pruner = made.step_pruner
         self._record.begin(
             self.state.global_step,
             self._resumed_from,
             is_main=self._ranks.is_main,
-            store=store,
+            stores=made.stores,
         )
         if self._ranks.is_main:
-            self._tell_start(share_anew)
-
-    def _scoring_precision(self) -> Any:
-        if self.args.score_dtype == "same":
-            return self.accelerator.autocast
-        dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}[self.args.score_dtype]
-        return functools.partial(torch.autocast, self.args.device.type, dtype)
+            self._tell_start(made.share_anew)
 
     def _tell_start(self, share_anew: float) -> None:
         args = self.args
@@ -298,10 +270,10 @@ class PruningMixin(_Trainer):
         )
         cost = training_cost(trained, args.gradient_checkpointing)
         pool = candidates if args.pool_scope == "step" else micro
-        known = bool(self._initial_scores)
+        known = bool(self._loaded.initial_scores)
         scoring = scoring_cost(share_anew, self.state.num_train_epochs, known)
-        if self._scorer_model is not None:
-            sizes = map(get_model_param_count, (self._scorer_model, self.model))
+        if self._loaded.scorer is not None:
+            sizes = map(get_model_param_count, (self._loaded.scorer, self.model))
             scoring *= share(*sizes)
         for line in start_lines(args, self._pruners, candidates, pool, cost, scoring):
             print(line)

@@ -23,6 +23,11 @@ ROWS = 22  # 16 in the first step, 6 in the last: the loader repeats rows to mak
 
 
 def launch(folder: Path, processes: int, rows: int = ROWS, **settings) -> None:
+    arguments = [str(folder), json.dumps(settings), str(rows)]
+    launch_module("tests.distributed.worker", processes, *arguments)
+
+
+def launch_module(module: str, processes: int, *arguments: str) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -30,14 +35,14 @@ def launch(folder: Path, processes: int, rows: int = ROWS, **settings) -> None:
     command = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines=1"]
     command += ["--multi_gpu"] if processes > 1 else ["--cpu"]
     command += [f"--num_processes={processes}", f"--main_process_port={port}"]
-    command += ["--mixed_precision=no", "--dynamo_backend=no", "-m", "tests.distributed.worker"]
+    command += ["--mixed_precision=no", "--dynamo_backend=no", "-m", module]
     done = subprocess.run(
-        [*command, str(folder), json.dumps(settings), str(rows)],
+        [*command, *arguments],
         cwd=REPOSITORY,
         env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr[-3000:]
 

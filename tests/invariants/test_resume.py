@@ -6,10 +6,10 @@ import pyarrow.compute as pc
 import pytest
 from transformers import set_seed
 
-from qtuning import SAMPLE_PRUNERS, TOKEN_PRUNERS, read_ledger
+from qtuning import read_ledger
 from qtuning.run_record import BUDGET_FILE
 
-from .. import runs
+from .. import runs, tiny
 
 STEPS_AN_EPOCH = 3  # 24 rows in steps of 4 x 2
 ALL_STEPS = 6
@@ -68,12 +68,14 @@ def test_the_budget_counts_over_the_stop(tmp_path, uninterrupted) -> None:
     assert counts["samples"] == 48
 
 
-@pytest.mark.parametrize("token_pruner", TOKEN_PRUNERS)
-@pytest.mark.parametrize("sample_pruner", SAMPLE_PRUNERS)
+@pytest.mark.parametrize(("sample_pruner", "token_pruner"), runs.PAIRS)
 def test_every_pruner_trains_resumes_and_repeats_itself(
     tmp_path, sample_pruner, token_pruner
 ) -> None:
     names = {"sample_pruner": sample_pruner, "token_pruner": token_pruner}
+    if token_pruner in runs.COMPARING:
+        folder = tiny.save_model(tmp_path / "reference", seed=3)
+        names["reference_model_name_or_path"] = str(folder)
     whole = runs.pruning(tmp_path / "whole", **names)
     whole.train()
     again = stop_and_resume(tmp_path / "again", 4, every=2, **names)

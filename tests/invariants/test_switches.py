@@ -162,7 +162,7 @@ def test_another_model_scores_each_sample_once(tmp_path) -> None:
     reference.train()
     for theirs, ours in zip(ledger(tmp_path / "itself")[:8], rows[:8], strict=True):
         assert {k: theirs[k] for k in DECIDED} == {k: ours[k] for k in DECIDED}
-    assert not any(p.requires_grad for p in trainer._scorer_model.parameters())
+    assert not any(p.requires_grad for p in trainer._loaded.scorer.parameters())
 
 
 def test_a_scorer_of_another_tokenizer_is_refused(tmp_path) -> None:

@@ -9,10 +9,28 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
+from .attention import FastV, SparseVlm
 from .base import SCORES, SamplePruner, TokenPruner
+from .calibrated import Calibrated, ConfidentError
+from .decorrelated import RankPlane, ResidualPlane
+from .el2n import El2n
+from .entropy import EntropySamples
+from .excess_loss import ExcessLoss
 from .full import FullSamples, NoTokenPruning
+from .ifd import InstructionFollowingDifficulty
+from .importance import Importance
+from .infobatch import InfoBatch, InfoBatchBudget
+from .length import Longest, Shortest
+from .ppl import HighPerplexity, LowPerplexity, MiddlePerplexity
+from .profit import ProFit
 from .q_tuning import QTuningSamples, QTuningTokens
 from .random import RandomSamples, RandomTokens
+from .ss_token import SelfModulatedSemantic
+from .step_entropy import StepEntropy
+from .surprising import Surprising
+from .token_ppl import NeighborPerplexity, TokenPerplexity
+from .trimmed import TrimmedPerplexity, TrimmedRandom
+from .uds import UtilityDiversity
 
 if TYPE_CHECKING:
     from ..config import PruningArguments
@@ -20,12 +38,40 @@ if TYPE_CHECKING:
 SAMPLE_PRUNERS: dict[str, SamplePruner] = {
     "full": FullSamples(),
     "random": RandomSamples(),
+    "longest": Longest(),
+    "shortest": Shortest(),
+    "entropy": EntropySamples(),
+    "ppl-high": HighPerplexity(),
+    "ppl-low": LowPerplexity(),
+    "ppl-mid": MiddlePerplexity(),
+    "infobatch": InfoBatch(),
+    "infobatch-budget": InfoBatchBudget(),
+    "el2n": El2n(),
+    "ifd": InstructionFollowingDifficulty(),
+    "uds": UtilityDiversity(),
     "q-tuning": QTuningSamples(),
+    "q-tuning-ranks": RankPlane(),
+    "q-tuning-residual": ResidualPlane(),
+    "calibrated": Calibrated(),
+    "trimmed-ppl": TrimmedPerplexity(),
+    "trimmed-random": TrimmedRandom(),
+    "importance": Importance(),
 }
 TOKEN_PRUNERS: dict[str, TokenPruner] = {
     "none": NoTokenPruning(),
     "random": RandomTokens(),
+    "ppl": TokenPerplexity(),
+    "ppl-neighbor": NeighborPerplexity(),
+    "rho-1": ExcessLoss(),
+    "token-cleaning": ExcessLoss(),
+    "profit": ProFit(),
+    "ss-token": SelfModulatedSemantic(),
+    "fastv": FastV(),
+    "sparse-vlm": SparseVlm(),
+    "step-entropy": StepEntropy(),
     "q-tuning": QTuningTokens(),
+    "confident-error": ConfidentError(),
+    "surprising": Surprising(),
 }
 
 

@@ -1,7 +1,7 @@
 """The two protocols: what a pruner is given and what it returns."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -14,9 +14,44 @@ if TYPE_CHECKING:
     from ..config import PruningArguments
 
 SCORES = "scores"
-"""In ``needs``: NLL and entropy from a scoring pass."""
+"""In ``needs``: NLL and entropy from a scoring pass. Everything below but ``HISTORY`` and
+``WEIGHTS`` is had in that pass or beside it, and asks for ``SCORES`` as well."""
 QUADRANTS = "quadrants"
 """In ``needs`` of a token pruner: the EU plane of the sample stage, even at sample ratio 1.0."""
+HISTORY = "history"
+"""Of a sample pruner: instead of ``SCORES``, those of the last step that trained on the sample."""
+WEIGHTS = "weights"
+"""Of a sample pruner: the loss of a sample is multiplied by its ``Selection.weight``."""
+EL2N = "el2n"
+"""Of a sample pruner: ``extras["el2n"]``, ``(N, 1)``: mean norm of the error vector."""
+WITHOUT_PROMPT = "without_prompt"
+"""Of a sample pruner: ``extras["without_prompt"]``, ``(N, 2)``: mean NLL of the answer tokens
+without the prompt, and with it over the same tokens. A second, shorter scoring pass."""
+LOGITS = "logits"
+"""Of a sample pruner: ``extras["logits"]``, ``(N, 1 + 1024)``: nuclear norm and sketch of the
+answer's logits."""
+REFERENCE = "reference"
+"""Of a token pruner: ``extras["reference"]``, NLL under the reference model; one must be named."""
+BASE = "base"
+"""Of a token pruner: ``extras["reference"]``, NLL under the reference model; the model as it was
+before training unless one is named."""
+PROMPT_ATTENTION = "prompt_attention"
+"""Of a token pruner: attention that each answer token pays to the prompt in the last layer."""
+RECEIVED_ATTENTION = "received_attention"
+"""Of a token pruner: attention that each answer token receives from a later one, on average."""
+RATER_ATTENTION = "rater_attention"
+"""Of a token pruner: the same, from the later answer tokens that resemble the prompt."""
+CONFIDENCE = "confidence"
+"""Of a token pruner: ``extras["confidence"]``, ``(T, 2)``: chance of the most likely token, and
+1 where that is the right one."""
+STEPS = "steps"
+"""Of a token pruner: ``extras["steps"]``, the reasoning step that each answer token belongs to."""
+
+SAMPLE_EXTRAS = frozenset({EL2N, WITHOUT_PROMPT, LOGITS})
+ATTENTION = frozenset({PROMPT_ATTENTION, RECEIVED_ATTENTION, RATER_ATTENTION})
+NEEDS = SAMPLE_EXTRAS | ATTENTION | {SCORES, QUADRANTS, HISTORY, WEIGHTS, REFERENCE, BASE}
+NEEDS |= {CONFIDENCE, STEPS}
+"""All that a pruner may ask for."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +61,18 @@ class SamplePool:
     The same on every rank and for every number of ranks.
 
     Attributes:
-        ppl: Perplexity, ``(N,)`` float64; NaN if no scoring pass was asked for.
+        ppl: Perplexity, ``(N,)`` float64; NaN if no scoring pass was asked for, or if it is not
+            known (``HISTORY``).
         entropy: Mean answer entropy in nats, ``(N,)`` float64; NaN likewise.
         n_tokens: Answer tokens, ``(N,)`` int64.
         sample_ids: Id of each sample.
         step: The optimizer step about to be taken, counted from 1.
         seed: The run's seed.
         group: Number of the pool within the step (``pool_scope="micro"`` has several).
+        progress: Share of the training steps done, in [0, 1).
+        extras: What else was asked for, by the name in ``needs``, ``(N, d)`` float64.
+        memory: What the pruner wants to remember from pool to pool, its own to change; part of a
+            checkpoint.
     """
 
     ppl: Tensor
@@ -42,6 +82,9 @@ class SamplePool:
     step: int
     seed: int
     group: int = 0
+    progress: float = 0.0
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    memory: MutableMapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of candidates."""
@@ -64,6 +107,7 @@ class TokenSample:
         quadrant: 1 to 4, 0 = none.
         filled: Kept only to reach the budget.
         side: P^ - E^ of the sample (see ``plane.Selection``).
+        extras: What else was asked for, by the name in ``needs``, each ``(T,)``.
     """
 
     sample_id: str
@@ -73,6 +117,7 @@ class TokenSample:
     quadrant: int
     filled: bool
     side: float
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def n_tokens(self) -> int:
@@ -102,7 +147,8 @@ class SamplePruner(Protocol):
     """Decides which samples of a pool are trained on.
 
     Attributes:
-        needs: Statistics it reads: empty, or ``{SCORES}``.
+        needs: What it reads, see the constants of this module; empty, or with ``SCORES`` or
+            ``HISTORY`` among them.
     """
 
     needs: frozenset[str]
@@ -117,7 +163,8 @@ class TokenPruner(Protocol):
     """Decides which answer tokens of the kept samples keep their label.
 
     Attributes:
-        needs: Statistics it reads: empty, ``{SCORES}`` or ``{SCORES, QUADRANTS}``.
+        needs: What it reads, see the constants of this module; empty, or with ``SCORES`` among
+            them.
     """
 
     needs: frozenset[str]

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from . import resolve_sample_pruner, resolve_token_pruner
-from .base import QUADRANTS, SCORES, SamplePruner, TokenPruner
+from .base import HISTORY, QUADRANTS, SCORES, SamplePruner, TokenPruner
 from .full import FullSamples, NoTokenPruning
+from .infobatch import InfoBatch
 
 if TYPE_CHECKING:
     from ..config import PruningArguments
@@ -35,14 +36,29 @@ class Pruners:
         return cls(sample, token)
 
     @property
+    def needs(self) -> frozenset[str]:
+        """All that either of them reads."""
+        return self.sample.needs | self.token.needs
+
+    @property
     def score(self) -> bool:
-        """Whether they need a scoring pass."""
-        return SCORES in self.sample.needs | self.token.needs
+        """Whether they need a scoring pass, of all candidates or of what is kept."""
+        return bool(self.needs & {SCORES, HISTORY})
+
+    @property
+    def score_kept(self) -> bool:
+        """Whether what is kept must have been scored."""
+        return SCORES in self.token.needs or HISTORY in self.sample.needs
 
     @property
     def keep_all_samples(self) -> bool:
         """Whether no sample can be pruned."""
         return isinstance(self.sample, FullSamples)
+
+    @property
+    def ignores_ratio(self) -> bool:
+        """Whether the sample pruner keeps a share of its own."""
+        return isinstance(self.sample, InfoBatch)
 
     @property
     def prune(self) -> bool:

@@ -1,4 +1,12 @@
-"""Q-Tuning (arXiv:2509.23873): both stages as pruners, with every switch of the config."""
+"""Sample pruner and token pruner ``q-tuning``, with every switch of the config.
+
+What: keeps confident errors (Q2) with their worst tokens pruned, and uncertain successes (Q4).
+Cost: the scoring pass.
+When: the model can nearly do the task; see the study in the docs for where it loses.
+Source: arXiv:2509.23873, 3.2, 3.3 and Algorithm 1.
+Differs: the pool is the whole optimizer step unless ``pool_scope`` says micro; the end-of-turn
+    token keeps its label unless ``protect_eos`` is off.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -6,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ..plane import BAND, Q2, Selection, select_samples
-from ..tokens import keep_tokens_many
 from .base import QUADRANTS, SCORES, SamplePool, TokenPool, TokenSample
+from .token_ppl import keep_least_surprising
 
 if TYPE_CHECKING:
     from ..config import PruningArguments
@@ -41,23 +49,11 @@ class QTuningTokens:
     def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
         """Keep the ``max(1, floor(token_ratio * T))`` lowest smoothed scores of those samples."""
         keep = [torch.ones(sample.n_tokens, dtype=torch.bool) for sample in pool.samples]
-        nll = {
-            i: sample.nll
-            for i, sample in enumerate(pool.samples)
-            if sample.nll is not None and _is_pruned(sample, args)
-        }
-        if not nll:
-            return keep
-        lengths = [len(one) for one in nll.values()]
-        masks = keep_tokens_many(
-            torch.cat(list(nll.values())),
-            lengths,
-            args.token_ratio,
-            neighbor_lambda=args.neighbor_lambda,
-            neighbor_mean=args.neighbor_mean,
-            protected=torch.cat([pool.samples[i].protected for i in nll]),
-        ).split(lengths)
-        for i, mask in zip(nll, masks, strict=True):
+        pruned = [i for i, sample in enumerate(pool.samples) if _is_pruned(sample, args)]
+        masks = keep_least_surprising(
+            [pool.samples[i] for i in pruned], args, neighbor_lambda=args.neighbor_lambda
+        )
+        for i, mask in zip(pruned, masks, strict=True):
             keep[i] = mask
         return keep
 

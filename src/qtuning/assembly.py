@@ -1,0 +1,176 @@
+"""What prunes the steps of a run, put together from the trainer and its arguments."""
+
+import functools
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from accelerate.utils import DistributedType, send_to_device
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+
+from .answer_steps import StepReader
+from .batching import Labels
+from .dealing import pass_overhead
+from .distributed import Ranks
+from .end_of_turn import end_of_turn_ids
+from .errors import UsageError
+from .forward import causal_lm_of, has_fused_head
+from .more_scores import MoreScores
+from .other_models import SCORER, load_other_model, reference_model, without_adapters
+from .pruner_memory import PrunerMemory
+from .pruners.base import BASE, HISTORY, REFERENCE, SAMPLE_EXTRAS, STEPS
+from .pruners.pair import Pruners
+from .reference import ReferenceStore
+from .refresh import Refresh
+from .run_record import MEMORY_FILE, REFERENCE_FILE, SCORES_FILE, Store
+from .score_store import Known, ScoreStore, check_some_known, read_initial_scores
+from .scoring import Scorer
+from .step import StepPruner
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What is loaded when a trainer is made, while the model is as it came.
+
+    Attributes:
+        fused_head: Whether the model has TRL's fused head; accelerate hides it later on.
+        scorer: Scores in place of the model being trained, if any.
+        reference: The model to compare with, see ``other_models.reference_model``.
+        initial_scores: Scores known from the start.
+    """
+
+    fused_head: bool
+    scorer: PreTrainedModel | None
+    reference: PreTrainedModel | None
+    initial_scores: Mapping[str, Known]
+
+    @classmethod
+    def of(cls, trainer: Trainer, needs: frozenset[str]) -> "Loaded":
+        """Load what the arguments and the pruners' needs ask for.
+
+        Raises:
+            UsageError: It cannot be loaded.
+        """
+        known: dict[str, Known] = {}
+        if trainer.args.initial_scores is not None:
+            known = read_initial_scores(trainer.args.initial_scores)
+            check_some_known(known, trainer.train_dataset, trainer.args.initial_scores)
+        return cls(
+            fused_head=has_fused_head(causal_lm_of(trainer.model)),
+            scorer=load_other_model(trainer, SCORER),
+            reference=reference_model(trainer, needs),
+            initial_scores=known,
+        )
+
+
+class Assembled(NamedTuple):
+    """What prunes the steps of a run.
+
+    Attributes:
+        step_pruner: Prunes a step.
+        stores: What it remembers, by the file in a checkpoint.
+        share_anew: Share of the known samples that is scored anew.
+    """
+
+    step_pruner: StepPruner
+    stores: Mapping[str, Store]
+    share_anew: float
+
+
+def assemble(
+    trainer: Trainer, loaded: Loaded, labels: Labels, ranks: Ranks, pruners: Pruners
+) -> Assembled:
+    """Put it together when training begins.
+
+    Raises:
+        UsageError: The token pruner reads text and the trainer has no tokenizer.
+    """
+    args, needs = trainer.args, pruners.needs
+    sharded = trainer.accelerator.distributed_type in (
+        DistributedType.FSDP,
+        DistributedType.DEEPSPEED,
+    )
+    scorer = Scorer(
+        collate=labels.collate,
+        to_device=functools.partial(send_to_device, device=args.device),
+        autocast=_precision(trainer),
+        batch_size=args.score_batch_size or args.per_device_train_batch_size,
+        overhead=pass_overhead(args.device.type),
+        highest=ranks.highest if sharded else None,
+        # On the CPU it projects all positions, so there ours is faster.
+        fused=loaded.fused_head and args.device.type == "cuda" and loaded.scorer is None,
+        other_model=loaded.scorer,
+        needs=needs,
+    )
+    # A model that does not learn says the same of a sample every time.
+    share_anew = args.score_refresh if loaded.scorer is None else 0.0
+    memory, reference = PrunerMemory(), ReferenceStore()
+    stores: dict[str, Store] = {MEMORY_FILE: memory}
+    refresh = None
+    if share_anew < 1.0 or HISTORY in pruners.sample.needs:
+        scores = ScoreStore(loaded.initial_scores, pruners.sample.needs & SAMPLE_EXTRAS)
+        refresh = Refresh(scores, share_anew)
+        stores[SCORES_FILE] = scores
+    if needs & {REFERENCE, BASE}:
+        stores[REFERENCE_FILE] = reference
+    step_pruner = StepPruner(
+        args=args,
+        seed=args.seed,
+        labels=labels,
+        scorer=scorer,
+        ranks=ranks,
+        protected_ids=end_of_turn_ids(trainer.model, trainer.processing_class),
+        micro_batch_size=args.per_device_train_batch_size,
+        overhead=pass_overhead(args.device.type),
+        refresh=refresh,
+        more=MoreScores(
+            ranks,
+            _reference_scorer(scorer, loaded.reference, trainer),
+            reference,
+            _step_reader(needs, trainer),
+        ),
+        memory=memory,
+    )
+    return Assembled(step_pruner, stores, share_anew)
+
+
+def _precision(trainer: Trainer) -> Callable[[], AbstractContextManager[Any]]:
+    args = trainer.args
+    if args.score_dtype == "same":
+        autocast: Callable[[], AbstractContextManager[Any]] = trainer.accelerator.autocast
+        return autocast
+    dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}[args.score_dtype]
+    return functools.partial(torch.autocast, args.device.type, dtype)
+
+
+def _reference_scorer(
+    scorer: Scorer, model: PreTrainedModel | None, trainer: Trainer
+) -> Scorer | None:
+    """Scores with the reference model; None if no pruner asks for it."""
+    if not scorer.needs & {REFERENCE, BASE}:
+        return None
+    autocast = scorer.autocast
+    if model is None:
+        autocast = functools.partial(without_adapters, trainer.model, scorer.autocast)
+    return replace(
+        scorer,
+        autocast=autocast,
+        highest=None,
+        fused=False,
+        other_model=model,
+        needs=frozenset(),
+    )
+
+
+def _step_reader(needs: frozenset[str], trainer: Trainer) -> StepReader | None:
+    if STEPS not in needs:
+        return None
+    tokenizer = trainer.processing_class
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise UsageError(
+            "the token pruner reads reasoning steps, which needs a tokenizer: pass one as "
+            "processing_class"
+        )
+    return StepReader(tokenizer.decode)

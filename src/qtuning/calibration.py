@@ -1,0 +1,77 @@
+"""Calibration of a model's token predictions: pure functions on tensors."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class TopPrediction(NamedTuple):
+    """What a model thinks most likely at each position.
+
+    Attributes:
+        confidence: The highest probability, ``(n,)`` float32.
+        right: Whether it is that of the actual token, ``(n,)`` bool.
+    """
+
+    confidence: Tensor
+    right: Tensor
+
+
+@torch.no_grad()
+def top_prediction(
+    hidden: Tensor,
+    weight: Tensor,
+    gold: Tensor,
+    *,
+    bias: Tensor | None = None,
+    softcap: float | None = None,
+    logit_scale: float = 1.0,
+    chunk_size: int = 128,
+) -> TopPrediction:
+    """The most likely token at each position, ``chunk_size`` positions at a time.
+
+    Args:
+        hidden: Hidden states that predict the tokens, ``(n, D)``.
+        weight: Weight of the language model head, ``(V, D)``.
+        gold: The actual tokens, ``(n,)``.
+        bias: Bias of the head, ``(V,)``.
+        softcap: Soft cap of the final logits, after the scale.
+        logit_scale: Factor on the logits.
+        chunk_size: Positions whose logits are held at once.
+    """
+    confidence, right = [hidden.new_zeros(0).float()], [gold.new_zeros(0).bool()]
+    with torch.autocast(device_type=hidden.device.type, enabled=False):
+        for h, y in zip(hidden.split(chunk_size), gold.split(chunk_size), strict=True):
+            logits = h.float() @ weight.float().T
+            if bias is not None:
+                logits += bias.float()
+            logits *= logit_scale
+            if softcap is not None:
+                logits = logits.div_(softcap).tanh_().mul_(softcap)
+            highest, place = logits.max(1)
+            confidence.append((highest - logits.logsumexp(1)).exp())
+            right.append(place == y)
+    return TopPrediction(torch.cat(confidence), torch.cat(right))
+
+
+def calibration_error(confidence: Tensor, right: Tensor, bins: int = 15) -> float:
+    """Expected calibration error (arXiv:1706.04599, equation 3).
+
+    The gap between confidence and accuracy in equally wide bins, weighted by how many fall in each.
+
+    Args:
+        confidence: ``(n,)`` in [0, 1].
+        right: ``(n,)`` bool.
+        bins: Number of bins over (0, 1].
+
+    Returns:
+        In [0, 1]; NaN of nothing.
+    """
+    n = confidence.shape[0]
+    if not n:
+        return float("nan")
+    confidence, hits = confidence.double(), right.double()
+    place = (confidence * bins).ceil().long().sub_(1).clamp_(0, bins - 1)
+    gaps = torch.zeros(bins, dtype=torch.float64).index_add_(0, place, confidence - hits)
+    return float(gaps.abs().sum() / n)

@@ -1,0 +1,49 @@
+"""Token pruners ``fastv`` and ``sparse-vlm``.
+
+What: prunes the answer tokens that later tokens look at least: all later ones (``fastv``), or those
+    of them that resemble the prompt (``sparse-vlm``).
+Cost: a forward of what is kept, with one layer's attention.
+When: for comparison; both were made to drop image tokens.
+Source: FastV, arXiv:2403.06764; SparseVLM, arXiv:2410.04417; in the tables of arXiv:2509.23873.
+Differs: the last layer as in the Q-Tuning paper (FastV's own: the second, attention of the last
+    token); attention received is a mean over the tokens that could give it, without the token
+    itself, since early tokens would win otherwise. Raters are answer tokens whose hidden state is
+    more like the prompt's than the answer's mean. A token that nobody could look at gets the mean.
+"""
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from ..tokens import keep_lowest
+from .base import RATER_ATTENTION, RECEIVED_ATTENTION, SCORES, TokenPool
+
+if TYPE_CHECKING:
+    from ..config import PruningArguments
+
+
+class FastV:
+    """Keeps the tokens that receive the most attention."""
+
+    needs = frozenset({SCORES, RECEIVED_ATTENTION})
+
+    def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
+        """Keep ``max(1, floor(token_ratio * T))`` tokens of each sample."""
+        return _keep_most(pool, RECEIVED_ATTENTION, args.token_ratio)
+
+
+class SparseVlm:
+    """Keeps the tokens that receive the most attention from raters."""
+
+    needs = frozenset({SCORES, RATER_ATTENTION})
+
+    def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
+        """Keep ``max(1, floor(token_ratio * T))`` tokens of each sample."""
+        return _keep_most(pool, RATER_ATTENTION, args.token_ratio)
+
+
+def _keep_most(pool: TokenPool, what: str, token_ratio: float) -> list[Tensor]:
+    return [
+        keep_lowest(-sample.extras[what].double(), token_ratio, sample.protected)
+        for sample in pool.samples
+    ]

@@ -1,0 +1,51 @@
+"""Sample pruner ``calibrated`` and token pruner ``confident-error``.
+
+What: judges by NLL less entropy, which is zero on average for a calibrated model. The sample pruner
+    keeps the samples where the model errs least for how unsure it is (the side of Q4); the token
+    pruner drops the tokens where it errs most (wrong and sure of it).
+Cost: the scoring pass; for the token pruner a forward of what is kept.
+When: wrong answers in the data: a shuffled number surprises a model that was sure of another.
+Source: ours; the diagonal of the plane of arXiv:2509.23873, 3.2, in nats on both axes.
+Differs: the paper compares min-max scaled perplexity and entropy within a pool, and judges tokens
+    by perplexity alone, which prunes what is hard as well as what is wrong.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..plane import Selection
+from ..tokens import keep_lowest
+from .base import SCORES, SamplePool, TokenPool
+from .ranking import keep_highest
+
+if TYPE_CHECKING:
+    from ..config import PruningArguments
+
+
+class Calibrated:
+    """Keeps the lowest mean NLL less mean entropy."""
+
+    needs = frozenset({SCORES})
+
+    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+        """Keep k of ``N``."""
+        return keep_highest(pool.entropy - pool.ppl.log(), args.sample_ratio)
+
+
+class ConfidentError:
+    """Drops the tokens with the highest NLL less entropy."""
+
+    needs = frozenset({SCORES})
+
+    def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
+        """Keep ``max(1, floor(token_ratio * T))`` tokens of each sample."""
+        keeps = []
+        for sample in pool.samples:
+            if sample.nll is None or sample.entropy is None:
+                keeps.append(torch.ones(sample.n_tokens, dtype=torch.bool))
+                continue
+            excess = sample.nll.double() - sample.entropy.double()
+            keeps.append(keep_lowest(excess, args.token_ratio, sample.protected))
+        return keeps

@@ -1,0 +1,28 @@
+"""Sample pruner ``el2n``.
+
+What: keeps the samples with the largest error vectors: predicted distribution minus the truth.
+Cost: the scoring pass, with a second product of answer tokens and head.
+When: clean data; what can't be learnt has large errors for ever.
+Source: Deep Learning on a Data Diet, arXiv:2107.07075.
+Differs: the original averages the norm over several networks early in training and prunes once; a
+    sample's score here is the mean over its answer tokens under the model being trained.
+"""
+
+from typing import TYPE_CHECKING
+
+from ..plane import Selection
+from .base import EL2N, SCORES, SamplePool
+from .ranking import keep_highest
+
+if TYPE_CHECKING:
+    from ..config import PruningArguments
+
+
+class El2n:
+    """Keeps the highest mean norm ``sqrt(sum_v p_v^2 - 2 p_y + 1)``."""
+
+    needs = frozenset({SCORES, EL2N})
+
+    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+        """Keep k of ``N``."""
+        return keep_highest(pool.extras[EL2N][:, 0], args.sample_ratio)

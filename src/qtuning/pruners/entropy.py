@@ -1,0 +1,27 @@
+"""Sample pruner ``entropy``.
+
+What: keeps the samples whose answers the model is least certain about.
+Cost: the scoring pass.
+When: the data are clean; noise is uncertain as well and would be kept.
+Source: arXiv:2509.23873, B.3.
+Differs: in nothing that the paper states.
+"""
+
+from typing import TYPE_CHECKING
+
+from ..plane import Selection
+from .base import SCORES, SamplePool
+from .ranking import keep_highest
+
+if TYPE_CHECKING:
+    from ..config import PruningArguments
+
+
+class EntropySamples:
+    """Keeps the highest mean answer entropy."""
+
+    needs = frozenset({SCORES})
+
+    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+        """Keep k of ``N``."""
+        return keep_highest(pool.entropy, args.sample_ratio)

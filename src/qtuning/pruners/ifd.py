@@ -1,0 +1,35 @@
+"""Sample pruner ``ifd``.
+
+What: keeps the samples whose prompt helps least with the answer, but does help.
+Cost: the scoring pass, and a second one over the answers without their prompts.
+When: instruction data with answers that have little to do with the question.
+Source: instruction-following difficulty, From Quantity to Quality, arXiv:2308.12032.
+Differs: the original scores once with a model warmed up on a thousand samples; here the model being
+    trained scores each pool. Without the prompt nothing predicts the first answer token, so the
+    ratio is of mean NLLs over the others. Samples whose prompt hurts (ratio above 1) are dropped;
+    they come back, nearest to 1 first, where fewer than k are left.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..plane import Selection
+from .base import SCORES, WITHOUT_PROMPT, SamplePool
+from .ranking import keep_highest
+
+if TYPE_CHECKING:
+    from ..config import PruningArguments
+
+
+class InstructionFollowingDifficulty:
+    """Keeps the highest ratio of NLL with the prompt to NLL without it, up to 1."""
+
+    needs = frozenset({SCORES, WITHOUT_PROMPT})
+
+    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+        """Keep k of ``N``; samples of one answer token have no ratio and come last."""
+        without, beside = pool.extras[WITHOUT_PROMPT].unbind(1)
+        ratio = beside / without
+        # Above 1: below all that is not, the nearest to 1 first.
+        return keep_highest(torch.where(ratio > 1, -ratio, ratio), args.sample_ratio)

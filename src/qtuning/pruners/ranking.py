@@ -1,0 +1,33 @@
+"""Keeping what ranks first, which most pruners do."""
+
+import torch
+from torch import Tensor
+
+from ..order import argsort
+from ..plane import Selection
+from ..ratio import keep_count
+
+
+def keep_highest(scores: Tensor, sample_ratio: float) -> Selection:
+    """Exactly k samples, the highest scores first.
+
+    Args:
+        scores: ``(N,)``; NaN comes last, the earlier of two equals first.
+        sample_ratio: Share to keep, in (0, 1].
+    """
+    n = scores.shape[0]
+    kept = torch.zeros(n, dtype=torch.bool)
+    # By the negative: descending order would put NaN first.
+    kept[argsort(-scores.double())[: keep_count(n, sample_ratio)]] = True
+    return Selection.without_plane(kept)
+
+
+def minmax(scores: Tensor) -> Tensor:
+    """Scores scaled to [0, 1], float64; all 0 where they are constant.
+
+    Args:
+        scores: ``(T,)``.
+    """
+    scores = scores.double()
+    spread = scores.max() - scores.min()
+    return (scores - scores.min()) / spread if float(spread) > 0 else torch.zeros_like(scores)

@@ -1,0 +1,44 @@
+"""Token pruner ``ss-token``.
+
+What: keeps the tokens that the model has learnt since the start and that look at the prompt.
+Cost: a forward of what is kept with the model, with one layer's attention, and once with the model
+    as it was before training: LoRA has it inside, full fine-tuning keeps a copy.
+When: no reference model is at hand. The strongest published token selector of that kind.
+Source: ssToken, arXiv:2510.18250.
+Differs: keeps ``floor`` of the budget like all pruners here, not its ``ceil``; the original's ratio
+    is 0.6. ``reference_model_name_or_path`` may name another base.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..tokens import keep_lowest
+from .base import BASE, PROMPT_ATTENTION, REFERENCE, SCORES, TokenPool, TokenSample
+from .ranking import minmax
+
+if TYPE_CHECKING:
+    from ..config import PruningArguments
+
+_GAMMA = 0.5
+
+
+class SelfModulatedSemantic:
+    """Keeps the highest mean of progress and attention to the prompt, each scaled to [0, 1]."""
+
+    needs = frozenset({SCORES, BASE, PROMPT_ATTENTION})
+
+    def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
+        """Keep ``max(1, floor(token_ratio * T))`` tokens of each sample."""
+        return [
+            keep_lowest(-_score(sample), args.token_ratio, sample.protected)
+            for sample in pool.samples
+        ]
+
+
+def _score(sample: TokenSample) -> Tensor:
+    if sample.nll is None:
+        return torch.zeros(sample.n_tokens)
+    progress = minmax(sample.extras[REFERENCE] - sample.nll)
+    return _GAMMA * progress + (1 - _GAMMA) * minmax(sample.extras[PROMPT_ATTENTION])

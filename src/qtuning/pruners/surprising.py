@@ -1,0 +1,34 @@
+"""Token pruner ``surprising``.
+
+What: drops the tokens that the model predicts best already: they give next to no gradient.
+Cost: a forward of what is kept, if the sample pruner did not score it.
+When: the samples are clean, for example behind ``trimmed-ppl``. On noise it trains on the noise.
+Source: ours; the reversed order of arXiv:2509.23873's ablation, without neighbours.
+Differs: the opposite of Q-Tuning's second stage.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..tokens import keep_lowest
+from .base import SCORES, TokenPool
+
+if TYPE_CHECKING:
+    from ..config import PruningArguments
+
+
+class Surprising:
+    """Keeps the tokens with the highest NLL."""
+
+    needs = frozenset({SCORES})
+
+    def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
+        """Keep ``max(1, floor(token_ratio * T))`` tokens of each sample."""
+        return [
+            torch.ones(sample.n_tokens, dtype=torch.bool)
+            if sample.nll is None
+            else keep_lowest(-sample.nll.double(), args.token_ratio, sample.protected)
+            for sample in pool.samples
+        ]

@@ -1,0 +1,59 @@
+"""Sample pruners ``trimmed-ppl`` and ``trimmed-random``.
+
+What: sets the most surprising 35% of the pool aside as likely noise; of the rest it keeps the most
+    surprising (``trimmed-ppl``), or a uniform draw (``trimmed-random``).
+Cost: the scoring pass.
+When: noisy answers. Rare but right answers are set aside as well.
+Source: ours; the two ends of Q-Tuning's error axis (arXiv:2509.23873, 3.2) without the other axis.
+Differs: not in the paper. Where the budget asks for more than 65%, the least surprising of what was
+    set aside come back.
+"""
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..order import argsort
+from ..plane import Selection
+from .base import SCORES, SamplePool
+from .ranking import keep_highest
+
+if TYPE_CHECKING:
+    from ..config import PruningArguments
+
+_TRIMMED = 0.35
+
+
+class TrimmedPerplexity:
+    """Keeps the highest perplexity below the pool's 65% quantile."""
+
+    needs = frozenset({SCORES})
+
+    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+        """Keep k of ``N``."""
+        error = pool.ppl.log()
+        return keep_highest(torch.where(_is_trimmed(error), -1e9 - error, error), args.sample_ratio)
+
+
+class TrimmedRandom:
+    """Keeps a uniform draw below the pool's 65% quantile of perplexity."""
+
+    needs = frozenset({SCORES})
+
+    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+        """Keep k of ``N``."""
+        error = pool.ppl.log()
+        draw = torch.rand(len(pool), generator=pool.generator(), dtype=torch.float64)
+        draw = draw.masked_fill(error.isnan(), torch.nan)
+        return keep_highest(torch.where(_is_trimmed(error), -1e9 - error, draw), args.sample_ratio)
+
+
+def _is_trimmed(error: Tensor) -> Tensor:
+    """The highest 35% of the known values, ``(N,)`` bool."""
+    known = int((~error.isnan()).sum())
+    trimmed = torch.zeros(error.shape[0], dtype=torch.bool)
+    # NaN sorts last, behind the known ones.
+    trimmed[argsort(error)[known - math.floor(_TRIMMED * known + 1e-9) : known]] = True
+    return trimmed
