@@ -12,7 +12,11 @@ from importlib import import_module
 from .errors import UsageError
 
 # verb -> module with a run(arguments) function, and what it does
-_VERBS = {"train": ("train", "fine-tune a model on the samples and tokens worth training on")}
+_VERBS = {
+    "train": ("train", "fine-tune a model on the samples and tokens worth training on"),
+    "evaluate": ("evaluation.command", "benchmark tasks, held-out NLL and calibration of a model"),
+    "compare": ("compare.command", "run a grid of pruners, and make tables and plots of it"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,98 @@
+"""Answer NLL and calibration of a model on held-out rows."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from accelerate.utils import send_to_device
+
+from ..batching import Example, Labels, answer_positions
+from ..calibration import calibration_error
+from ..errors import UsageError
+from ..pruners.base import CONFIDENCE, SCORES
+from ..scoring import Scorer
+from ..trainer import PruningMixin
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out figures over answer tokens.
+
+    Attributes:
+        nll: Mean NLL in nats a token.
+        stderr: Its standard error, with rows as independent clusters of tokens.
+        calibration_error: Expected calibration error of the most likely token, 15 bins.
+        accuracy: Share of tokens that the model would have predicted.
+        tokens: Answer tokens.
+        rows: Rows with answer tokens.
+        nll_sums: Summed NLL of each row, in nats.
+        counts: Answer tokens of each row.
+    """
+
+    nll: float
+    stderr: float
+    calibration_error: float
+    accuracy: float
+    tokens: int
+    rows: int
+    nll_sums: tuple[float, ...]
+    counts: tuple[int, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """For JSON."""
+        made = asdict(self)
+        sums = [round(value, 4) for value in self.nll_sums]
+        return {**made, "nll_sums": sums, "counts": list(self.counts)}
+
+
+def held_out(
+    trainer: PruningMixin, rows: Sequence[Example], *, batch_size: int | None = None
+) -> HeldOut:
+    """Score tokenised rows with the trainer's model, collator and precision.
+
+    Args:
+        trainer: The trainer, before or after training.
+        rows: Rows as the trainer has prepared them, for example its ``eval_dataset``.
+        batch_size: Size of a pass in samples as long as the longest; by default the trainer's.
+
+    Raises:
+        UsageError: No row has answer tokens.
+    """
+    labels = Labels(trainer.data_collator)
+    examples = [labels.of(row) for row in rows]
+    counted = [(example, len(answer_positions(example["labels"]))) for example in examples]
+    counted = [(example, n) for example, n in counted if n]
+    if not counted:
+        raise UsageError("no held-out row has answer tokens: raise max_length, or name other data")
+    scorer = Scorer(
+        collate=labels.collate,
+        to_device=functools.partial(send_to_device, device=trainer.args.device),
+        autocast=trainer.accelerator.autocast,
+        batch_size=batch_size or trainer.args.per_device_eval_batch_size,
+        needs=frozenset({SCORES, CONFIDENCE}),
+    )
+    scores = scorer(trainer.model, trainer.model, counted)
+    sums = [float(one.nll.double().sum()) for one in scores]
+    counts = [n for _, n in counted]
+    confidence, right = torch.cat([one.extras[CONFIDENCE] for one in scores]).unbind(1)
+    mean = sum(sums) / sum(counts)
+    return HeldOut(
+        nll=mean,
+        stderr=_cluster_stderr(sums, counts, mean),
+        calibration_error=calibration_error(confidence, right > 0),
+        accuracy=float(right.mean()),
+        tokens=sum(counts),
+        rows=len(counts),
+        nll_sums=tuple(sums),
+        counts=tuple(counts),
+    )
+
+
+def _cluster_stderr(sums: Sequence[float], counts: Sequence[int], mean: float) -> float:
+    """Standard error of a ratio of sums: tokens of a row are not independent of each other."""
+    n = len(sums)
+    if n < 2:
+        return float("nan")
+    squares = sum((s - mean * c) ** 2 for s, c in zip(sums, counts, strict=True))
+    return float((squares * n / (n - 1)) ** 0.5 / sum(counts))
