@@ -89,8 +89,8 @@ def decisions(scores: Sequence[Scores], samples: float, tokens: float) -> dict[i
     kept: dict[int, torch.Tensor] = {}
     for start in range(0, len(scores), POOL):
         pool = scores[start : start + POOL]
-        ppl = torch.stack([nll.double().mean().exp() for nll, _ in pool])
-        entropy = torch.stack([entropy.double().mean() for _, entropy in pool])
+        ppl = torch.stack([one.nll.double().mean().exp() for one in pool])
+        entropy = torch.stack([one.entropy.double().mean() for one in pool])
         for place in select_samples(ppl, entropy, samples).kept.nonzero().flatten().tolist():
             kept[start + place] = keep_tokens(pool[place][0], tokens)
     return kept

@@ -9,8 +9,8 @@ from quality_data import Row, is_right
 from quality_numbers import pack_bits
 
 from qtuning import QTuningTrainer
-from qtuning.batching import Labels, answer_positions
-from qtuning.scoring import Scorer, evaluating
+from qtuning.evaluation import held_out
+from qtuning.scoring import evaluating
 
 NLL_BATCH, SOLVE_BATCH = 16, 50
 NEW_TOKENS = 40
@@ -24,24 +24,13 @@ def held_out_nll(trainer: QTuningTrainer, name: str) -> dict[str, float]:
         ``nll``: mean over all answer tokens; ``nll_by_sample``: mean over the rows' means;
         ``tokens`` and ``rows``.
     """
-    labels = Labels(trainer.data_collator)
-    examples = [labels.of(row) for row in trainer.eval_dataset[name]]
-    scorer = Scorer(
-        collate=labels.collate,
-        to_device=lambda batch: {k: v.to(trainer.args.device) for k, v in batch.items()},
-        autocast=trainer.accelerator.autocast,
-        batch_size=NLL_BATCH,
-    )
-    counted = [(example, len(answer_positions(example["labels"]))) for example in examples]
-    counted = [(example, n) for example, n in counted if n]
-    scores = scorer(trainer.model, trainer.model, counted)
-    sums = [float(nll.double().sum()) for nll, _ in scores]
-    counts = [n for _, n in counted]
+    found = held_out(trainer, trainer.eval_dataset[name], batch_size=NLL_BATCH)
+    by_sample = [s / n for s, n in zip(found.nll_sums, found.counts, strict=True)]
     return {
-        "nll": sum(sums) / sum(counts),
-        "nll_by_sample": sum(s / n for s, n in zip(sums, counts, strict=True)) / len(sums),
-        "tokens": sum(counts),
-        "rows": len(sums),
+        "nll": found.nll,
+        "nll_by_sample": sum(by_sample) / len(by_sample),
+        "tokens": found.tokens,
+        "rows": found.rows,
     }
 
 

@@ -1,42 +1,6 @@
-"""The study's arithmetic: agreement of kept sets, and intervals over few seeds."""
+"""The study's arithmetic: agreement of kept sets."""
 
-import math
 from collections.abc import Sequence
-from typing import NamedTuple
-
-# 97.5% quantiles of Student's t by degrees of freedom, from 1 on.
-_T = (
-    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
-    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
-)
-
-
-class Interval(NamedTuple):
-    """A mean and the half width of its 95% confidence interval; NaN for a single value."""
-
-    mean: float
-    half_width: float
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the interval lies on one side of zero; False if it is not known."""
-        return abs(self.mean) > self.half_width
-
-
-def t_interval(values: Sequence[float]) -> Interval:
-    """Mean and 95% interval by Student's t of independent values (the seeds).
-
-    Raises:
-        ValueError: No value, or more than 21.
-    """
-    n = len(values)
-    if not 1 <= n <= len(_T) + 1:
-        raise ValueError(f"1 to {len(_T) + 1} values, got {n}")
-    mean = math.fsum(values) / n
-    if n == 1:
-        return Interval(mean, math.nan)
-    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
-    return Interval(mean, _T[n - 2] * math.sqrt(variance / n))
 
 
 def jaccard(a: Sequence[bool], b: Sequence[bool]) -> float:

@@ -17,8 +17,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from quality_numbers import Interval, chance_jaccard, jaccard, t_interval, unpack_bits
+from quality_numbers import chance_jaccard, jaccard, unpack_bits
 from quality_study import Method, reference
+
+from qtuning.compare.statistics import Interval, t_interval
 
 Record = dict[str, Any]
 Figure = Callable[[Record], float]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from qtuning import cli, read_ledger
+from qtuning import SAMPLE_PRUNERS, TOKEN_PRUNERS, cli, read_ledger
 from qtuning.pruners.base import SamplePool
 
 from . import tiny
@@ -49,11 +49,24 @@ def test_the_line_on_the_command_line(local) -> None:
 
 
 def test_the_pruner_of_ones_own() -> None:
-    code = next(block for block in blocks("python") if "def longest" in block)
+    code = next(block for block in blocks("python") if "def longer_half" in block)
     names: dict = {}
     exec(code, names)
     pool = SamplePool(torch.ones(3), torch.ones(3), torch.tensor([1, 2, 3]), list("abc"), 1, 0)
-    assert names["longest"](pool, None).tolist() == [False, True, True]
+    assert names["longer_half"](pool, None).tolist() == [False, True, True]
+
+
+def test_every_pruner_is_named() -> None:
+    for name in (*SAMPLE_PRUNERS, *TOKEN_PRUNERS):
+        assert f"`{name}`" in README
+
+
+def test_the_line_that_evaluates_held_out_rows(local, tmp_path, capsys) -> None:
+    tiny.dataset(4, seed=1).to_json(tmp_path / "held_out.jsonl")
+    line = next(one for one in README.splitlines() if "--dataset_name held_out.jsonl" in one)
+    words = shlex.split(line.replace("--model_name_or_path out", f"--model_name_or_path {local}"))
+    assert cli.main(words[1:]) == 0
+    assert "answer NLL" in capsys.readouterr().out
 
 
 def test_the_commands_exist() -> None:

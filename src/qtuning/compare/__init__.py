@@ -1,0 +1,1 @@
+"""Compare pruners on one's own model and data: a grid of runs, and tables and figures of them."""

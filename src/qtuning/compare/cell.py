@@ -1,0 +1,153 @@
+"""One cell, in a process of its own: ``python -m qtuning.compare.cell JOB.json``.
+
+The job is a cell with everything resolved; the result is written beside it as ``result.json``,
+whole or not at all.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from datasets import Dataset, disable_progress_bars
+
+from .. import QTuningConfig, QTuningTrainer
+from ..budget import training_cost
+from ..evaluation import held_out, run_tasks
+from ..ledger import read_ledger
+from ..models import load_causal_lm, load_tokenizer
+from .grid import Data
+from .rows import Row, held_out_rows, training_rows
+
+RESULT = "result.json"
+
+
+def main(arguments: list[str]) -> int:
+    """Run the job of the file named."""
+    path = Path(arguments[0])
+    job: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    disable_progress_bars()
+    if job["threads"] is not None:
+        torch.set_num_threads(job["threads"])
+    result = run(job, path.parent)
+    temporary = path.with_name(f".{RESULT}.tmp")
+    temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path.with_name(RESULT))
+    return 0
+
+
+def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Train and evaluate as the job says, with the run's own files in ``folder/run``."""
+    data = Data(**job["data"])
+    started = time.perf_counter()
+    rows, test = training_rows(data), held_out_rows(data)
+    trainer = make_trainer(job, data, rows, test, folder / "run")
+    result: dict[str, Any] = {"torch_threads": torch.get_num_threads()}
+    if job["train"]:
+        trainer.train()
+        counts = json.loads((folder / "run" / "budget.json").read_text(encoding="utf-8"))
+        result["counts"] = counts
+        result["cost"] = cost(counts, trainer)
+        result["quadrants"] = by_quadrant(folder / "run", rows, data.record)
+    trained = time.perf_counter()
+    if test:
+        result["held_out"] = held_out(trainer, trainer.eval_dataset).to_dict()
+    if data.tasks:
+        evaluation = dict(job["evaluation"])
+        if "data_dir" in evaluation:
+            evaluation["data_dir"] = Path(evaluation["data_dir"])
+        with trainer.accelerator.autocast():
+            scores = run_tasks(
+                trainer.model,
+                trainer.processing_class,
+                data.tasks,
+                limit=data.task_limit,
+                with_hits=True,
+                **evaluation,
+            )
+        result["tasks"] = [score.to_dict() for score in scores]
+    result["seconds"] = {
+        "load_and_train": trained - started,
+        "evaluate": time.perf_counter() - trained,
+    }
+    return result
+
+
+def make_trainer(
+    job: dict[str, Any], data: Data, rows: list[Row], test: list[Row], folder: Path
+) -> QTuningTrainer:
+    """The trainer; what a comparison should not be troubled with is off unless asked for."""
+    transformers.set_seed(job["seed"])  # an adapter's weights are drawn
+    lora = None
+    if data.lora is not None:
+        from peft import LoraConfig
+
+        lora = LoraConfig(**{"task_type": "CAUSAL_LM", **data.lora})
+    settings: dict[str, Any] = {
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": not torch.cuda.is_available(),
+        **job["training"],
+    }
+    columns = ("id", "prompt", "completion")
+    train, held = (
+        Dataset.from_list([{name: row[name] for name in columns} for row in some])
+        for some in (rows, test or rows[:1])
+    )
+    return QTuningTrainer(
+        load_causal_lm(job["model"]),
+        QTuningConfig(output_dir=str(folder), seed=job["seed"], **settings, **job["pruning"]),
+        train_dataset=train,
+        eval_dataset=held,
+        processing_class=load_tokenizer(job["model"]),
+        peft_config=lora,
+    )
+
+
+def cost(counts: dict[str, float], trainer: QTuningTrainer) -> dict[str, float]:
+    """What the run cost, as shares of training on all candidates.
+
+    Returns:
+        ``samples``, ``answer_tokens`` and ``compute``, in which a token's forward counts 1 and its
+        training ``token_cost``, scoring included.
+    """
+    parameters = list(trainer.model.parameters())
+    trained = sum(p.numel() for p in parameters if p.requires_grad)
+    share = trained / sum(p.numel() for p in parameters)
+    token = training_cost(share, trainer.args.gradient_checkpointing)
+    done = counts["scored_tokens"] + token * counts["trained_tokens"]
+    return {
+        "samples": counts["kept_samples"] / counts["samples"],
+        "answer_tokens": counts["kept_answer_tokens"] / counts["answer_tokens"],
+        "compute": done / (token * counts["input_tokens"]),
+        "token_cost": token,
+    }
+
+
+def by_quadrant(folder: Path, rows: list[Row], record: tuple[str, ...]) -> list[dict[str, Any]]:
+    """How many candidates fell where: a row for each epoch, quadrant, fate and recorded values."""
+    meta = {row["id"]: row["meta"] for row in rows}
+    counts: dict[tuple[Any, ...], list[int]] = {}
+    for row in read_ledger(folder).to_pylist():
+        values = tuple(meta[row["sample_id"]].get(key) for key in record)
+        where = (row["epoch"], row["quadrant"], row["kept"], row["filled"], *values)
+        entry = counts.setdefault(where, [0, 0, 0])
+        entry[0] += 1
+        entry[1] += row["n_tokens"]
+        entry[2] += row["tokens_kept"]
+    names = ("epoch", "quadrant", "kept", "filled", *record)
+    totals = ("samples", "answer_tokens", "tokens_kept")
+    return [
+        dict(zip((*names, *totals), (*where, *entry), strict=True))
+        for where, entry in sorted(counts.items(), key=lambda item: tuple(map(str, item[0])))
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

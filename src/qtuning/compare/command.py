@@ -1,0 +1,103 @@
+"""``qtuning compare``: run a grid of methods, and make tables and plots of it."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+
+from ..errors import UsageError
+from ..evaluation.harness import check_tasks
+from ..models import check_model
+from .figures import Record, lines
+from .grid import Cell, Grid, read_grid
+from .plots import draw
+from .power import power_table
+from .quadrants import quadrant_tables
+from .runner import Runner, jobs_with_room
+from .tables import csv_text, latex, markdown, tables
+
+NAME = "results"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see `{self.prog} --help`")
+
+
+def run(argv: Sequence[str]) -> None:
+    """Run what is not done yet, then write the tables and plots of all that is.
+
+    Raises:
+        UsageError: An unusable grid or argument, or a cell that failed.
+    """
+    options = read_options(argv)
+    grid = read_grid(options.config)
+    if not options.tables_only:
+        for name in grid.models.values():
+            check_model(name)
+    tasks = sorted({task for data in grid.data.values() for task in data.tasks})
+    if tasks and not options.tables_only:
+        folder = grid.evaluation.get("data_dir")
+        check_tasks(tasks, None if folder is None else Path(folder))
+    console = Console(soft_wrap=True, highlight=False)
+    output: Path = options.output_dir
+    jobs = options.jobs or jobs_with_room(max(map(_bytes, grid.models.values())))
+    try:
+        runner = Runner(grid, output, jobs, console.print)
+    except OSError as error:
+        raise UsageError(f"--output_dir {output}: {error.strerror}") from error
+    if options.dry_run:
+        for cell in grid.cells():
+            console.print(f"{'done' if runner.result(cell) else 'to do'}  {cell.name}")
+        return
+    failed: list[Cell] = []
+    if options.tables_only:
+        by_name = runner.by_name()
+        done = [(cell, by_name.get(cell.name)) for cell in grid.cells()]
+    else:
+        failed = runner.run()
+        done = [(cell, runner.result(cell)) for cell in grid.cells()]
+    write(grid, [(cell, record) for cell, record in done if record is not None], output)
+    console.print(f"{output / NAME}.md, .csv, .tex and PNGs")
+    if failed:
+        names = "; ".join(cell.name for cell in failed)
+        raise UsageError(f"{len(failed)} cells failed, run the command again: {names}")
+
+
+def write(grid: Grid, done: Sequence[tuple[Cell, Record]], folder: Path) -> None:
+    """Write tables and plots of all cells that are done; the same cells give the same files."""
+    order = {name: place for place, name in enumerate(grid.data)}
+    found = sorted(lines(done), key=lambda line: (line.model, order[line.data.name]))
+    power = power_table(found)
+    some = [*tables(found), *([power] if power else []), *quadrant_tables(found)]
+    (folder / f"{NAME}.md").write_text(markdown(some), encoding="utf-8")
+    (folder / f"{NAME}.tex").write_text(latex(some), encoding="utf-8")
+    (folder / f"{NAME}.csv").write_text(csv_text(found), encoding="utf-8")
+    draw(found, folder)
+
+
+def read_options(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = _Parser(prog="qtuning compare", description=(__doc__ or "").split(": ")[1])
+    parser.add_argument("--config", type=Path, required=True, help="the grid, a YAML file")
+    parser.add_argument("--output_dir", type=Path, required=True, help="for cells and tables")
+    parser.add_argument(
+        "--jobs", type=int, help="cells at a time; by default what there is room for"
+    )
+    parser.add_argument("--dry_run", action="store_true", help="list the cells")
+    parser.add_argument(
+        "--tables_only", action="store_true", help="run nothing, tell what is there"
+    )
+    options = parser.parse_args(argv)
+    if options.jobs is not None and options.jobs < 1:
+        raise UsageError(f"--jobs must be at least 1, got {options.jobs}")
+    return options
+
+
+def _bytes(model: str) -> int:
+    """Size of a model's weights as far as they are on this machine."""
+    path = Path(model)
+    files = [path] if path.is_file() else list(path.glob("*.safetensors"))
+    return sum(file.stat().st_size for file in files)

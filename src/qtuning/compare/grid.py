@@ -1,0 +1,237 @@
+"""What a comparison consists of: the YAML file, and the cells that it stands for."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import UsageError
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rows to train on and to evaluate with.
+
+    Attributes:
+        name: What readers see.
+        train: JSON Lines files with ``prompt`` and ``completion``.
+        held_out: Such files for answer NLL and calibration.
+        train_rows: So many rows, drawn by ``row_seed`` whatever the run's seed; None for all.
+        held_out_rows: Likewise.
+        row_seed: Seed of the draw.
+        prompt_end: Put behind every prompt, so that no token spans prompt and completion.
+        shuffled: Share of the rows whose completions change places: noise that is known.
+        record: Keys of ``meta`` whose values are counted by quadrant; "shuffled" is one of them.
+        training: Fields of ``QTuningConfig``.
+        lora: Fields of peft's ``LoraConfig``; None trains all weights.
+        tasks: Tasks to evaluate on, see ``qtuning evaluate``.
+        task_limit: First so many questions of each; None for all.
+        score: ``task:metric`` or ``task:metric,filter`` that are averaged into the score.
+    """
+
+    name: str
+    train: tuple[str, ...]
+    held_out: tuple[str, ...] = ()
+    train_rows: int | None = None
+    held_out_rows: int | None = None
+    row_seed: int = 0
+    prompt_end: str = "\n"
+    shuffled: float = 0.0
+    record: tuple[str, ...] = ()
+    training: Mapping[str, Any] = field(default_factory=dict)
+    lora: Mapping[str, Any] | None = None
+    tasks: tuple[str, ...] = ()
+    task_limit: int | None = None
+    score: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to train.
+
+    Attributes:
+        name: What readers see.
+        pruning: Fields of ``PruningArguments``, without the two ratios.
+        train: False: the model as it came, evaluated once.
+        budgeted: False: the ratios do not matter, so it is run once for all budgets.
+        tokens_of: Another method whose actual answer tokens it is given, in place of the ratios.
+    """
+
+    name: str
+    pruning: Mapping[str, Any] = field(default_factory=dict)
+    train: bool = True
+    budgeted: bool = True
+    tokens_of: str | None = None
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Keep ratios."""
+
+    sample_ratio: float
+    token_ratio: float
+
+    @property
+    def name(self) -> str:
+        """As papers write it."""
+        return f"{100 * self.sample_ratio:.4g}% x {100 * self.token_ratio:.4g}%"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: a method on data with a model, a budget and a seed."""
+
+    model: str
+    data: Data
+    method: Method
+    budget: Budget | None
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Readable and unique within a grid."""
+        budget = "" if self.budget is None else f", {self.budget.name}"
+        return f"{self.model}, {self.data.name}: {self.method.name}{budget}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A comparison.
+
+    Attributes:
+        models: Name, and folder or Hub id.
+        data: By name.
+        methods: By name.
+        training: Fields of ``QTuningConfig`` for all data.
+        blocks: What is crossed with what; each a product of its lists.
+        evaluation: Arguments of ``evaluation.run_tasks`` for all data.
+    """
+
+    models: Mapping[str, str]
+    data: Mapping[str, Data]
+    methods: Mapping[str, Method]
+    training: Mapping[str, Any]
+    blocks: tuple[Mapping[str, Any], ...]
+    evaluation: Mapping[str, Any]
+
+    def cells(self) -> list[Cell]:
+        """All cells, each once, seed by seed so that half a study is a study of fewer seeds."""
+        found: dict[str, Cell] = {}
+        for block in self.blocks:
+            for cell in self._of_block(block):
+                found.setdefault(cell.name, cell)
+        return sorted(found.values(), key=lambda cell: cell.seed)
+
+    def _of_block(self, block: Mapping[str, Any]) -> Iterator[Cell]:
+        budgets = [Budget(*map(float, pair)) for pair in block["budgets"]]
+        first = block["seeds"][0]
+        for seed, model, data, name in product(
+            block["seeds"], block["models"], block["data"], block["methods"]
+        ):
+            method = self.methods[name]
+            if not method.train and seed != first:
+                continue  # nothing is drawn
+            for budget in budgets if method.train and method.budgeted else [None]:
+                yield Cell(model, self.data[data], method, budget, seed)
+
+
+def read_grid(path: Path) -> Grid:
+    """Read a grid's YAML; paths in it are relative to the file.
+
+    Raises:
+        UsageError: It cannot be read, or something in it is unknown or missing.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"--config {path}: cannot be read ({error})") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"--config {path}: must be a mapping with models, data, methods, grid")
+    _known(content, ("models", "data", "methods", "training", "grid", "evaluation"), str(path))
+    for key in ("models", "data", "methods", "grid"):
+        if not content.get(key):
+            raise UsageError(f"--config {path}: {key} is missing or empty")
+    data = {name: _data(name, given or {}, path) for name, given in content["data"].items()}
+    methods = {name: _method(name, given or {}, path) for name, given in content["methods"].items()}
+    for method in methods.values():
+        if method.tokens_of is not None and method.tokens_of not in methods:
+            raise UsageError(f"{path}, methods: {method.name}: no method {method.tokens_of}")
+    grid = Grid(
+        models={name: _path(str(given), path) for name, given in content["models"].items()},
+        data=data,
+        methods=methods,
+        training=content.get("training") or {},
+        blocks=tuple(_block(block, content, path) for block in content["grid"]),
+        evaluation=_evaluation(content.get("evaluation") or {}, path),
+    )
+    return grid
+
+
+def _data(name: str, given: Mapping[str, Any], path: Path) -> Data:
+    where = f"{path}, data: {name}"
+    _known(given, [one.name for one in fields(Data)], where)
+    if not given.get("train"):
+        raise UsageError(f"{where}: train is missing; name the JSON Lines files")
+    made = dict(given)
+    for key in ("train", "held_out"):
+        made[key] = tuple(_path(file, path) for file in _many(given.get(key)))
+    for key in ("record", "tasks", "score"):
+        made[key] = tuple(_many(given.get(key)))
+    return Data(**{**made, "name": name})
+
+
+def _method(name: str, given: Mapping[str, Any], path: Path) -> Method:
+    own = {"train", "budgeted", "tokens_of"}
+    from ..config import PruningArguments
+
+    known = [one.name for one in fields(PruningArguments)]
+    _known(given, [*own, *known], f"{path}, methods: {name}")
+    pruning = {key: value for key, value in given.items() if key not in own}
+    return Method(name, pruning, **{key: given[key] for key in own if key in given})
+
+
+def _block(block: Mapping[str, Any], content: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    keys = ("models", "data", "methods", "budgets", "seeds")
+    _known(block, keys, f"{path}, grid")
+    made = {key: _many(block.get(key)) for key in keys}
+    for key in ("models", "data", "methods"):
+        made[key] = made[key] or list(content[key])
+        for name in made[key]:
+            if name not in content[key]:
+                raise UsageError(f"{path}, grid: no {name} under {key}")
+    for key in ("budgets", "seeds"):
+        if not made[key]:
+            raise UsageError(f"{path}, grid: {key} is missing")
+    for pair in made["budgets"]:
+        if not isinstance(pair, list) or len(pair) != 2 or not all(0 < r <= 1 for r in pair):
+            raise UsageError(f"{path}, grid: a budget is [sample_ratio, token_ratio], got {pair}")
+    return made
+
+
+def _evaluation(given: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    keys = ("data_dir", "num_fewshot", "batch_size", "apply_chat_template")
+    _known(given, keys, f"{path}, evaluation")
+    if "data_dir" in given:
+        return {**given, "data_dir": _path(given["data_dir"], path)}
+    return given
+
+
+def _known(given: Mapping[str, Any], keys: Any, where: str) -> None:
+    unknown = [key for key in given if key not in keys]
+    if unknown:
+        raise UsageError(f"{where}: unknown {', '.join(unknown)}; known are {', '.join(keys)}")
+
+
+def _many(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _path(name: str, beside: Path) -> str:
+    """A path relative to the YAML file, if there is something; else as it is (a Hub id)."""
+    path = beside.parent / Path(name).expanduser()
+    return str(path.resolve()) if path.exists() else name

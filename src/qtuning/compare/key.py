@@ -1,0 +1,80 @@
+"""The name of a cell: a hash of everything that determines its result."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .grid import Cell, Grid
+
+_MODEL_FILES = ("*.safetensors", "*.gguf", "*.json")
+
+
+def determined_by(cell: Cell, grid: Grid) -> dict[str, Any]:
+    """What determines a cell, as plain data: settings, and hashes of files instead of paths."""
+    data = asdict(cell.data)
+    data["train"] = [_of_file(path) for path in cell.data.train]
+    data["held_out"] = [_of_file(path) for path in cell.data.held_out]
+    data["training"] = {**grid.training, **cell.data.training}
+    method = asdict(cell.method)
+    for named in (data, method):
+        named.pop("name")
+    for field in ("score", "record"):  # read from the result, or counted beside it
+        data.pop(field)
+    method["pruning"] = {
+        key: _of_model(value) if key.endswith("_name_or_path") else value
+        for key, value in cell.method.pruning.items()
+    }
+    method.pop("tokens_of")  # has become a budget
+    evaluation = {key: value for key, value in grid.evaluation.items() if key != "data_dir"}
+    evaluation["tasks"] = [_of_task_data(task, grid.evaluation) for task in cell.data.tasks]
+    return {
+        "qtuning": version("qtuning"),
+        "model": _of_model(grid.models[cell.model]),
+        "data": data,
+        "method": method,
+        "budget": None if cell.budget is None else asdict(cell.budget),
+        "seed": cell.seed if cell.method.train else None,
+        "evaluation": evaluation,
+    }
+
+
+def cell_key(determined: Mapping[str, Any]) -> str:
+    """Sixteen hexadecimal digits."""
+    text = json.dumps(determined, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _of_model(name: str) -> str:
+    """A hash of a model folder's files; the name itself of one on a hub."""
+    folder = Path(name)
+    if folder.is_file():
+        return _of_file(name)
+    if not folder.is_dir():
+        return name
+    files = sorted(path for pattern in _MODEL_FILES for path in folder.glob(pattern))
+    hashes = [f"{path.name} {_of_file(str(path))}" for path in files]
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:16]
+
+
+def _of_task_data(task: str, evaluation: Mapping[str, Any]) -> str:
+    folder = evaluation.get("data_dir")
+    if folder is None or not task.startswith("local_"):
+        return task
+    return f"{task} {_of_file(str(Path(folder) / task.removeprefix('local_') / 'test.jsonl'))}"
+
+
+@functools.cache
+def _of_file(name: str) -> str:
+    path = Path(name)
+    if not path.is_file():
+        return name
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()[:16]

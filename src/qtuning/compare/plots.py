@@ -1,0 +1,83 @@
+"""Plots of a comparison: what was achieved over what it took."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+from .figures import FULL, Line
+
+_X = {"answer_tokens": "answer tokens trained on", "compute": "compute, scoring included"}
+_Y = {"score": "score", "nll": "held-out answer NLL (nats a token)"}
+# Okabe and Ito's palette, which colour-blind readers can tell apart.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = "os^vDPX*<>"
+
+
+def draw(all_lines: Sequence[Line], folder: Path) -> list[Path]:
+    """Draw a PNG for each model and data.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UsageError("plots need matplotlib: pip install 'qtuning[report]'") from error
+    files = []
+    methods = list(dict.fromkeys(line.method for line in all_lines))
+    for (model, name), some in groupby(all_lines, key=lambda line: (line.model, line.data.name)):
+        group = list(some)
+        rows = [y for y in _Y if any(line.values(y) for line in group)]
+        figure = Figure(figsize=(10, 4.2 * len(rows)), layout="constrained")
+        axes = figure.subplots(len(rows), 2, squeeze=False, sharey="row")
+        for row, y in enumerate(rows):
+            for column, x in enumerate(_X):
+                _panel(axes[row][column], group, x, y, methods)
+            axes[row][0].set_ylabel(_Y[y])
+        handles, labels = axes[0][0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+        figure.suptitle(f"{model}, {name}: mean and 95% interval over seeds")
+        path = folder / f"{_file_name(model)}-{_file_name(name)}.png"
+        figure.savefig(path, dpi=150)
+        files.append(path)
+    return files
+
+
+def _panel(axes: Any, group: Sequence[Line], x: str, y: str, methods: Sequence[str]) -> None:
+    factor = 100.0 if y == "score" else 1.0
+    for line in group:
+        height = line.mean(y)
+        if height is None:
+            continue
+        place = methods.index(line.method)
+        colour, marker = _COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)]
+        width = line.mean(x)
+        if width is None or line.method == FULL:  # as the model came, or all data: a level
+            style = "--" if line.method == FULL else ":"
+            axes.axhline(factor * height.mean, color="grey", linestyle=style, label=line.method)
+            continue
+        spread = factor * height.half_width if height.n > 1 else None
+        axes.errorbar(
+            100 * width.mean,
+            factor * height.mean,
+            yerr=spread,
+            color=colour,
+            marker=marker,
+            capsize=2,
+            linestyle="none",
+            label=line.method,
+        )
+    handles, labels = axes.get_legend_handles_labels()
+    first = {label: handle for handle, label in reversed(list(zip(handles, labels, strict=True)))}
+    for handle, label in zip(handles, labels, strict=True):
+        if first[label] is not handle:
+            handle.set_label("_")
+    axes.set_xlabel(f"{_X[x]} (% of full training)")
+    axes.set_xlim(left=0)
+    axes.grid(alpha=0.3)
+
+
+def _file_name(text: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in text)

@@ -1,0 +1,145 @@
+"""Tables of a comparison, in Markdown, CSV and LaTeX."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from .figures import FULL, RANDOM, Line, partner
+from .statistics import Interval
+
+NOTHING = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Text in rows and columns; the first two columns are names."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def tables(all_lines: Sequence[Line]) -> list[Table]:
+    """Two tables for each model and data: what was achieved, and what it cost."""
+    made = []
+    for (model, name), some in groupby(all_lines, key=lambda line: (line.model, line.data.name)):
+        group = sorted(some, key=lambda line: line.budget)
+        title = f"{model}, {name}"
+        made.append(Table(title, _header(group), tuple(_row(line, group) for line in group)))
+        cost = tuple(_cost_row(line, group) for line in group if line.values("compute"))
+        header = ("budget", "method", "samples", "answer tokens", "compute", "time", "seeds")
+        made.append(Table(f"{title}: cost, as shares of full training", header, cost))
+    return made
+
+
+def _header(group: Sequence[Line]) -> tuple[str, ...]:
+    tasks = [_short(spec) for spec in group[0].data.score]
+    average = ["score"] if len(tasks) > 1 else []
+    compared = [f"minus {RANDOM}", f"minus {FULL}"] if tasks else []
+    nll = ["NLL", f"NLL minus {RANDOM}", f"NLL minus {FULL}", "calibration error"]
+    return ("budget", "method", *tasks, *average, *compared, *nll)
+
+
+def _row(line: Line, group: Sequence[Line]) -> tuple[str, ...]:
+    tasks = [percent(line.of_task(spec)) for spec in line.data.score]
+    average = [percent(line.mean("score"))] if len(tasks) > 1 else []
+    compared = [percent(_against(line, group, m, "score")) for m in (RANDOM, FULL)] if tasks else []
+    nll = [
+        number(line.mean("nll")),
+        *(number(_against(line, group, method, "nll")) for method in (RANDOM, FULL)),
+        percent(line.mean("calibration_error")),
+    ]
+    return (line.budget or NOTHING, line.method, *tasks, *average, *compared, *nll)
+
+
+def _cost_row(line: Line, group: Sequence[Line]) -> tuple[str, ...]:
+    full = partner(line, group, FULL)
+    time = line.over(full, "seconds") if full is not None else None
+    shares = [percent(line.mean(what)) for what in ("samples", "answer_tokens", "compute")]
+    return (line.budget or NOTHING, line.method, *shares, percent(time), str(len(line.records)))
+
+
+def _against(line: Line, group: Sequence[Line], method: str, measure: str) -> Interval | None:
+    other = partner(line, group, method)
+    if other is None or other is line or not line.values("compute"):
+        return None
+    return line.minus(other, measure)
+
+
+def _short(spec: str) -> str:
+    return spec.removeprefix("local_").replace(":", " ").replace("exact_match,", "")
+
+
+def percent(value: Interval | None) -> str:
+    """In percent with one decimal."""
+    return number(value, 100.0, 1)
+
+
+def number(value: Interval | None, factor: float = 1.0, decimals: int = 3) -> str:
+    """Mean and half width; bold where a difference would exclude zero is left to the reader."""
+    if value is None:
+        return NOTHING
+    mean = f"{factor * value.mean:.{decimals}f}"
+    return mean if value.n == 1 else f"{mean} ± {factor * value.half_width:.{decimals}f}"
+
+
+def markdown(some: Sequence[Table]) -> str:
+    """All tables as Markdown."""
+    return "\n".join(line for table in some for line in _markdown(table)) + "\n"
+
+
+def _markdown(table: Table) -> Iterator[str]:
+    yield f"### {table.title}\n"
+    for number_, row in enumerate((table.header, *table.rows)):
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
+        if number_ == 0:
+            yield "|---|---|" + "---:|" * (len(table.header) - 2)
+    yield ""
+
+
+def latex(some: Sequence[Table]) -> str:
+    """All tables as LaTeX; needs the package booktabs."""
+    return "\n".join(line for table in some for line in _latex(table)) + "\n"
+
+
+def _latex(table: Table) -> Iterator[str]:
+    yield "\\begin{table}\n\\centering"
+    yield f"\\caption{{{_escaped(table.title)}}}"
+    yield f"\\begin{{tabular}}{{ll{'r' * (len(table.header) - 2)}}}\n\\toprule"
+    for place, row in enumerate((table.header, *table.rows)):
+        yield " & ".join(map(_escaped, row)) + " \\\\"
+        if place == 0:
+            yield "\\midrule"
+    yield "\\bottomrule\n\\end{tabular}\n\\end{table}\n"
+
+
+def _escaped(text: str) -> str:
+    for character in "&%_#":
+        text = text.replace(character, f"\\{character}")
+    return text.replace("±", "$\\pm$")
+
+
+def csv_text(all_lines: Sequence[Line]) -> str:
+    """One line for each run and measure: model, data, method, budget, seed, measure, value."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("model", "data", "method", "budget", "seed", "measure", "value"))
+    for line in all_lines:
+        place = (line.model, line.data.name, line.method, line.budget)
+        for seed, record in sorted(line.records.items()):
+            for measure, value in _measures(line, seed, record):
+                writer.writerow((*place, seed, measure, f"{value:.6g}"))
+    return out.getvalue()
+
+
+def _measures(line: Line, seed: int, record: object) -> Iterator[tuple[str, float]]:
+    from .figures import MEASURES
+
+    for name in MEASURES:
+        values = line.values(name)
+        if seed in values:
+            yield name, values[seed]
+    for one in line.records[seed].get("tasks", ()):
+        yield f"{one['task']}:{one['metric']},{one['filter']}", one["value"]

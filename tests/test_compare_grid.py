@@ -1,0 +1,184 @@
+"""The grid's YAML, the rows it draws, and the names of its cells."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from qtuning.compare.grid import Budget, read_grid
+from qtuning.compare.key import cell_key, determined_by
+from qtuning.compare.rows import held_out_rows, read_rows, training_rows
+from qtuning.errors import UsageError
+from tests import tiny
+
+GRID = {
+    "models": {"tiny": "model"},
+    "data": {"sums": {"train": "train.jsonl", "held_out": ["test.jsonl"], "train_rows": 12}},
+    "methods": {
+        "zero-shot": {"train": False},
+        "full": {"sample_pruner": "full", "token_pruner": "none", "budgeted": False},
+        "random-random": {"sample_pruner": "random", "token_pruner": "random"},
+        "q-tuning": None,
+        "matched": {"sample_pruner": "random", "token_pruner": "random", "tokens_of": "q-tuning"},
+    },
+    "grid": [
+        {"methods": ["zero-shot", "full"], "budgets": [[0.25, 0.5]], "seeds": [0, 1]},
+        {
+            "methods": ["random-random", "q-tuning", "matched"],
+            "budgets": [[0.25, 0.5], [0.5, 0.5]],
+            "seeds": [0, 1],
+        },
+        {"methods": "q-tuning", "budgets": [[0.5, 0.5]], "seeds": [1, 2]},
+    ],
+}
+
+
+def write_rows(path, n, seed=0):
+    rows = tiny.rows(n, seed)
+    path.write_text(
+        "".join(json.dumps({**row, "meta": {"odd": i % 2}}) + "\n" for i, row in enumerate(rows))
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    tiny.save_model(tmp_path / "model")
+    write_rows(tmp_path / "train.jsonl", 24)
+    write_rows(tmp_path / "test.jsonl", 6, seed=1)
+    return tmp_path
+
+
+def grid_of(folder, **changes):
+    path = folder / "grid.yaml"
+    path.write_text(yaml.safe_dump({**GRID, **changes}))
+    return read_grid(path)
+
+
+def test_cells_are_the_product_of_each_block_and_each_is_there_once(folder):
+    names = [cell.name for cell in grid_of(folder).cells()]
+    assert len(names) == len(set(names)) == 1 + 2 + 3 * 2 * 2 + 1
+    assert names.count("tiny, sums: zero-shot, seed 0") == 1
+    assert "tiny, sums: full, seed 1" in names
+    assert "tiny, sums: q-tuning, 50% x 50%, seed 2" in names
+    assert "tiny, sums: matched, 25% x 50%, seed 1" in names
+    seeds = [int(name.rsplit(" ", 1)[1]) for name in names]
+    assert seeds == sorted(seeds), "half a study is a study of fewer seeds"
+
+
+def test_paths_are_relative_to_the_file(folder):
+    grid = grid_of(folder)
+    assert grid.models == {"tiny": str(folder / "model")}
+    assert grid.data["sums"].train == (str(folder / "train.jsonl"),)
+    assert grid_of(folder, models={"hub": "no/such"}, grid=[{**GRID["grid"][0]}]).models == {
+        "hub": "no/such"
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"methods": {"a": {"sample_prunner": "full"}}}, "methods: a: unknown sample_prunner"),
+        ({"data": {"sums": {"held_out": "x"}}}, "data: sums: train is missing"),
+        ({"data": {"sums": {"train": "x", "trian": 1}}}, "data: sums: unknown trian"),
+        ({"models": {}}, "models is missing or empty"),
+        ({"grid": [{"methods": ["q"], "budgets": [[0.5, 0.5]], "seeds": [0]}]}, "no q under"),
+        ({"grid": [{"budgets": [[0.5]], "seeds": [0]}]}, r"a budget is \[sample_ratio"),
+        ({"grid": [{"budgets": [[0.5, 1.5]], "seeds": [0]}]}, r"a budget is \[sample_ratio"),
+        ({"grid": [{"budgets": [[0.5, 0.5]]}]}, "seeds is missing"),
+        ({"grid": [{"seed": [0]}]}, "unknown seed"),
+        ({"methods": {"a": {"tokens_of": "b"}}}, "no method b"),
+        ({"evaluation": {"limit": 3}}, "evaluation: unknown limit"),
+        ({"modles": {}}, "unknown modles"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(folder, changes, said):
+    with pytest.raises(UsageError, match=said):
+        grid_of(folder, **changes)
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", "", "a: !!python/object:os.system x"])
+def test_a_file_that_is_no_grid(tmp_path, text):
+    path = tmp_path / "grid.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match="--config"):
+        read_grid(path)
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_grid(tmp_path / "none.yaml")
+
+
+# Rows
+
+
+def test_the_rows_are_the_same_for_every_cell_and_differ_by_row_seed(folder):
+    data = grid_of(folder).data["sums"]
+    rows = training_rows(data)
+    assert len(rows) == 12
+    assert rows == training_rows(data)
+    assert [row["id"] for row in rows] != [
+        row["id"] for row in training_rows(replace(data, row_seed=1))
+    ]
+    assert all(row["prompt"].endswith("=\n") for row in rows)
+    assert not any(row["meta"]["shuffled"] for row in rows)
+    assert len(held_out_rows(data)) == 6
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+def test_a_share_of_the_answers_changes_places(folder, share):
+    data = replace(grid_of(folder).data["sums"], train_rows=None, shuffled=share)
+    clean, noisy = training_rows(replace(data, shuffled=0.0)), training_rows(data)
+    assert [row["prompt"] for row in clean] == [row["prompt"] for row in noisy]
+    changed = [a["completion"] != b["completion"] for a, b in zip(clean, noisy, strict=True)]
+    assert changed == [row["meta"]["shuffled"] for row in noisy]
+    assert 0 < sum(changed) <= round(share * 24)
+    assert sorted(r["completion"] for r in clean) == sorted(r["completion"] for r in noisy)
+    assert sum(changed) > 0.7 * share * 24
+
+
+def test_a_broken_line_is_named(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"prompt": "a", "completion": "b"}\n{"prompt": "a"}\n')
+    with pytest.raises(UsageError, match="line 2: not an object with prompt and completion"):
+        read_rows([str(path)], "")
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_rows([str(tmp_path / "none")], "")
+
+
+# Names
+
+
+def key(grid, cell):
+    return cell_key(determined_by(cell, grid))
+
+
+def test_a_cells_name_changes_with_what_determines_it_and_with_nothing_else(folder):
+    grid = grid_of(folder, training={"learning_rate": 1e-3})
+    cell = next(c for c in grid.cells() if c.method.name == "q-tuning")
+    before = key(grid, cell)
+    assert key(grid, replace(cell, seed=7)) != before
+    assert key(grid, replace(cell, budget=Budget(0.125, 0.5))) != before
+    assert key(grid, replace(cell, method=replace(cell.method, name="other"))) == before
+    assert key(grid, replace(cell, data=replace(cell.data, record=("odd",)))) == before
+    pruning = {"neighbor_lambda": 0.0}
+    assert key(grid, replace(cell, method=replace(cell.method, pruning=pruning))) != before
+    assert key(replace(grid, training={"learning_rate": 1e-4}), cell) != before
+    assert key(replace(grid, evaluation={"num_fewshot": 2}), cell) != before
+
+
+def test_a_cells_name_follows_the_content_of_files_and_not_their_place(folder, tmp_path):
+    grid = grid_of(folder)
+    cell = grid.cells()[0]
+    moved = folder / "elsewhere.jsonl"
+    moved.write_bytes((folder / "train.jsonl").read_bytes())
+    same = replace(cell, data=replace(cell.data, train=(str(moved),)))
+    assert key(grid, same) == key(grid, cell)
+    changed = folder / "changed.jsonl"
+    write_rows(changed, 24, seed=5)
+    other = replace(cell, data=replace(cell.data, train=(str(changed),)))
+    assert key(grid, other) != key(grid, cell)
+
+
+def test_a_model_that_was_not_trained_has_one_name_for_all_seeds(folder):
+    grid = grid_of(folder)
+    cell = next(c for c in grid.cells() if not c.method.train)
+    assert key(grid, replace(cell, seed=5)) == key(grid, cell)
