@@ -12,6 +12,7 @@ from typing import Any
 
 from machine import ROOT
 from summary import Row, rows, suite_runs
+from tables import markdown
 
 RESULTS = ROOT / "benchmarks/results/speed.json"
 README = ROOT / "README.md"
@@ -30,7 +31,7 @@ _METHODS = {
 }
 
 
-def tables(content: dict[str, Any]) -> dict[str, str]:
+def readme_tables(content: dict[str, Any]) -> dict[str, str]:
     """Each table by the name of its place in the README."""
     return {
         "machine": machine_line(content),
@@ -55,11 +56,11 @@ def speed(content: dict[str, Any]) -> str:
         [title, *(_range(found[name][method]) for name in _SETTINGS)]
         for title, method in _METHODS.items()
     ]
-    return _markdown(["time, of the stock `SFTTrainer`", *_SETTINGS], body)
+    return markdown(["time, of the stock `SFTTrainer`", *_SETTINGS], body)
 
 
 def memory(content: dict[str, Any]) -> str:
-    """Peak memory above the loaded model, as a share of the stock trainer's."""
+    """Peak memory of the process in MiB."""
     runs = suite_runs(content, "memory")
     names = {
         "SmolLM2, alpaca, LoRA": "smollm2-alpaca-lora",
@@ -77,7 +78,7 @@ def memory(content: dict[str, Any]) -> str:
         found = _by_method(rows(runs, setting))
         cells = [f"{found[m].peak.median:,.0f}" for m in methods.values()]
         body.append([title, *cells])
-    return _markdown(["peak memory, MiB", *methods], body)
+    return markdown(["peak memory, MiB", *methods], body)
 
 
 def pool(content: dict[str, Any]) -> str:
@@ -94,7 +95,7 @@ def pool(content: dict[str, Any]) -> str:
         cells = [str(factor), str(batch), trained, _range(row), f"{row.peak.median:,.0f}"]
         body.append(cells)
     head = ["`pool_factor`", "`per_device_train_batch_size`", "trained on in a step"]
-    return _markdown([*head, "time, of the stock trainer", "peak memory, MiB"], body)
+    return markdown([*head, "time, of the stock trainer", "peak memory, MiB"], body)
 
 
 def scoring(content: dict[str, Any]) -> str:
@@ -114,7 +115,7 @@ def scoring(content: dict[str, Any]) -> str:
         row = found[method]
         once = f", and {row.earlier:.2f} once" if row.earlier else ""
         body.append([title, f"{row.shares['scoring']:.0%}", _range(row) + once])
-    return _markdown(["scoring", "share of its time", "time, of the stock trainer"], body)
+    return markdown(["scoring", "share of its time", "time, of the stock trainer"], body)
 
 
 def _by_method(found: list[Row]) -> dict[str, Row]:
@@ -126,20 +127,15 @@ def _range(row: Row) -> str:
     return f"{row.ratio.median:.2f} ({row.ratio.low:.2f} to {row.ratio.high:.2f})"
 
 
-def _markdown(head: list[str], body: list[list[str]]) -> str:
-    lines = [head, ["---", *["--:"] * (len(head) - 1)], *body]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
 def with_tables(readme: str, content: dict[str, Any]) -> str:
     """The README with the tables between its marks ``<!-- name -->`` and ``<!-- /name -->``."""
-    for name, table in tables(content).items():
+    for name, table in readme_tables(content).items():
         start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         before, opened, rest = readme.partition(start)
         _, closed, after = rest.partition(end)
         assert opened, name
         assert closed, name
-        readme = f"{before}{start}{table}\n{end}{after}"
+        readme = f"{before}{start}{table.rstrip()}\n{end}{after}"
     return readme
 
 

@@ -82,7 +82,7 @@ def _setting(runs: list[Run], name: str) -> str:
             ]
             for row in alone
         ]
-        parts.append(_markdown(["one forward", "above model", "of the first", "seconds"], body))
+        parts.append(markdown(["one forward", "above model", "of the first", "seconds"], body))
     return "\n".join(parts)
 
 
@@ -130,10 +130,11 @@ def table(found: list[Row]) -> str:
         ]
         for row in found
     ]
-    return _markdown(head, body)
+    return markdown(head, body)
 
 
-def _markdown(head: list[str], body: Iterable[list[str]]) -> str:
+def markdown(head: list[str], body: Iterable[list[str]]) -> str:
+    """A table; the first column is text, the others are numbers."""
     lines = [head, ["---", *["--:"] * (len(head) - 1)], *body]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
 

@@ -15,6 +15,7 @@ import yaml
 from qtuning.cli import main
 from qtuning.compare.figures import lines, partner
 from qtuning.compare.grid import Data, read_grid
+from qtuning.compare.key import cell_key, determined_by
 from qtuning.compare.power import power_table
 from qtuning.compare.quadrants import quadrant_tables
 from qtuning.compare.runner import CELLS, Runner
@@ -262,7 +263,11 @@ def test_a_runner_does_not_take_a_half_written_result(grid, tmp_path):
     runner = Runner(read, tmp_path / "out", 1, print)
     cell = read.cells()[0]
     assert runner.result(cell) is None
-    work = tmp_path / "out" / "work" / "abc"
+    key = cell_key(determined_by(cell, read))
+    work = tmp_path / "out" / "work" / key
     work.mkdir(parents=True)
     (work / "result.json").write_text("{")
+    (tmp_path / "out" / CELLS / f".{key}.json.tmp").write_text("{")
     assert runner.result(cell) is None
+    (tmp_path / "out" / CELLS / f"{key}.json").write_text('{"whole": 1}')
+    assert runner.result(cell) == {"whole": 1}

@@ -10,7 +10,7 @@ from qtuning.errors import UsageError
 from qtuning.forward import model_token_stats
 from qtuning.pruner_memory import PrunerMemory
 from qtuning.pruners.base import BASE, REFERENCE, SCORES
-from qtuning.reference import ReferenceStore
+from qtuning.reference_store import ReferenceStore
 from qtuning.run_record import BUDGET_FILE, REFERENCE_FILE
 from tests import runs, tiny
 

@@ -27,6 +27,19 @@ def test_the_last_scores_are_known():
     assert len(store) == 2
 
 
+def test_what_else_a_pruner_reads_is_remembered_and_who_lacks_it_is_unknown(tmp_path):
+    extras = (("el2n", (0.5,)), ("logits", (1.0, 2.0)))
+    store = ScoreStore(extras=frozenset({"el2n", "logits"}))
+    store.learn([row("a", extras=extras), row("b", extras=extras[:1])], step=1)
+    assert store.of(row("a")) == Known(2.0, 1.0, 5, 1, extras)
+    assert store.of(row("b")) is None
+    store.save(tmp_path / "s.parquet")
+    again = ScoreStore(extras=frozenset({"el2n"}))
+    again.load(tmp_path / "s.parquet")
+    assert again.of(row("a")) == Known(2.0, 1.0, 5, 1, extras)
+    assert again.of(row("b")) == Known(2.0, 1.0, 5, 1, extras[:1])
+
+
 def test_scores_of_another_text_are_not_known():
     store = ScoreStore()
     store.learn([row("a")], step=1)

@@ -22,7 +22,7 @@ from .other_models import SCORER, load_other_model, reference_model, without_ada
 from .pruner_memory import PrunerMemory
 from .pruners.base import BASE, HISTORY, REFERENCE, SAMPLE_EXTRAS, STEPS
 from .pruners.pair import Pruners
-from .reference import ReferenceStore
+from .reference_store import ReferenceStore
 from .refresh import Refresh
 from .run_record import MEMORY_FILE, REFERENCE_FILE, SCORES_FILE, Store
 from .score_store import Known, ScoreStore, check_some_known, read_initial_scores

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .order import argsort
+from .order import ranks
 
 _ROWS = 1024  # distances are computed for so many samples at a time, against all
 
@@ -31,7 +31,7 @@ def boundary_distance(ppl: Tensor, entropy: Tensor, outcome: Tensor) -> Tensor:
             f"{tuple(outcome.shape)} must be (N,)"
         )
     n = ppl.shape[0]
-    places = torch.stack([_rank(ppl), _rank(entropy)], dim=1) / max(1, n - 1)  # (N, 2)
+    places = torch.stack([ranks(ppl), ranks(entropy)], dim=1) / max(1, n - 1)  # (N, 2)
     nearest = torch.full((n,), torch.inf, dtype=torch.float64)
     for start in range(0, n, _ROWS):
         rows = slice(start, start + _ROWS)
@@ -39,10 +39,3 @@ def boundary_distance(ppl: Tensor, entropy: Tensor, outcome: Tensor) -> Tensor:
         alike = outcome[rows, None] == outcome[None, :]
         nearest[rows] = distances.masked_fill_(alike, torch.inf).amin(1)
     return nearest
-
-
-def _rank(values: Tensor) -> Tensor:
-    """Rank of each value from 0, float64; ties in the order given."""
-    ranks = torch.empty(values.shape[0], dtype=torch.float64)
-    ranks[argsort(values)] = torch.arange(values.shape[0], dtype=torch.float64)
-    return ranks

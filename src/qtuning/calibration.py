@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .stats import tile_logits
+
 
 class TopPrediction(NamedTuple):
     """What a model thinks most likely at each position.
@@ -43,12 +45,7 @@ def top_prediction(
     confidence, right = [hidden.new_zeros(0).float()], [gold.new_zeros(0).bool()]
     with torch.autocast(device_type=hidden.device.type, enabled=False):
         for h, y in zip(hidden.split(chunk_size), gold.split(chunk_size), strict=True):
-            logits = h.float() @ weight.float().T
-            if bias is not None:
-                logits += bias.float()
-            logits *= logit_scale
-            if softcap is not None:
-                logits = logits.div_(softcap).tanh_().mul_(softcap)
+            logits = tile_logits(h.float(), weight, bias, softcap, logit_scale)
             highest, place = logits.max(1)
             confidence.append((highest - logits.logsumexp(1)).exp())
             right.append(place == y)

@@ -19,7 +19,7 @@ from .errors import UsageError
 from .plane import BAND, Selection
 from .pruners.base import SamplePool, SamplePruner
 
-Extras = tuple[tuple[str, tuple[float, ...]], ...]
+RowExtras = tuple[tuple[str, tuple[float, ...]], ...]
 """Named statistics of one sample, sorted by name."""
 
 
@@ -46,7 +46,7 @@ class Row(NamedTuple):
     n_input: int
     repeated: bool
     scored: bool = False
-    extras: Extras = ()
+    extras: RowExtras = ()
 
     @property
     def is_known(self) -> bool:
@@ -193,7 +193,9 @@ def decide(
             memory=memory,
         )
         selections.append(selection)
-        weight = selection.side.new_ones(len(pool.rows))
+        weights = selection.weight
+        if weights is None:
+            weights = selection.side.new_ones(len(pool.rows))
         for row, where, kept, quadrant, filled, side, factor in zip(
             pool.rows,
             pool.places,
@@ -201,7 +203,7 @@ def decide(
             selection.quadrant.tolist(),
             selection.filled.tolist(),
             selection.side.tolist(),
-            (weight if selection.weight is None else selection.weight).tolist(),
+            weights.tolist(),
             strict=True,
         ):
             good = not row.is_bad

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from .stats import tile_logits
+
 
 @torch.no_grad()
 def error_norm(
@@ -39,12 +41,9 @@ def error_norm(
     with torch.autocast(device_type=hidden.device.type, enabled=False):
         for start in range(0, weight.shape[0], vocab_chunk_size):
             stop = min(start + vocab_chunk_size, weight.shape[0])
-            logits = hidden.float() @ weight[start:stop].float().T
-            if bias is not None:
-                logits += bias[start:stop].float()
-            logits *= logit_scale
-            if softcap is not None:
-                logits = logits.div_(softcap).tanh_().mul_(softcap)
+            columns = slice(start, stop)
+            some_bias = None if bias is None else bias[columns]
+            logits = tile_logits(hidden.float(), weight[columns], some_bias, softcap, logit_scale)
             inside = (gold >= start) & (gold < stop)
             found = logits.gather(1, (gold - start).clamp(0, stop - start - 1)[:, None])[:, 0]
             gold_logit = torch.where(inside, found, gold_logit)

@@ -63,19 +63,21 @@ class ExtraStats:
             yield
 
     def of_batch(
-        self, projection: Projection, inputs: Mapping[str, Any], examples: Sequence[Example]
+        self, projection: Projection, batch: Mapping[str, Any], examples: Sequence[Example]
     ) -> list[Extras]:
         """The extras of each sample of the batch that went through the last forward.
 
+        They stay on the device: a copy waits for the work before it.
+
         Args:
             projection: Last hidden states and head.
-            inputs: The collated batch, padded or padding-free.
+            batch: The collated batch, padded or padding-free, still on the CPU.
             examples: The examples in it, in order.
         """
         found: list[Extras] = [{} for _ in examples]
         places = [
             (row, own.to(projection.hidden.device), answer_positions(example["labels"]))
-            for (row, own), example in zip(_places(inputs, examples), examples, strict=True)
+            for (row, own), example in zip(_places(batch, examples), examples, strict=True)
         ]
         if self._needs & _OF_LOGITS:
             for extras, (row, own, answers), example in zip(found, places, examples, strict=True):
@@ -90,9 +92,7 @@ class ExtraStats:
 
     def _of_logits(self, projection: Projection, hidden: Tensor, gold: Tensor) -> Extras:
         """Of the hidden states that predict a sample's answer, ``(T, D)``, and its tokens."""
-        head: dict[str, Any] = {"bias": projection.bias, "softcap": projection.shape.softcap}
-        head["logit_scale"] = projection.shape.scale
-        made: Extras = {}
+        head, made = projection.head, Extras()
         if EL2N in self._needs:
             made[EL2N] = error_norm(hidden, projection.weight, gold, **head).mean()[None]
         if LOGITS in self._needs:
@@ -101,7 +101,7 @@ class ExtraStats:
         if CONFIDENCE in self._needs:
             top = top_prediction(hidden, projection.weight, gold, **head)
             made[CONFIDENCE] = torch.stack([top.confidence, top.right.float()], dim=1)
-        return {name: value.cpu() for name, value in made.items()}
+        return made
 
     def _of_attention(self, layer: LastAttention, row: int, own: Tensor, answers: Tensor) -> Extras:
         attention, hidden = layer.view(row, own)
@@ -114,21 +114,21 @@ class ExtraStats:
         if RATER_ATTENTION in self._needs:
             chosen = raters(hidden, answers)
             made[RATER_ATTENTION] = received_attention(attention, answers, chosen)
-        return {name: value.cpu() for name, value in made.items()}
+        return made
 
 
-def _places(inputs: Mapping[str, Any], examples: Sequence[Example]) -> Iterator[tuple[int, Tensor]]:
+def _places(batch: Mapping[str, Any], examples: Sequence[Example]) -> Iterator[tuple[int, Tensor]]:
     """Row and positions of each example in a collated batch."""
     lengths = [len(example["input_ids"]) for example in examples]
-    if inputs["input_ids"].shape[0] == 1 and len(examples) > 1:  # padding-free
+    if batch["input_ids"].shape[0] == 1 and len(examples) > 1:  # padding-free
         start = 0
         for length in lengths:
             yield 0, torch.arange(start, start + length)
             start += length
         return
-    mask = inputs.get("attention_mask")
+    mask = batch.get("attention_mask")
     for row, length in enumerate(lengths):
         if mask is None or mask.ndim != 2:
             yield row, torch.arange(length)
         else:
-            yield row, mask[row].nonzero().squeeze(1).cpu()
+            yield row, mask[row].nonzero().squeeze(1)

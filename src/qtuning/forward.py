@@ -97,16 +97,10 @@ def model_token_stats(
         hidden = _hidden_through(wrapped, causal_lm, backbone, arguments)
     shape = LogitShape.of(causal_lm)
     with _whole(head) as (weight, bias):
+        made = Projection(hidden.to(weight.device), weight, bias, shape)
         if then is not None:
-            then(Projection(hidden.to(weight.device), weight, bias, shape))
-        return token_stats(
-            hidden.to(weight.device),
-            weight,
-            labels.to(weight.device),
-            bias=bias,
-            softcap=shape.softcap,
-            logit_scale=shape.scale,
-        )
+            then(made)
+        return token_stats(made.hidden, weight, labels.to(weight.device), **made.head)
 
 
 class Projection(NamedTuple):
@@ -123,6 +117,15 @@ class Projection(NamedTuple):
     weight: Tensor
     bias: Tensor | None
     shape: LogitShape
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """Keyword arguments of functions that take hidden states and weight."""
+        return {
+            "bias": self.bias,
+            "softcap": self.shape.softcap,
+            "logit_scale": self.shape.scale,
+        }
 
 
 def model_projection(

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .stats import tile_logits
+
 ROWS, COLUMNS = 8, 128
 """Shape of a sketch."""
 # The published code projects answers padded to this length, and scales by its root.
@@ -48,33 +50,31 @@ def logit_stats(
         vocab_chunk_size: Vocabulary columns a tile.
     """
     n, vocab = hidden.shape[0], weight.shape[0]
-    left, right = _left(n), _right(vocab)
+    left, right = _left(n), _right(vocab, hidden.device)
     gram = torch.zeros(n, n, dtype=torch.float64, device=hidden.device)
     projected = torch.zeros(n, COLUMNS, dtype=torch.float32, device=hidden.device)
     with torch.autocast(device_type=hidden.device.type, enabled=False):
         for start in range(0, vocab, vocab_chunk_size):
             tile = slice(start, start + vocab_chunk_size)
-            logits = hidden.float() @ weight[tile].float().T
-            if bias is not None:
-                logits += bias[tile].float()
-            logits *= logit_scale
-            if softcap is not None:
-                logits = logits.div_(softcap).tanh_().mul_(softcap)
+            some_bias = None if bias is None else bias[tile]
+            logits = tile_logits(hidden.float(), weight[tile], some_bias, softcap, logit_scale)
             projected += logits @ right[tile].to(logits)
             logits = logits.double()
             gram += logits @ logits.T
         sketch = left.to(projected) @ projected
     scale = (_LENGTH / ROWS * vocab / COLUMNS) ** 0.5
-    finite = bool(gram.isfinite().all())  # torch refuses to take the eigenvalues of NaN
-    values = torch.linalg.eigvalsh(gram) if finite else gram.new_full((1,), torch.nan)
-    return LogitStats(values.clamp(min=0).sqrt().sum(), scale * sketch.flatten())
+    # Torch refuses to take the eigenvalues of NaN.
+    values = torch.linalg.eigvalsh(gram.nan_to_num(0.0, 0.0, 0.0))
+    norm = values.clamp(min=0).sqrt().sum().masked_fill(~gram.isfinite().all(), torch.nan)
+    return LogitStats(norm, scale * sketch.flatten())
 
 
 @functools.lru_cache(maxsize=2)
-def _right(vocab: int) -> Tensor:
+def _right(vocab: int, device: torch.device) -> Tensor:
     """Random signs for the columns of the logits, the same every time, ``(V, 128)`` int8."""
     generator = torch.Generator().manual_seed(vocab)
-    return torch.randint(0, 2, (vocab, COLUMNS), generator=generator, dtype=torch.int8) * 2 - 1
+    drawn = torch.randint(0, 2, (vocab, COLUMNS), generator=generator, dtype=torch.int8)
+    return (drawn * 2 - 1).to(device)
 
 
 def _left(n: int) -> Tensor:

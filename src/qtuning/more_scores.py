@@ -10,7 +10,7 @@ from .answer_steps import StepReader
 from .candidate import Candidate
 from .distributed import Ranks
 from .pruners.base import BASE, REFERENCE, STEPS
-from .reference import ReferenceStore
+from .reference_store import ReferenceStore
 from .scoring import Scorer
 
 

@@ -170,9 +170,7 @@ class OnePassStep:
             forward.hidden,
             forward.weight,
             labels.to(forward.hidden.device),
-            bias=forward.bias,
-            softcap=forward.shape.softcap,
-            logit_scale=forward.shape.scale,
+            **forward.head,
         )
         counts = [len(candidate.answers) for candidate in scored]
         scores = split_by_sample(answer_scores(stats), counts)
@@ -190,9 +188,7 @@ class OnePassStep:
                 forward.weight,
                 labels,
                 keep,
-                bias=forward.bias,
-                softcap=forward.shape.softcap,
-                logit_scale=forward.shape.scale,
+                **forward.head,
             )
 
     def _decide(self, members: Sequence[Candidate]) -> tuple[Decisions, list[Tensor]]:

@@ -27,6 +27,13 @@ def sort_keys(values: Tensor) -> Tensor:
     return bits ^ ((bits >> 63) & LAST)
 
 
+def ranks(values: Tensor) -> Tensor:
+    """Rank of each of ``(N,)`` values from 0, float64; ties in the order given."""
+    made = torch.empty(values.shape[0], dtype=torch.float64)
+    made[argsort(values)] = torch.arange(values.shape[0], dtype=torch.float64)
+    return made
+
+
 def argsort(values: Tensor, *, descending: bool = False) -> Tensor:
     """Stable order of ``(N,)`` values, ``(N,)`` int64: the earlier of two equals comes first."""
     keys = sort_keys(values)

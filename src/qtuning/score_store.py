@@ -1,7 +1,7 @@
 """The last known scores of the samples, by name: what a step may use instead of a forward pass."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from accelerate.logging import get_logger
 
 from .batching import SAMPLE_ID
-from .decide import Extras, Row
+from .decide import Row, RowExtras
 from .errors import UsageError
 from .ledger import FOLDER, read_ledger
 
@@ -44,7 +44,7 @@ class Known(NamedTuple):
     entropy: float
     n_tokens: int
     step: int
-    extras: Extras = ()
+    extras: RowExtras = ()
 
 
 class ScoreStore:
@@ -99,11 +99,9 @@ class ScoreStore:
         Raises:
             UsageError: The file cannot be read.
         """
-        table = read_table(path, _SCHEMA.names)
-        columns = [table[name].to_pylist() for name in _SCHEMA.names]
         self._known = {
             name: Known(ppl, entropy, n, step, tuple((key, tuple(some)) for key, some in extras))
-            for name, ppl, entropy, n, step, extras in zip(*columns, strict=True)
+            for name, ppl, entropy, n, step, extras in rows_of(read_table(path, _SCHEMA.names))
         }
 
 
@@ -118,10 +116,9 @@ def read_initial_scores(path: Path | str) -> dict[str, Known]:
     """
     path = check_initial_scores(path)
     table = read_ledger(path) if path.is_dir() else read_table(path, list(_NEEDED))
-    columns = [table[name].to_pylist() for name in _NEEDED]
     return {
         str(name): Known(ppl, entropy, n_tokens, 0)
-        for name, ppl, entropy, n_tokens in zip(*columns, strict=True)
+        for name, ppl, entropy, n_tokens in rows_of(table.select(_NEEDED))
         if _is_finite(ppl) and _is_finite(entropy)
     }
 
@@ -180,6 +177,11 @@ def _check_columns(path: Path) -> None:
 
 def _is_finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
+
+
+def rows_of(table: pa.Table) -> Iterator[tuple[Any, ...]]:
+    """The rows of a table as tuples."""
+    return zip(*(column.to_pylist() for column in table.columns), strict=True)
 
 
 def read_table(path: Path, columns: list[str]) -> pa.Table:

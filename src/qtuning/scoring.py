@@ -98,7 +98,7 @@ class Scorer:
                 if sharded is None:
                     self.check(model, inputs["input_ids"][:1, :8])
                 if more.any:
-                    how["then"] = partial(_add_extras, found, more, inputs, members, chosen)
+                    how["then"] = partial(_add_extras, found, more, batch, members, chosen)
                 parts.append(answer_scores(model_token_stats(model, inputs, **how)))
             if self.highest is not None and self.other_model is None:
                 missing = self.highest(len(batches)) - len(batches)
@@ -108,7 +108,10 @@ class Scorer:
                 for _ in range(missing):
                     model_token_stats(model, inputs, **{**how, "then": None})
         scores = _by_sample(parts, batches, [count for _, count in examples])
-        return [one._replace(extras=found.get(i, {})) for i, one in enumerate(scores)]
+        return [
+            one._replace(extras={name: v.cpu() for name, v in found.get(i, {}).items()})
+            for i, one in enumerate(scores)
+        ]
 
     def check(self, model: PreTrainedModel, input_ids: Tensor) -> None:
         """``check_head`` in eval mode, the first time that it is asked for."""
@@ -121,13 +124,13 @@ class Scorer:
 def _add_extras(
     found: dict[int, Extras],
     more: ExtraStats,
-    inputs: dict[str, Any],
+    batch: dict[str, Any],
     members: Sequence[int],
     examples: Sequence[Example],
     projection: Projection,
 ) -> None:
     """Put the extras of a batch's samples, which are the ``members`` of a pass, into ``found``."""
-    found.update(zip(members, more.of_batch(projection, inputs, examples), strict=True))
+    found.update(zip(members, more.of_batch(projection, batch, examples), strict=True))
 
 
 def _by_sample(

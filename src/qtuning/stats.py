@@ -117,6 +117,35 @@ def token_stats(
     return TokenStats(nll, entropy, mask)
 
 
+def tile_logits(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    softcap: float | None,
+    logit_scale: float,
+) -> Tensor:
+    """``softcap * tanh(logit_scale * (hidden @ weight.T + bias) / softcap)`` of some columns.
+
+    Args:
+        hidden: ``(n, D)`` float32.
+        weight: Rows of the head's weight, ``(columns, D)``.
+        bias: Their bias, ``(columns,)``.
+        softcap: Soft cap of the final logits, after the scale.
+        logit_scale: Factor on the logits.
+
+    Returns:
+        ``(n, columns)`` float32, the caller's to change.
+    """
+    logits = hidden @ weight.float().T
+    if bias is not None:
+        logits += bias.float()
+    if logit_scale != 1.0:
+        logits *= logit_scale
+    if softcap is not None:
+        logits = logits.div_(softcap).tanh_().mul_(softcap)
+    return logits
+
+
 def _tile_stats(
     hidden: Tensor,  # (n, D)
     weight: Tensor,  # (V, D)
@@ -140,13 +169,9 @@ def _tile_stats(
     gold_logit = torch.zeros_like(s)
     for start in range(0, weight.shape[0], vocab_chunk_size):
         stop = min(start + vocab_chunk_size, weight.shape[0])
-        logits = hidden @ weight[start:stop].float().T  # (n, columns)
-        if bias is not None:
-            logits += bias[start:stop].float()
-        if logit_scale != 1.0:
-            logits *= logit_scale
-        if softcap is not None:
-            logits = logits.div_(softcap).tanh_().mul_(softcap)
+        columns = slice(start, stop)
+        some_bias = None if bias is None else bias[columns]
+        logits = tile_logits(hidden, weight[columns], some_bias, softcap, logit_scale)
 
         inside = (gold >= start) & (gold < stop)
         index = (gold - start).clamp(0, stop - start - 1)

@@ -38,6 +38,12 @@ def start_lines(
     """
     if not pruners.prune:
         return [f"Pruning: none; each optimizer step trains on all of its {candidates} candidates."]
+    if pruners.ignores_ratio:
+        return [
+            f"Pruning: {_name(args.sample_pruner)} x {_name(args.token_pruner)}; each optimizer "
+            f"step has {candidates} candidates and trains on about two thirds of them once they "
+            "are known, whatever sample_ratio is."
+        ]
     ratio = 1.0 if pruners.keep_all_samples else args.sample_ratio
     kept = keep_count(pool, ratio)
     trained = kept * (candidates // pool)
@@ -46,12 +52,6 @@ def start_lines(
         f"{args.sample_ratio:.1%} x {args.token_ratio:.1%}; each optimizer step has {candidates} "
         f"candidates and trains on {trained}."
     )
-    if pruners.ignores_ratio:
-        return [
-            f"Pruning: {_name(args.sample_pruner)} x {_name(args.token_pruner)}; each optimizer "
-            f"step has {candidates} candidates and trains on about two thirds of them once they "
-            "are known, whatever sample_ratio is."
-        ]
     if not pruners.score:
         scoring = 0.0
     elif SCORES not in pruners.sample.needs:  # only what is kept is scored, for its tokens

@@ -84,10 +84,10 @@ class PruningMixin(_Trainer):
             Trainer.compute_loss,
             SFTTrainer.compute_loss,
         )
-        needs = Pruners.of(self.args).needs
-        check_supported(self, stock_loss, needs)
+        self._pruners = Pruners.of(self.args)
+        check_supported(self, stock_loss, self._pruners.needs)
         self._check_rows(rows)
-        self._loaded = Loaded.of(self, needs)
+        self._loaded = Loaded.of(self, self._pruners.needs)
         self._record = RunRecord(Path(vars(self.args)["output_dir"]))
         self._resumed_from: Path | None = None
         self._one_pass: OnePassStep | None = None
@@ -143,7 +143,6 @@ class PruningMixin(_Trainer):
             "epoch": int(self.state.epoch or 0),
             "first_repeated": self._first_repeated(len(lists[-1])),
         }
-        progress = self.state.global_step / max(1, self.state.max_steps)
         collate = self._labels.collate
         step: OnePassStep | StepResult
         if self.args.one_pass and pruners.score:
@@ -151,7 +150,7 @@ class PruningMixin(_Trainer):
         else:
             self._one_pass = None
             step = self._step_pruner(
-                self.model, self.model_wrapped, lists, pruners, progress=progress, **place
+                self.model, self.model_wrapped, lists, pruners, progress=self._progress, **place
             )
             collate = self._labels.collate if step.pruned else self._labels.collate_as_is
         started = time.perf_counter()
@@ -207,9 +206,13 @@ class PruningMixin(_Trainer):
             self._total_train_tokens += n
             self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
 
+    @property
+    def _progress(self) -> float:
+        """Share of the training steps done."""
+        return float(self.state.global_step / max(1, self.state.max_steps))
+
     def _pruning_now(self) -> bool:
-        done = self.state.global_step / max(1, self.state.max_steps)
-        return bool(self.args.prune_start <= done < self.args.prune_end)
+        return bool(self.args.prune_start <= self._progress < self.args.prune_end)
 
     def _first_repeated(self, n_rows: int) -> int:
         """Place in the last micro-batch from which on rows repeat the epoch's first ones.
@@ -245,10 +248,8 @@ class PruningMixin(_Trainer):
             self._record.close()
 
     def _begin(self) -> None:
-        args = self.args
         self._ranks = Ranks(self.accelerator, self.get_tp_size())
         self._labels = Labels(self.data_collator)
-        self._pruners = Pruners.of(args)
         made = assemble(self, self._loaded, self._labels, self._ranks, self._pruners)
         self._step_pruner = made.step_pruner
         self._record.begin(
@@ -260,22 +261,26 @@ class PruningMixin(_Trainer):
         if self._ranks.is_main:
             self._tell_start(made.share_anew)
 
-    def _tell_start(self, share_anew: float) -> None:
-        args = self.args
-        micro = args.per_device_train_batch_size * args.pool_factor
-        candidates = micro * args.gradient_accumulation_steps * self._ranks.size
+    @property
+    def token_cost(self) -> float:
+        """Cost of training on a token, in forward passes."""
         trained = share(
             get_model_param_count(self.model, trainable_only=True),
             get_model_param_count(self.model),
         )
-        cost = training_cost(trained, args.gradient_checkpointing)
+        return training_cost(trained, self.args.gradient_checkpointing)
+
+    def _tell_start(self, share_anew: float) -> None:
+        args = self.args
+        micro = args.per_device_train_batch_size * args.pool_factor
+        candidates = micro * args.gradient_accumulation_steps * self._ranks.size
         pool = candidates if args.pool_scope == "step" else micro
         known = bool(self._loaded.initial_scores)
         scoring = scoring_cost(share_anew, self.state.num_train_epochs, known)
         if self._loaded.scorer is not None:
             sizes = map(get_model_param_count, (self._loaded.scorer, self.model))
             scoring *= share(*sizes)
-        for line in start_lines(args, self._pruners, candidates, pool, cost, scoring):
+        for line in start_lines(args, self._pruners, candidates, pool, self.token_cost, scoring):
             print(line)
 
     def _trained(self) -> None:

@@ -30,7 +30,5 @@ def weighted_nll(
         labels,
         labels[:, 1:] != IGNORE_INDEX,
         token_weights=weights[:, 1:].to(forward.hidden.device),
-        bias=forward.bias,
-        softcap=forward.shape.softcap,
-        logit_scale=forward.shape.scale,
+        **forward.head,
     )

@@ -82,6 +82,8 @@ def test_random_samples_are_scored_only_where_their_tokens_are_pruned(tmp_path) 
     [
         {"score_refresh": 0.25},
         {"score_refresh": 0.25, "sample_pruner": "random"},
+        {"score_refresh": 0.25, "sample_pruner": "ifd"},
+        {"score_refresh": 0.25, "sample_pruner": "uds"},
         {"score_refresh": 0.5, "pool_scope": "micro"},
         {"scorer_model_name_or_path": "smaller"},
     ],

@@ -15,10 +15,10 @@ import transformers
 from datasets import Dataset, disable_progress_bars
 
 from .. import QTuningConfig, QTuningTrainer
-from ..budget import training_cost
 from ..evaluation import held_out, run_tasks
 from ..ledger import read_ledger
 from ..models import load_causal_lm, load_tokenizer
+from ..run_record import BUDGET_FILE
 from .grid import Data
 from .rows import Row, held_out_rows, training_rows
 
@@ -50,7 +50,7 @@ def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     result: dict[str, Any] = {"torch_threads": torch.get_num_threads()}
     if job["train"]:
         trainer.train()
-        counts = json.loads((folder / "run" / "budget.json").read_text(encoding="utf-8"))
+        counts = json.loads((folder / "run" / BUDGET_FILE).read_text(encoding="utf-8"))
         result["counts"] = counts
         result["cost"] = cost(counts, trainer)
         result["quadrants"] = by_quadrant(folder / "run", rows, data.record)
@@ -98,13 +98,13 @@ def make_trainer(
     columns = ("id", "prompt", "completion")
     train, held = (
         Dataset.from_list([{name: row[name] for name in columns} for row in some])
-        for some in (rows, test or rows[:1])
+        for some in (rows, test)
     )
     return QTuningTrainer(
         load_causal_lm(job["model"]),
         QTuningConfig(output_dir=str(folder), seed=job["seed"], **settings, **job["pruning"]),
         train_dataset=train,
-        eval_dataset=held,
+        eval_dataset=held if test else None,
         processing_class=load_tokenizer(job["model"]),
         peft_config=lora,
     )
@@ -117,10 +117,7 @@ def cost(counts: dict[str, float], trainer: QTuningTrainer) -> dict[str, float]:
         ``samples``, ``answer_tokens`` and ``compute``, in which a token's forward counts 1 and its
         training ``token_cost``, scoring included.
     """
-    parameters = list(trainer.model.parameters())
-    trained = sum(p.numel() for p in parameters if p.requires_grad)
-    share = trained / sum(p.numel() for p in parameters)
-    token = training_cost(share, trainer.args.gradient_checkpointing)
+    token = trainer.token_cost
     done = counts["scored_tokens"] + token * counts["trained_tokens"]
     return {
         "samples": counts["kept_samples"] / counts["samples"],

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from ..config import PruningArguments
 from ..errors import UsageError
 
 
@@ -159,7 +160,7 @@ def read_grid(path: Path) -> Grid:
     for method in methods.values():
         if method.tokens_of is not None and method.tokens_of not in methods:
             raise UsageError(f"{path}, methods: {method.name}: no method {method.tokens_of}")
-    grid = Grid(
+    return Grid(
         models={name: _path(str(given), path) for name, given in content["models"].items()},
         data=data,
         methods=methods,
@@ -167,7 +168,6 @@ def read_grid(path: Path) -> Grid:
         blocks=tuple(_block(block, content, path) for block in content["grid"]),
         evaluation=_evaluation(content.get("evaluation") or {}, path),
     )
-    return grid
 
 
 def _data(name: str, given: Mapping[str, Any], path: Path) -> Data:
@@ -185,8 +185,6 @@ def _data(name: str, given: Mapping[str, Any], path: Path) -> Data:
 
 def _method(name: str, given: Mapping[str, Any], path: Path) -> Method:
     own = {"train", "budgeted", "tokens_of"}
-    from ..config import PruningArguments
-
     known = [one.name for one in fields(PruningArguments)]
     _known(given, [*own, *known], f"{path}, methods: {name}")
     pruning = {key: value for key, value in given.items() if key not in own}

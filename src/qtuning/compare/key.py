@@ -11,6 +11,7 @@ from typing import Any
 
 from .grid import Cell, Grid
 
+_VERSION = version("qtuning")
 _MODEL_FILES = ("*.safetensors", "*.gguf", "*.json")
 
 
@@ -33,7 +34,7 @@ def determined_by(cell: Cell, grid: Grid) -> dict[str, Any]:
     evaluation = {key: value for key, value in grid.evaluation.items() if key != "data_dir"}
     evaluation["tasks"] = [_of_task_data(task, grid.evaluation) for task in cell.data.tasks]
     return {
-        "qtuning": version("qtuning"),
+        "qtuning": _VERSION,
         "model": _of_model(grid.models[cell.model]),
         "data": data,
         "method": method,

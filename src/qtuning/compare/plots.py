@@ -47,16 +47,20 @@ def draw(all_lines: Sequence[Line], folder: Path) -> list[Path]:
 
 def _panel(axes: Any, group: Sequence[Line], x: str, y: str, methods: Sequence[str]) -> None:
     factor = 100.0 if y == "score" else 1.0
+    told: set[str] = set()
     for line in group:
         height = line.mean(y)
         if height is None:
             continue
+        # A leading underscore keeps a label out of the legend.
+        label = f"_{line.method}" if line.method in told else line.method
+        told.add(line.method)
         place = methods.index(line.method)
         colour, marker = _COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)]
         width = line.mean(x)
         if width is None or line.method == FULL:  # as the model came, or all data: a level
             style = "--" if line.method == FULL else ":"
-            axes.axhline(factor * height.mean, color="grey", linestyle=style, label=line.method)
+            axes.axhline(factor * height.mean, color="grey", linestyle=style, label=label)
             continue
         spread = factor * height.half_width if height.n > 1 else None
         axes.errorbar(
@@ -67,13 +71,8 @@ def _panel(axes: Any, group: Sequence[Line], x: str, y: str, methods: Sequence[s
             marker=marker,
             capsize=2,
             linestyle="none",
-            label=line.method,
+            label=label,
         )
-    handles, labels = axes.get_legend_handles_labels()
-    first = {label: handle for handle, label in reversed(list(zip(handles, labels, strict=True)))}
-    for handle, label in zip(handles, labels, strict=True):
-        if first[label] is not handle:
-            handle.set_label("_")
     axes.set_xlabel(f"{_X[x]} (% of full training)")
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)

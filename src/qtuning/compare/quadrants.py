@@ -19,8 +19,10 @@ def quadrant_tables(all_lines: Sequence[Line]) -> list[Table]:
         if all(row["quadrant"] == BAND for row in rows):
             continue
         for key in line.data.record:
-            if any(row[key] for row in rows) and not all(row[key] for row in rows):
-                made.append(_table(line, key, rows))
+            # A run made before the key was asked for does not have it.
+            known = [row for row in rows if key in row]
+            if len({bool(row[key]) for row in known}) == 2:
+                made.append(_table(line, key, known))
     return made
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -96,11 +97,11 @@ class Runner:
         try:
             while todo or running:
                 while len(running) < self.jobs:
-                    cell = self._next(todo, running)
-                    if cell is None:
+                    found = self._next(todo, running)
+                    if found is None:
                         break
-                    todo.remove(cell)
-                    running.append(self._start(cell, running))
+                    todo.remove(found[0])
+                    running.append(self._start(*found, running))
                 if not running:  # what is left waits for something that failed
                     failed += todo
                     break
@@ -125,19 +126,23 @@ class Runner:
             self._say(f"{total} cells in {(time.perf_counter() - started) / 60:.1f} min")
         return failed
 
-    def _next(self, todo: Sequence[Cell], running: Sequence[Running]) -> Cell | None:
-        """The first cell whose ratios are known and that nobody is running under another name."""
+    def _next(
+        self, todo: Sequence[Cell], running: Sequence[Running]
+    ) -> tuple[Cell, Cell, str] | None:
+        """The first cell whose ratios are known and that nobody is running under another name.
+
+        With it the cell with those ratios, and its key.
+        """
         busy = {one.key for one in running}
         for cell in todo:
             resolved = self.resolved(cell)
-            if resolved and cell_key(determined_by(resolved, self.grid)) not in busy:
-                return cell
+            if resolved is not None:
+                key = cell_key(determined_by(resolved, self.grid))
+                if key not in busy:
+                    return cell, resolved, key
         return None
 
-    def _start(self, cell: Cell, running: Sequence[Running]) -> Running:
-        resolved = self.resolved(cell)
-        assert resolved is not None
-        key = cell_key(determined_by(resolved, self.grid))
+    def _start(self, cell: Cell, resolved: Cell, key: str, running: Sequence[Running]) -> Running:
         work = self.folder / _WORK / key
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
@@ -206,13 +211,14 @@ class Runner:
         if not took or not (todo or running):
             return ""
         everything = [seconds for some in took.values() for seconds in some]
-        mean = sum(everything) / len(everything)
-        guesses = [sum(took.get(kind(c), [mean])) / len(took.get(kind(c), [mean])) for c in todo]
+
+        def guess(cell: Cell) -> float:
+            return fmean(took.get(kind(cell), everything))
+
         now = time.perf_counter()
-        for one in running:
-            alike = took.get(kind(one.cell), [mean])
-            guesses.append(max(0.0, sum(alike) / len(alike) - (now - one.started)))
-        return f", about {sum(guesses) / self.jobs / 60:.0f} min left"
+        left = sum(map(guess, todo))
+        left += sum(max(0.0, guess(one.cell) - (now - one.started)) for one in running)
+        return f", about {left / self.jobs / 60:.0f} min left"
 
 
 def kind(cell: Cell) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from statistics import fmean, stdev
 from typing import NamedTuple
 
 
@@ -35,27 +36,27 @@ def t_interval(values: Sequence[float]) -> Interval:
     n = len(values)
     if not n:
         raise ValueError("no value")
-    mean = math.fsum(values) / n
     if n == 1:
-        return Interval(mean, math.nan, 1)
-    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
-    return Interval(mean, float(t.ppf(0.975, n - 1)) * math.sqrt(variance / n), n)
+        return Interval(values[0], math.nan, 1)
+    half_width = float(t.ppf(0.975, n - 1)) * stdev(values) / math.sqrt(n)
+    return Interval(fmean(values), half_width, n)
 
 
-def detectable_difference(stdev: float, n: int, power: float = 0.8) -> float:
+def detectable_difference(spread: float, n: int, power: float = 0.8) -> float:
     """The smallest true mean of n paired differences that a test at 5% finds with that power.
 
     Args:
-        stdev: Standard deviation of the differences.
+        spread: Standard deviation of the differences.
         n: Number of pairs, at least 2.
         power: Chance of finding it.
     """
+    from scipy.optimize import brentq
     from scipy.stats import nct, t
 
-    critical = float(t.ppf(0.975, n - 1))
-    low, high = 0.0, 1000.0
-    for _ in range(100):  # the power grows with the noncentrality
-        middle = (low + high) / 2
-        found = 1.0 - float(nct.cdf(critical, n - 1, middle * math.sqrt(n)))
-        low, high = (middle, high) if found < power else (low, middle)
-    return high * stdev
+    critical = t.ppf(0.975, n - 1)
+
+    def missing(difference: float) -> float:
+        """Power that is missing at a true difference of so many standard deviations."""
+        return float(power - nct.sf(critical, n - 1, difference * math.sqrt(n)))
+
+    return float(brentq(missing, 0.0, 100.0)) * spread

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from .figures import FULL, RANDOM, Line, partner
+from .figures import FULL, MEASURES, RANDOM, Line, partner
 from .statistics import Interval
 
 NOTHING = ""
@@ -78,7 +78,7 @@ def percent(value: Interval | None) -> str:
 
 
 def number(value: Interval | None, factor: float = 1.0, decimals: int = 3) -> str:
-    """Mean and half width; bold where a difference would exclude zero is left to the reader."""
+    """Mean and half width of the interval; the mean alone of a single value."""
     if value is None:
         return NOTHING
     mean = f"{factor * value.mean:.{decimals}f}"
@@ -128,18 +128,17 @@ def csv_text(all_lines: Sequence[Line]) -> str:
     writer.writerow(("model", "data", "method", "budget", "seed", "measure", "value"))
     for line in all_lines:
         place = (line.model, line.data.name, line.method, line.budget)
-        for seed, record in sorted(line.records.items()):
-            for measure, value in _measures(line, seed, record):
+        for seed in sorted(line.records):
+            for measure, value in _measures(line, seed):
                 writer.writerow((*place, seed, measure, f"{value:.6g}"))
     return out.getvalue()
 
 
-def _measures(line: Line, seed: int, record: object) -> Iterator[tuple[str, float]]:
-    from .figures import MEASURES
-
-    for name in MEASURES:
-        values = line.values(name)
-        if seed in values:
-            yield name, values[seed]
-    for one in line.records[seed].get("tasks", ()):
+def _measures(line: Line, seed: int) -> Iterator[tuple[str, float]]:
+    record = line.records[seed]
+    for name, measure in MEASURES.items():
+        value = measure(record, line.data)
+        if value is not None:
+            yield name, value
+    for one in record.get("tasks", ()):
         yield f"{one['task']}:{one['metric']},{one['filter']}", one["value"]

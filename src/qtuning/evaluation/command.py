@@ -147,10 +147,8 @@ def _held_out(
             max_length=options.max_length,
             per_device_eval_batch_size=options.batch_size,
         )
-        trainer = QTuningTrainer(
-            model, args, train_dataset=rows, eval_dataset=rows, processing_class=tokenizer
-        )
-        return held_out(trainer, trainer.eval_dataset)
+        trainer = QTuningTrainer(model, args, train_dataset=rows, processing_class=tokenizer)
+        return held_out(trainer, trainer.train_dataset)
 
 
 def table(scores: Sequence[Score], held: HeldOut | None) -> Table:

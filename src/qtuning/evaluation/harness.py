@@ -133,7 +133,10 @@ def _manager(tasks: Sequence[str], data_dir: Path | None, folder: Path) -> Any:
     harness = _import()
     local = [name for name in tasks if name.startswith(PREFIX)]
     write_local_tasks(local, data_dir, folder)
-    manager = harness.tasks.TaskManager(include_path=str(folder))
+    # Reading the harness's own tasks takes seconds.
+    manager = harness.tasks.TaskManager(
+        include_path=str(folder), include_defaults=len(local) < len(tasks)
+    )
     unknown = [name for name in tasks if name not in manager.all_tasks]
     if unknown:
         raise UsageError(
@@ -156,13 +159,13 @@ def _import() -> Any:
 
 def _scores(task: str, found: dict[str, Any]) -> list[Score]:
     values = found["results"][task]
+    samples = sorted(found.get("samples", {}).get(task, []), key=lambda one: one["doc_id"])
     made = []
     for key, value in values.items():
         metric, comma, how = key.partition(",")
         if not comma or metric.endswith("_stderr"):
             continue
         stderr = values.get(f"{metric}_stderr,{how}")
-        samples = sorted(found.get("samples", {}).get(task, []), key=lambda one: one["doc_id"])
         hits = [float(one[metric]) for one in samples if one.get("filter", how) == how]
         made.append(
             Score(

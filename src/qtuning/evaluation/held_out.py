@@ -9,6 +9,7 @@ from accelerate.utils import send_to_device
 
 from ..batching import Example, Labels, answer_positions
 from ..calibration import calibration_error
+from ..dealing import pass_overhead
 from ..errors import UsageError
 from ..pruners.base import CONFIDENCE, SCORES
 from ..scoring import Scorer
@@ -70,6 +71,7 @@ def held_out(
         to_device=functools.partial(send_to_device, device=trainer.args.device),
         autocast=trainer.accelerator.autocast,
         batch_size=batch_size or trainer.args.per_device_eval_batch_size,
+        overhead=pass_overhead(trainer.args.device.type),
         needs=frozenset({SCORES, CONFIDENCE}),
     )
     scores = scorer(trainer.model, trainer.model, counted)

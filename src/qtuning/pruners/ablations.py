@@ -15,63 +15,71 @@ from ..plane import Q1, Q2, Q3, Q4, Selection, select_samples
 from ..tokens import keep_lowest, token_scores
 from .base import QUADRANTS, SCORES, SamplePool, TokenPool
 from .q_tuning import QTuningTokens
-from .ranking import keep_highest
+from .ranking import keep_highest, minmax
 
 if TYPE_CHECKING:
     from ..config import PruningArguments
 
 
-class _Keep:
-    """Keeps the quadrants named, made exactly k as in the paper, by another support."""
+class _KeepOne:
+    """Keeps one quadrant, made exactly k as in the paper: by a support, here of its own."""
 
     needs = frozenset({SCORES})
-    quadrants: tuple[int, ...] = ()
-    sign = 1.0
-    """1 ranks what is high on both axes first, -1 what is low."""
+    quadrant: int
 
     def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+        """Keep k of ``N``."""
         selection = select_samples(
             pool.ppl, pool.entropy, args.sample_ratio, bisect_steps=args.bisect_steps
         )
-        named = torch.zeros_like(selection.kept)
-        for quadrant in self.quadrants:
-            named |= selection.quadrant == quadrant
-        height = _scaled(pool.ppl.log()) + _scaled(pool.entropy)
-        kept = keep_highest(self.sign * height + 10.0 * named, args.sample_ratio).kept
+        named = selection.quadrant == self.quadrant
+        support = self.support(pool, selection) + 10.0 * named  # a support is at most 2
+        kept = keep_highest(support, args.sample_ratio).kept
         return replace(selection, kept=kept, filled=kept & ~named)
 
-
-class KeepQ1(_Keep):
-    """Keeps harmful noise in place of Q2 and Q4."""
-
-    quadrants = (Q1,)
+    def support(self, pool: SamplePool, selection: Selection) -> Tensor:
+        """How much a sample resembles the quadrant, ``(N,)``."""
+        raise NotImplementedError
 
 
-class KeepQ3(_Keep):
-    """Keeps redundant knowledge in place of Q2 and Q4."""
+class KeepQ1(_KeepOne):
+    """Keeps harmful noise in place of Q2 and Q4: what is high on both axes."""
 
-    quadrants = (Q3,)
-    sign = -1.0
+    quadrant = Q1
+
+    def support(self, pool: SamplePool, selection: Selection) -> Tensor:
+        """Height along the diagonal."""
+        return _height(pool)
 
 
-class OnlyQ2(_Keep):
+class KeepQ3(_KeepOne):
+    """Keeps redundant knowledge in place of Q2 and Q4: what is low on both axes."""
+
+    quadrant = Q3
+
+    def support(self, pool: SamplePool, selection: Selection) -> Tensor:
+        """Depth along the diagonal."""
+        return -_height(pool)
+
+
+class OnlyQ2(_KeepOne):
     """Keeps valuable misconceptions alone: the side P^ > E^."""
 
-    quadrants = (Q2,)
+    quadrant = Q2
 
-    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
-        """Keep k of ``N``, by the signed distance from the diagonal."""
-        return _one_side(pool, args, Q2, 1.0)
+    def support(self, pool: SamplePool, selection: Selection) -> Tensor:
+        """Signed distance from the diagonal."""
+        return selection.side
 
 
-class OnlyQ4(_Keep):
+class OnlyQ4(_KeepOne):
     """Keeps calibration data alone: the side P^ < E^."""
 
-    quadrants = (Q4,)
+    quadrant = Q4
 
-    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
-        """Keep k of ``N``, by the signed distance from the diagonal."""
-        return _one_side(pool, args, Q4, -1.0)
+    def support(self, pool: SamplePool, selection: Selection) -> Tensor:
+        """Signed distance from the diagonal."""
+        return -selection.side
 
 
 class Reversed:
@@ -93,15 +101,10 @@ class Reversed:
         return keeps
 
 
-def _one_side(pool: SamplePool, args: "PruningArguments", quadrant: int, sign: float) -> Selection:
-    selection = select_samples(
-        pool.ppl, pool.entropy, args.sample_ratio, bisect_steps=args.bisect_steps
-    )
-    named = selection.quadrant == quadrant
-    kept = keep_highest(sign * selection.side + 10.0 * named, args.sample_ratio).kept
-    return replace(selection, kept=kept, filled=kept & ~named)
-
-
-def _scaled(values: Tensor) -> Tensor:
-    low, high = values.nan_to_num(nan=0.0).min(), values.nan_to_num(nan=0.0).max()
-    return (values - low) / (high - low).clamp(min=1e-12)
+def _height(pool: SamplePool) -> Tensor:
+    """Sum of both axes, each scaled to [0, 1] over the pool; NaN where a loss is bad."""
+    good = pool.ppl.isfinite() & pool.entropy.isfinite()
+    height = torch.full_like(pool.ppl, torch.nan)
+    if bool(good.any()):
+        height[good] = minmax(pool.ppl[good].log()) + minmax(pool.entropy[good])
+    return height

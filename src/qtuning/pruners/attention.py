@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ..tokens import keep_lowest
 from .base import RATER_ATTENTION, RECEIVED_ATTENTION, SCORES, TokenPool
+from .ranking import keep_lowest_tokens
 
 if TYPE_CHECKING:
     from ..config import PruningArguments
@@ -29,7 +29,9 @@ class FastV:
 
     def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
         """Keep ``max(1, floor(token_ratio * T))`` tokens of each sample."""
-        return _keep_most(pool, RECEIVED_ATTENTION, args.token_ratio)
+        return keep_lowest_tokens(
+            pool, args.token_ratio, lambda one: -one.extras[RECEIVED_ATTENTION]
+        )
 
 
 class SparseVlm:
@@ -39,11 +41,4 @@ class SparseVlm:
 
     def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
         """Keep ``max(1, floor(token_ratio * T))`` tokens of each sample."""
-        return _keep_most(pool, RATER_ATTENTION, args.token_ratio)
-
-
-def _keep_most(pool: TokenPool, what: str, token_ratio: float) -> list[Tensor]:
-    return [
-        keep_lowest(-sample.extras[what].double(), token_ratio, sample.protected)
-        for sample in pool.samples
-    ]
+        return keep_lowest_tokens(pool, args.token_ratio, lambda one: -one.extras[RATER_ATTENTION])

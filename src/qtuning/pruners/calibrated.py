@@ -12,13 +12,11 @@ Differs: the paper compares min-max scaled perplexity and entropy within a pool,
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from ..plane import Selection
-from ..tokens import keep_lowest
-from .base import SCORES, SamplePool, TokenPool
-from .ranking import keep_highest
+from .base import SCORES, SamplePool, TokenPool, TokenSample
+from .ranking import keep_highest, keep_lowest_tokens
 
 if TYPE_CHECKING:
     from ..config import PruningArguments
@@ -41,11 +39,10 @@ class ConfidentError:
 
     def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
         """Keep ``max(1, floor(token_ratio * T))`` tokens of each sample."""
-        keeps = []
-        for sample in pool.samples:
-            if sample.nll is None or sample.entropy is None:
-                keeps.append(torch.ones(sample.n_tokens, dtype=torch.bool))
-                continue
-            excess = sample.nll.double() - sample.entropy.double()
-            keeps.append(keep_lowest(excess, args.token_ratio, sample.protected))
-        return keeps
+        return keep_lowest_tokens(pool, args.token_ratio, _excess)
+
+
+def _excess(sample: TokenSample) -> Tensor:
+    assert sample.nll is not None
+    assert sample.entropy is not None
+    return sample.nll.double() - sample.entropy.double()

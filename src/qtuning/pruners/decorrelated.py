@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..order import argsort
+from ..order import ranks
 from ..plane import Selection, select_samples
 from .base import SCORES, SamplePool
 
@@ -49,11 +49,10 @@ class ResidualPlane:
 
 def _ranks(values: Tensor) -> Tensor:
     """Ranks scaled to [0, 1], ties in the order given; NaN and infinity stay NaN."""
-    known = values.isfinite().nonzero().squeeze(1)
-    ranks = torch.full_like(values, torch.nan)
-    order = known[argsort(values[known])]
-    ranks[order] = torch.arange(len(order), dtype=values.dtype) / max(1, len(order) - 1)
-    return ranks
+    known = values.isfinite()
+    scaled = torch.full_like(values, torch.nan)
+    scaled[known] = ranks(values[known]) / max(1, int(known.sum()) - 1)
+    return scaled
 
 
 def _residual(values: Tensor, given: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..order import argsort
+from ..order import argsort, ranks
 from ..plane import Selection
 from ..ratio import keep_count
 from .base import HISTORY, WEIGHTS, SamplePool
@@ -64,7 +64,7 @@ class InfoBatchBudget:
         # The unknown at random, since nothing else tells them apart; then the highest loss.
         urgency = torch.where(loss.isnan(), 2.0 + draw, torch.zeros_like(draw))
         known = ~loss.isnan() & ~learned
-        urgency[known] = 1.0 + _rank(loss[known])
+        urgency[known] = 1.0 + ranks(loss[known]) / max(1, int(known.sum()))
         urgency[learned] = draw[learned]
         kept = torch.zeros(n, dtype=torch.bool)
         kept[argsort(-urgency)[:k]] = True
@@ -78,10 +78,3 @@ class InfoBatchBudget:
 def _is_learned(loss: Tensor) -> Tensor:
     """Strictly below the mean of the known losses, ``(N,)`` bool; the unknown are not."""
     return loss < loss.nanmean()
-
-
-def _rank(values: Tensor) -> Tensor:
-    """Rank of each value in [0, 1)."""
-    ranks = torch.empty(values.shape[0], dtype=torch.float64)
-    ranks[argsort(values)] = torch.arange(values.shape[0], dtype=torch.float64)
-    return ranks / max(1, values.shape[0])

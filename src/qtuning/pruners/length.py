@@ -2,7 +2,7 @@
 
 What: keeps the samples with the most, or the fewest, answer tokens.
 Cost: nothing: no scoring pass.
-When: instruction data in which long answers are the careful ones; a baseline that is hard to beat.
+When: instruction data in which long answers are the careful ones.
 Source: Long Is More for Alignment, arXiv:2402.04833; in the tables of arXiv:2509.23873.
 Differs: the original keeps the longest 1,000 of a data set, this the longest of each pool. The
     Q-Tuning paper's text says "removed the longest", which would be ``shortest``.

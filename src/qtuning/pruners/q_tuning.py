@@ -2,7 +2,7 @@
 
 What: keeps confident errors (Q2) with their worst tokens pruned, and uncertain successes (Q4).
 Cost: the scoring pass.
-When: the model can nearly do the task; see the study in the docs for where it loses.
+When: the model can nearly do the task; what it has yet to learn looks like noise to it.
 Source: arXiv:2509.23873, 3.2, 3.3 and Algorithm 1.
 Differs: the pool is the whole optimizer step unless ``pool_scope`` says micro; the end-of-turn
     token keeps its label unless ``protect_eos`` is off.

@@ -2,7 +2,7 @@
 
 What: keeps a uniform draw of samples, or of the tokens of each kept sample.
 Cost: nothing: no scoring pass.
-When: always, beside whatever else is tried: on large pools hardly anything beats it.
+When: always, beside whatever else is tried.
 Source: the baseline of arXiv:2509.23873 and of every other paper.
 Differs: in nothing; drawn from (seed, step), or from (seed, sample id, step).
 """

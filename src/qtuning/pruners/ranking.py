@@ -1,11 +1,15 @@
 """Keeping what ranks first, which most pruners do."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from ..order import argsort
 from ..plane import Selection
 from ..ratio import keep_count
+from ..tokens import keep_lowest
+from .base import TokenPool, TokenSample
 
 
 def keep_highest(scores: Tensor, sample_ratio: float) -> Selection:
@@ -20,6 +24,24 @@ def keep_highest(scores: Tensor, sample_ratio: float) -> Selection:
     # By the negative: descending order would put NaN first.
     kept[argsort(-scores.double())[: keep_count(n, sample_ratio)]] = True
     return Selection.without_plane(kept)
+
+
+def keep_lowest_tokens(
+    pool: TokenPool, token_ratio: float, score: Callable[[TokenSample], Tensor]
+) -> list[Tensor]:
+    """Exactly ``max(1, floor(token_ratio * T))`` tokens of each sample, the lowest scores first.
+
+    Args:
+        pool: The kept samples; one without scores keeps all its tokens.
+        token_ratio: Share to keep, in (0, 1].
+        score: Of a sample's answer tokens, ``(T,)``.
+    """
+    return [
+        torch.ones(sample.n_tokens, dtype=torch.bool)
+        if sample.nll is None
+        else keep_lowest(score(sample).double(), token_ratio, sample.protected)
+        for sample in pool.samples
+    ]
 
 
 def minmax(scores: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 What: keeps the tokens that the model has learnt since the start and that look at the prompt.
 Cost: a forward of what is kept with the model, with one layer's attention, and once with the model
     as it was before training: LoRA has it inside, full fine-tuning keeps a copy.
-When: no reference model is at hand. The strongest published token selector of that kind.
+When: no reference model is at hand.
 Source: ssToken, arXiv:2510.18250.
 Differs: keeps ``floor`` of the budget like all pruners here, not its ``ceil``; the original's ratio
     is 0.6. ``reference_model_name_or_path`` may name another base.
@@ -11,12 +11,10 @@ Differs: keeps ``floor`` of the budget like all pruners here, not its ``ceil``; 
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
-from ..tokens import keep_lowest
 from .base import BASE, PROMPT_ATTENTION, REFERENCE, SCORES, TokenPool, TokenSample
-from .ranking import minmax
+from .ranking import keep_lowest_tokens, minmax
 
 if TYPE_CHECKING:
     from ..config import PruningArguments
@@ -31,14 +29,10 @@ class SelfModulatedSemantic:
 
     def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
         """Keep ``max(1, floor(token_ratio * T))`` tokens of each sample."""
-        return [
-            keep_lowest(-_score(sample), args.token_ratio, sample.protected)
-            for sample in pool.samples
-        ]
+        return keep_lowest_tokens(pool, args.token_ratio, _demerit)
 
 
-def _score(sample: TokenSample) -> Tensor:
-    if sample.nll is None:
-        return torch.zeros(sample.n_tokens)
+def _demerit(sample: TokenSample) -> Tensor:
+    assert sample.nll is not None
     progress = minmax(sample.extras[REFERENCE] - sample.nll)
-    return _GAMMA * progress + (1 - _GAMMA) * minmax(sample.extras[PROMPT_ATTENTION])
+    return -(_GAMMA * progress + (1 - _GAMMA) * minmax(sample.extras[PROMPT_ATTENTION]))

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..tokens import keep_lowest
 from .base import SCORES, STEPS, TokenPool, TokenSample
+from .ranking import keep_lowest_tokens
 
 if TYPE_CHECKING:
     from ..config import PruningArguments
@@ -27,16 +27,12 @@ class StepEntropy:
 
     def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
         """Keep ``max(1, floor(token_ratio * T))`` tokens of each sample, step by step."""
-        return [
-            keep_lowest(-_entropy_of_step(sample), args.token_ratio, sample.protected)
-            for sample in pool.samples
-        ]
+        return keep_lowest_tokens(pool, args.token_ratio, lambda one: -_entropy_of_step(one))
 
 
 def _entropy_of_step(sample: TokenSample) -> Tensor:
     """Summed entropy of the step that each token belongs to, in nats, ``(T,)`` float64."""
-    if sample.entropy is None:
-        return torch.zeros(sample.n_tokens, dtype=torch.float64)
+    assert sample.entropy is not None
     step = sample.extras[STEPS]
     sums = torch.zeros(sample.n_tokens, dtype=torch.float64)
     return sums.index_add_(0, step, sample.entropy.double())[step]

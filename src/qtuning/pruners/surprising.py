@@ -9,11 +9,10 @@ Differs: the opposite of Q-Tuning's second stage.
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
-from ..tokens import keep_lowest
-from .base import SCORES, TokenPool
+from .base import SCORES, TokenPool, TokenSample
+from .ranking import keep_lowest_tokens
 
 if TYPE_CHECKING:
     from ..config import PruningArguments
@@ -26,9 +25,9 @@ class Surprising:
 
     def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
         """Keep ``max(1, floor(token_ratio * T))`` tokens of each sample."""
-        return [
-            torch.ones(sample.n_tokens, dtype=torch.bool)
-            if sample.nll is None
-            else keep_lowest(-sample.nll.double(), args.token_ratio, sample.protected)
-            for sample in pool.samples
-        ]
+        return keep_lowest_tokens(pool, args.token_ratio, _ease)
+
+
+def _ease(sample: TokenSample) -> Tensor:
+    assert sample.nll is not None
+    return -sample.nll

@@ -3,7 +3,7 @@
 What: keeps the samples with rich logits that are unlike those of the samples kept lately.
 Cost: the scoring pass, with a product of the logits with themselves: T/D of a pass over the head
     for T answer tokens and D hidden units; 4 MiB of memory for the queue.
-When: redundant data. The strongest of the published rivals that choose batch by batch.
+When: redundant data.
 Source: Utility-Diversity Sampling, arXiv:2510.16882.
 Differs: logits of answer tokens only, not of prompt and padding; random signs instead of a
     subsampled Fourier transform for the projection, with the published code's scale, which is what

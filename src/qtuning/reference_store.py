@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from .score_store import read_table
+from .score_store import read_table, rows_of
 
 _SCHEMA = pa.schema([("sample_id", pa.string()), ("nll", pa.list_(pa.float32()))])
 
@@ -46,8 +46,5 @@ class ReferenceStore:
         Raises:
             UsageError: The file cannot be read.
         """
-        table = read_table(path, _SCHEMA.names)
-        columns = [table[name].to_pylist() for name in _SCHEMA.names]
-        self._known = {
-            name: torch.tensor(nll, dtype=torch.float32) for name, nll in zip(*columns, strict=True)
-        }
+        rows = rows_of(read_table(path, _SCHEMA.names))
+        self._known = {name: torch.tensor(nll, dtype=torch.float32) for name, nll in rows}
