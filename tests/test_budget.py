@@ -16,10 +16,10 @@ from qtuning.budget import (
     speed_up_bound,
     training_cost,
 )
-from qtuning.config import PruningArguments
 from qtuning.decide import Decisions, Row, decide
 from qtuning.pruners import resolve_sample_pruner
 from qtuning.pruners.pair import Pruners
+from qtuning.pruning_arguments import PruningArguments
 from qtuning.step import StepResult
 from qtuning.telling import MetricWindow, print_budget, start_lines, step_metrics
 

@@ -11,8 +11,9 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import SchedulerType
 from trl import SFTConfig, TrlParser
 
-from qtuning.config import PruningArguments, QTuningConfig
+from qtuning.config import QTuningConfig
 from qtuning.errors import UsageError
+from qtuning.pruning_arguments import PruningArguments, pruning_fields
 
 
 @dataclass
@@ -48,6 +49,8 @@ OTHER = {
     "one_pass": False,  # needs other values of these, see below
     "prune_start": 0.1,
     "prune_end": 0.9,
+    "probe_samples": 100,
+    "probe_steps": 5,
 }
 NUMBERS = ("a", None, True, math.nan, math.inf)
 BAD = {
@@ -59,6 +62,8 @@ BAD = {
     "pool_factor": (0, -1, 1.5, "2", math.nan),
     "bisect_steps": (0, -3, 2.0, "2"),
     "score_batch_size": (0, -8, 2.5, "8"),
+    "probe_samples": (-1, 1.5, "100", None, True),
+    "probe_steps": (0, -1, 2.5, "10", None, True),
     "score_dtype": ("float32", "bf16", None),
     "score_refresh": (0.0, -0.1, 1.01, 25, *NUMBERS),
     "token_mode": ("masked", "", None, ["mask"]),
@@ -128,6 +133,8 @@ def test_the_defaults_are_the_promised_ones():
         "one_pass": False,
         "prune_start": 0.0,
         "prune_end": 1.0,
+        "probe_samples": 0,
+        "probe_steps": 10,
     }
 
 
@@ -276,3 +283,11 @@ def test_earlier_scores_serve_a_pruner_that_looks_back():
     PruningArguments(sample_pruner="infobatch", initial_scores="scores.parquet")
     with pytest.raises(UsageError, match="initial_scores has no effect"):
         PruningArguments(initial_scores="scores.parquet")
+
+
+def test_the_fields_as_plain_data_name_callables():
+    args = PruningArguments(sample_pruner=len, sample_ratio=0.5)
+    plain = pruning_fields(args)
+    assert plain["sample_pruner"] == "<built-in function len>"
+    assert plain["sample_ratio"] == 0.5
+    json.dumps(plain)

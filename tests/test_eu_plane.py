@@ -5,7 +5,7 @@ import pytest
 
 from qtuning import UsageError
 from qtuning.ledger import SCHEMA, LedgerRow
-from qtuning.report.eu_plane import plot_eu_plane
+from qtuning.reporting.eu_plane import plot_eu_plane
 
 
 def ledger(*rows: LedgerRow) -> pa.Table:

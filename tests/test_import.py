@@ -9,7 +9,8 @@ import pytest
 import qtuning
 
 HEAVY = ("transformers", "trl", "datasets", "accelerate", "peft", "pyarrow", "rich")
-LAZY = {"PruningArguments", "QTuningConfig", "QTuningTrainer", "read_ledger", "with_pruning"}
+LAZY = {"PruningArguments", "QTuningConfig", "QTuningTrainer", "with_pruning"}
+LAZY |= {"prune", "read_ledger", "read_probe", "report", "score"}
 
 SCRIPT = """
 import json, sys
@@ -78,7 +79,8 @@ def test_the_functional_core_works_with_torch_alone(without):
 
 
 def test_only_what_needs_more_fails_and_says_what_is_missing(without):
-    assert without["failed"].keys() == LAZY
+    # The arguments alone are plain Python.
+    assert without["failed"].keys() == LAZY - {"PruningArguments"}
     assert all(any(name in told for name in HEAVY) for told in without["failed"].values())
 
 

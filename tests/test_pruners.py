@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from qtuning.config import PruningArguments
 from qtuning.plane import BAND, Q1, Q2, Q3, Q4, Selection
 from qtuning.pruners import (
     SAMPLE_PRUNERS,
@@ -38,6 +37,7 @@ from qtuning.pruners.base import (
     TokenSample,
     seeded_generator,
 )
+from qtuning.pruning_arguments import PruningArguments
 from qtuning.ratio import keep_count
 from qtuning.tokens import keep_tokens
 

@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -67,6 +68,34 @@ def test_the_line_that_evaluates_held_out_rows(local, tmp_path, capsys) -> None:
     words = shlex.split(line.replace("--model_name_or_path out", f"--model_name_or_path {local}"))
     assert cli.main(words[1:]) == 0
     assert "answer NLL" in capsys.readouterr().out
+
+
+def test_the_lines_that_score_prune_and_diff(local, capsys) -> None:
+    block = next(block for block in blocks("bash") if "qtuning score" in block)
+    lines = block.strip().splitlines()
+    assert [line.split()[1] for line in lines] == ["score", "prune", "prune", "report", "diff"]
+    for line in lines:
+        words = shlex.split(line.replace("HuggingFaceTB/SmolLM2-135M-Instruct", local))
+        assert cli.main(words[1:]) == 0, line
+    Path("report.html").unlink()
+    shown = capsys.readouterr().out
+    assert "6 of 24 rows (25.0%)" in shown
+    assert "scores.parquet: 3 of 24 samples" in shown
+    assert pq.read_table("kept/train.parquet").num_rows == 6
+
+
+def test_the_same_in_python(local) -> None:
+    code = next(block for block in blocks("python") if "qtuning.score" in block)
+    for theirs, ours in (
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", local),
+        ('"trl-lib/Capybara", split', '"json", data_files="data.jsonl", split'),
+    ):
+        assert theirs in code
+        code = code.replace(theirs, ours)
+    names: dict = {}
+    exec(code, names)
+    assert Path("report.html").read_text().startswith("<!doctype html>")
+    assert len(names["kept"]) == pq.read_table("kept/train.parquet").num_rows == 6
 
 
 def test_the_commands_exist() -> None:

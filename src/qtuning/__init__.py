@@ -14,15 +14,23 @@ from .stats import SampleStats, TokenStats, sample_stats, token_stats
 from .tokens import keep_tokens, token_scores
 
 if TYPE_CHECKING:
-    from .config import PruningArguments, QTuningConfig
+    from .config import QTuningConfig
     from .ledger import read_ledger
+    from .offline.api import prune, score
+    from .probe_rows import read_probe
+    from .pruning_arguments import PruningArguments
+    from .reporting.report import report
     from .trainer import QTuningTrainer, with_pruning
 
 _LAZY = {
-    "PruningArguments": "config",
+    "PruningArguments": "pruning_arguments",
     "QTuningConfig": "config",
     "QTuningTrainer": "trainer",
+    "prune": "offline.api",
     "read_ledger": "ledger",
+    "read_probe": "probe_rows",
+    "report": "reporting.report",
+    "score": "offline.api",
     "with_pruning": "trainer",
 }
 
@@ -38,9 +46,13 @@ __all__ = [
     "TokenStats",
     "UsageError",
     "keep_tokens",
+    "prune",
     "rank_correlation",
     "read_ledger",
+    "read_probe",
+    "report",
     "sample_stats",
+    "score",
     "select_samples",
     "token_scores",
     "token_stats",

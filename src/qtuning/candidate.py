@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from .batching import Example
 from .decide import Row
 from .pruners.base import SAMPLE_EXTRAS
-from .stats import TokenStats, sample_stats
+from .stats import stats_of_one
 
 
 @dataclass
@@ -42,8 +41,7 @@ def row_of(candidate: Candidate) -> Row:
     """The candidate as other ranks are told of it."""
     ppl = entropy = float("nan")
     if candidate.nll is not None and candidate.entropy is not None:
-        everywhere = torch.ones(1, len(candidate.nll), dtype=torch.bool)
-        stats = sample_stats(TokenStats(candidate.nll[None], candidate.entropy[None], everywhere))
+        stats = stats_of_one(candidate.nll, candidate.entropy)
         ppl, entropy = float(stats.ppl), float(stats.entropy)
     return Row(
         micro=candidate.micro,

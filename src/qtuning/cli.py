@@ -14,6 +14,10 @@ from .errors import UsageError
 # verb -> module with a run(arguments) function, and what it does
 _VERBS = {
     "train": ("train", "fine-tune a model on the samples and tokens worth training on"),
+    "score": ("offline.score_command", "perplexity and entropy of every row of a data set"),
+    "prune": ("offline.prune_command", "decide on scored data, and write what is kept"),
+    "report": ("reporting.command", "show scores, a pruned data set or a run in one HTML file"),
+    "diff": ("offline.diff_command", "what two sets of decisions over the same data disagree on"),
     "evaluate": ("evaluation.command", "benchmark tasks, held-out NLL and calibration of a model"),
     "compare": ("compare.command", "run a grid of pruners, and make tables and plots of it"),
 }

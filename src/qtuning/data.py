@@ -77,6 +77,36 @@ def load_data(
     return train, test[0] if test else None
 
 
+def load_rows(script_args: Any, dataset_args: Any, kind: str) -> tuple[Data, str]:
+    """The rows of a split as they are, and what to call them in messages.
+
+    Args:
+        script_args: TRL's ``ScriptArguments``.
+        dataset_args: TRL's ``DatasetMixtureConfig``.
+        kind: "train" or "test": which of its splits.
+
+    Raises:
+        UsageError: Data that is missing, unreadable or empty.
+    """
+    where = "the mixture in datasets:" if dataset_args.datasets else script_args.dataset_name
+    if not where:
+        raise UsageError("no data: give --dataset_name a file, a folder or a Hub id")
+    verbosity = datasets.logging.get_verbosity()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # we say what is wrong ourselves
+    try:
+        rows = take(_load(script_args, dataset_args), script_args, kind)
+        if next(iter(rows), None) is None:
+            raise UsageError(f"{where}: no rows; name a file or split that has some")
+    except UsageError:
+        raise
+    except _READING as error:
+        raise UsageError(_explain(where, error)) from error
+    finally:
+        datasets.logging.set_verbosity(verbosity)
+    split = vars(script_args)[f"dataset_{kind}_split"]
+    return rows, f"{where} [{split}]"
+
+
 def _load(script_args: Any, dataset_args: Any) -> Splits:
     """All splits of the data by name."""
     if dataset_args.datasets:

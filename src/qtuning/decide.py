@@ -14,10 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .config import PruningArguments
 from .errors import UsageError
 from .plane import BAND, Selection
 from .pruners.base import SamplePool, SamplePruner
+from .pruning_arguments import PruningArguments
 
 RowExtras = tuple[tuple[str, tuple[float, ...]], ...]
 """Named statistics of one sample, sorted by name."""

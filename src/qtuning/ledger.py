@@ -2,6 +2,8 @@
 
 A chunk is whole from the moment it bears its name, so the folder can be read during the run, and
 a killed run loses no more than the rows still in its buffer. Only one process may write to it.
+Other records of a run that go by steps are written the same way, each with a schema and a folder of
+its own (``probe.py``).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -49,6 +51,16 @@ class LedgerRow(NamedTuple):
     scored: bool
 
 
+class Row(Protocol):
+    """A row of any record that goes by steps: a NamedTuple whose fields are the schema's."""
+
+    @property
+    def step(self) -> int:
+        """The optimizer step that it belongs to."""
+
+    def _asdict(self) -> dict[str, Any]: ...
+
+
 _TYPES = [
     *("int64", "int64", "string", "double", "double", "int64"),
     *("int8", "bool", "bool", "int64", "bool"),
@@ -61,7 +73,7 @@ SCHEMA = pa.schema(
 
 @dataclass
 class Ledger(AbstractContextManager["Ledger"]):
-    """Writes the ledger of one run; `start` and `resume` take the last three fields as options.
+    """Writes the ledger of one run; `start` and `resume` take the last four fields as options.
 
     Call `flush` before each checkpoint: a run resumed from it never repeats the steps before it.
     """
@@ -71,10 +83,11 @@ class Ledger(AbstractContextManager["Ledger"]):
     rows_per_chunk: int = 4096
     seconds_per_chunk: float = 30.0  # after the chunk before
     clock: Callable[[], float] = time.monotonic
+    schema: pa.Schema = SCHEMA
 
     def __post_init__(self) -> None:
         self._written_at, self._closed = self.clock(), False
-        self._buffer: pa.Table = SCHEMA.empty_table()
+        self._buffer: pa.Table = self.schema.empty_table()
         with _writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / ".part-probe.tmp").touch()  # better to fail now than at the first chunk
@@ -83,35 +96,38 @@ class Ledger(AbstractContextManager["Ledger"]):
         self._next = max(_chunks(self.folder), default=-1) + 1
 
     @classmethod
-    def start(cls, folder: Path, **options: Any) -> Ledger:
+    def start(cls, folder: Path, first_step: int = 1, **options: Any) -> Ledger:
         """Begin a new run's ledger; an older one is moved aside to `<folder>-1`, `-2`, ..."""
         if _chunks(folder):
             places = (folder.with_name(f"{folder.name}-{n}") for n in count(1))
             with _writing(folder):
                 folder.rename(next(place for place in places if not place.exists()))
-        return cls(folder, 1, **options)
+        return cls(folder, first_step, **options)
 
     @classmethod
-    def resume(cls, folder: Path, last_step: int, **options: Any) -> Ledger:
+    def resume(
+        cls, folder: Path, last_step: int, *, schema: pa.Schema = SCHEMA, **options: Any
+    ) -> Ledger:
         """Go on from the checkpoint after `last_step`; later rows go, as they will come again."""
         # From the last chunk backwards: whenever the process dies, a whole beginning is left.
         for chunk in reversed(_chunks(folder).values()):
-            table = _read(chunk)
+            table = _read(chunk, schema)
             wanted = table.filter(pc.less_equal(table["step"], last_step))
             with _writing(folder):
                 if wanted.num_rows:
                     _write(wanted, chunk)
                     break
                 chunk.unlink()
-        return cls(folder, last_step + 1, **options)
+        return cls(folder, last_step + 1, schema=schema, **options)
 
-    def append(self, rows: Iterable[LedgerRow]) -> None:
+    def append(self, rows: Iterable[Row]) -> None:
         """Take rows in, and write a chunk if it is time."""
         rows = list(rows)
         steps = [self.step, *(row.step for row in rows)]
         if self._closed or steps != sorted(steps):
             raise ValueError(f"ledger {self.folder} closed, or steps not in order: {steps}")
-        table = pa.Table.from_pylist([row._asdict() for row in rows], SCHEMA).cast(SCHEMA)
+        asked = [row._asdict() for row in rows]
+        table = pa.Table.from_pylist(asked, self.schema).cast(self.schema)
         self._buffer, self.step = pa.concat_tables([self._buffer, table]), steps[-1]
         waited = self.clock() - self._written_at
         if self._buffer.num_rows >= self.rows_per_chunk or waited >= self.seconds_per_chunk:
@@ -122,7 +138,7 @@ class Ledger(AbstractContextManager["Ledger"]):
         if self._buffer.num_rows:
             with _writing(self.folder):
                 _write(self._buffer, self.folder / f"part-{self._next:06d}.parquet")
-            self._buffer, self._next = SCHEMA.empty_table(), self._next + 1
+            self._buffer, self._next = self.schema.empty_table(), self._next + 1
             self._written_at = self.clock()
 
     def close(self) -> None:
@@ -136,12 +152,16 @@ class Ledger(AbstractContextManager["Ledger"]):
 
 def read_ledger(folder: Path | str) -> pa.Table:
     """Read all rows in order, from the ledger's folder or the output folder that contains it."""
-    folder = Path(folder)
-    inner = folder / FOLDER
+    return read_record(Path(folder), FOLDER, SCHEMA)
+
+
+def read_record(folder: Path, name: str, schema: pa.Schema) -> pa.Table:
+    """Read the record called `name`, from its own folder or the output folder that contains it."""
+    inner = folder / name
     chunks = _chunks(inner if inner.is_dir() else folder)
-    if not chunks and not inner.is_dir() and not (folder.name == FOLDER and folder.is_dir()):
-        raise UsageError(f"no ledger in {folder}: give a training run's output folder")
-    return pa.concat_tables([SCHEMA.empty_table(), *map(_read, chunks.values())])
+    if not chunks and not inner.is_dir() and not (folder.name == name and folder.is_dir()):
+        raise UsageError(f"no {name} in {folder}: give a training run's output folder")
+    return pa.concat_tables([schema.empty_table(), *(_read(c, schema) for c in chunks.values())])
 
 
 def _chunks(folder: Path) -> dict[int, Path]:
@@ -150,9 +170,9 @@ def _chunks(folder: Path) -> dict[int, Path]:
     return dict(sorted((int(number), p) for number, p in found.items() if number.isdecimal()))
 
 
-def _read(chunk: Path) -> pa.Table:
+def _read(chunk: Path, schema: pa.Schema) -> pa.Table:
     try:  # without partitioning=None, a folder named `a=b` on the way would make a column
-        return pq.read_table(chunk, partitioning=None).cast(SCHEMA)
+        return pq.read_table(chunk, partitioning=None).cast(schema)
     except (OSError, ValueError, pa.ArrowException) as error:
         why = str(error).splitlines()[0]
         raise UsageError(f"cannot read {chunk}: {why}; move it away to do without it") from error

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from .boundary import boundary_distance
-from .config import PruningArguments
 from .decide import Pool, Row, candidate_pools, selected
 from .pruners.base import SamplePruner
+from .pruning_arguments import PruningArguments
 from .score_store import Known, ScoreStore
 
 Rows = list[list[Row]]

@@ -2,15 +2,16 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from accelerate.logging import get_logger
 
 from .budget import StepCounts
-from .config import PruningArguments
 from .ledger import FOLDER, Ledger
+from .probe_rows import PROBE_FOLDER, PROBE_SCHEMA, ProbeRow
+from .pruning_arguments import PruningArguments
 from .step import StepResult
 from .telling import MetricWindow, print_budget, step_metrics
 
@@ -21,6 +22,7 @@ SCORES_FILE = "pruning_scores.parquet"
 REFERENCE_FILE = "pruning_reference.parquet"
 MEMORY_FILE = "pruning_memory.safetensors"
 BUDGET_FILE = "budget.json"
+SETTINGS_FILE = "pruning_settings.json"
 
 
 class Store(Protocol):
@@ -53,10 +55,18 @@ class RunRecord:
         self._is_main = False
         self._stores: Mapping[str, Store] = {}
         self._ledger: Ledger | None = None
+        self._probe: Ledger | None = None
         self._started = 0.0
 
     def begin(
-        self, step: int, checkpoint: Path | None, *, is_main: bool, stores: Mapping[str, Store]
+        self,
+        step: int,
+        checkpoint: Path | None,
+        *,
+        is_main: bool,
+        stores: Mapping[str, Store],
+        settings: Mapping[str, Any],
+        probes: bool = False,
     ) -> None:
         """Begin at a step, from the checkpoint if there is one.
 
@@ -66,6 +76,8 @@ class RunRecord:
             is_main: Whether this process writes files.
             stores: What the run remembers, by the file it has in a checkpoint; takes what is
                 there.
+            settings: The fields of ``PruningArguments``, for those who read the record.
+            probes: Whether there is a probe set.
         """
         self.counts, self._is_main, self._stores = StepCounts(), is_main, stores
         if checkpoint is not None:
@@ -74,6 +86,15 @@ class RunRecord:
         if is_main:
             folder = self._folder / FOLDER
             self._ledger = Ledger.resume(folder, step) if step else Ledger.start(folder)
+            path = self._folder / SETTINGS_FILE
+            path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        if is_main and probes:
+            folder = self._folder / PROBE_FOLDER
+            self._probe = (
+                Ledger.resume(folder, step, schema=PROBE_SCHEMA)
+                if step
+                else Ledger.start(folder, 0, schema=PROBE_SCHEMA)
+            )
 
     def add(self, result: StepResult, step: int) -> None:
         """Take in a step."""
@@ -87,11 +108,18 @@ class RunRecord:
                 "it is left out"
             )
 
+    def add_probe(self, rows: Sequence[ProbeRow]) -> None:
+        """Take in a visit to the probe set."""
+        if self._probe is not None:
+            self._probe.append(rows)
+
     def save(self, checkpoint: Path) -> None:
         """Write into a checkpoint folder what a resumed run needs; the ledger reaches as far."""
         if self._ledger is None:
             return
         self._ledger.flush()
+        if self._probe is not None:
+            self._probe.flush()
         self.counts.total_seconds = time.perf_counter() - self._started
         checkpoint.mkdir(parents=True, exist_ok=True)
         (checkpoint / STATE_FILE).write_text(json.dumps(self.counts.state_dict()) + "\n")
@@ -121,6 +149,7 @@ class RunRecord:
             path.write_text(json.dumps(self.counts.state_dict(), indent=2) + "\n")
 
     def close(self) -> None:
-        """Close the ledger, so that all of it is on disk."""
-        if self._ledger is not None:
-            self._ledger.close()
+        """Close ledger and probe, so that all of them is on disk."""
+        for one in (self._ledger, self._probe):
+            if one is not None:
+                one.close()

@@ -51,8 +51,8 @@ def token_stats(
     labels: Tensor,
     *,
     bias: Tensor | None = None,
-    chunk_size: int = 512,
-    vocab_chunk_size: int = 2048,
+    chunk_size: int = 1024,
+    vocab_chunk_size: int | None = None,
     softcap: float | None = None,
     logit_scale: float = 1.0,
 ) -> TokenStats:
@@ -74,7 +74,8 @@ def token_stats(
         labels: ``(B, L)``; -100 is ignored.
         bias: Bias of the head, ``(V,)``.
         chunk_size: Tokens a tile.
-        vocab_chunk_size: Vocabulary columns a tile.
+        vocab_chunk_size: Vocabulary columns a tile; by default 512 on the CPU, where a tile should
+            stay in the cache, else 2048.
         softcap: Soft cap of the final logits (Gemma 2), after the scale.
         logit_scale: Factor on the logits (Cohere, Granite).
 
@@ -93,6 +94,8 @@ def token_stats(
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"bias {tuple(bias.shape)} does not fit weight {tuple(weight.shape)}")
+    if vocab_chunk_size is None:
+        vocab_chunk_size = 512 if hidden.device.type == "cpu" else 2048
     if chunk_size < 1 or vocab_chunk_size < 1 or (softcap is not None and softcap <= 0):
         raise ValueError(
             f"chunk_size ({chunk_size}), vocab_chunk_size ({vocab_chunk_size}) and softcap "
@@ -185,6 +188,17 @@ def _tile_stats(
         s = s * step.exp() + weights.sum(1)
         highest = risen
     return (highest - gold_logit) + s.log(), s.log() - t / s
+
+
+def stats_of_one(nll: Tensor, entropy: Tensor) -> SampleStats:
+    """``sample_stats`` of one sample whose answer tokens are known, as shape ``(1,)``.
+
+    Args:
+        nll: NLL of its answer tokens in nats, ``(T,)``.
+        entropy: Their entropy in nats, likewise.
+    """
+    everywhere = torch.ones(1, len(nll), dtype=torch.bool)
+    return sample_stats(TokenStats(nll[None], entropy[None], everywhere))
 
 
 def sample_stats(token_stats: TokenStats) -> SampleStats:

@@ -22,7 +22,6 @@ from .batching import (
 )
 from .budget import StepCounts, share
 from .candidate import Candidate, row_of
-from .config import PruningArguments
 from .dealing import deal, share_out
 from .decide import Decision, Decisions, Row, decide
 from .distributed import Ranks
@@ -37,6 +36,7 @@ from .pruners.base import (
     TokenSample,
 )
 from .pruners.pair import Pruners
+from .pruning_arguments import PruningArguments
 from .records import Work, count, ledger_rows
 from .refresh import Refresh
 from .scoring import Scorer

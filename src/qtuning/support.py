@@ -61,6 +61,12 @@ def check_supported(
             "datasets' IterableDataset",
         ),
         (
+            vars(trainer.args)["probe_samples"] > 0
+            and isinstance(trainer.train_dataset, TorchIterableDataset),
+            "probe_samples on a stream, from which no fixed set can be drawn: leave it out, or "
+            "load the data without streaming",
+        ),
+        (
             bool(needs & ATTENTION) and _is_sharded(trainer),
             "token pruners that read attention with sharded weights (FSDP, DeepSpeed, tensor "
             "parallelism): choose another token_pruner",

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from .budget import FORWARD_COST, StepCounts, break_even, budget_table, share, speed_up_bound
-from .config import PruningArguments
 from .plane import Q1, Q2, Q3, Q4, Selection
 from .pruners.base import SCORES
 from .pruners.pair import Pruners
+from .pruning_arguments import PruningArguments
 from .ratio import keep_count
 from .step import StepResult
 

@@ -20,11 +20,13 @@ from trl import SFTTrainer
 from .assembly import Loaded, assemble
 from .batching import LOSS_WEIGHT, SAMPLE_ID, Labels, NothingToTrain, RawBatch
 from .budget import scoring_cost, share, training_cost
-from .config import PruningArguments, QTuningConfig
+from .config import QTuningConfig
 from .distributed import Ranks
 from .errors import UsageError
 from .one_pass import OnePassStep
+from .probe import Probe, probe_metrics
 from .pruners.pair import NO_PRUNING, Pruners
+from .pruning_arguments import PruningArguments, pruning_fields
 from .run_record import RunRecord
 from .sample_ids import with_sample_ids
 from .step import StepResult
@@ -91,6 +93,7 @@ class PruningMixin(_Trainer):
         self._record = RunRecord(Path(vars(self.args)["output_dir"]))
         self._resumed_from: Path | None = None
         self._one_pass: OnePassStep | None = None
+        self._probe: Probe | None = None
         self.add_callback(_RunCallback(self))
 
     def _check_rows(self, before: Any) -> None:
@@ -252,14 +255,22 @@ class PruningMixin(_Trainer):
         self._labels = Labels(self.data_collator)
         made = assemble(self, self._loaded, self._labels, self._ranks, self._pruners)
         self._step_pruner = made.step_pruner
+        self._set_signature_columns_if_needed()
+        own = {*self._signature_columns, SAMPLE_ID} if self.args.remove_unused_columns else None
+        self._probe = Probe.of(self, self._labels, made.step_pruner.scorer, self._ranks, own)
         self._record.begin(
             self.state.global_step,
             self._resumed_from,
             is_main=self._ranks.is_main,
             stores=made.stores,
+            settings=pruning_fields(self.args),
+            probes=self._probe is not None,
         )
         if self._ranks.is_main:
             self._tell_start(made.share_anew)
+        self._probed = self.state.global_step
+        if self._probed == 0:  # a resumed run was there already
+            self._look_at_probe()
 
     @property
     def token_cost(self) -> float:
@@ -288,6 +299,32 @@ class PruningMixin(_Trainer):
             torch.cuda.synchronize(self.args.device)
         self._record.counts.training_seconds += time.perf_counter() - self._training_from
 
+    def _step_ended(self) -> None:
+        step, last = self.state.global_step, self.state.max_steps
+        if self._probe is not None and self._probe.is_due(step, last):
+            self._look_at_probe()
+
+    def _look_at_probe(self, log: bool = True) -> None:
+        """Score the probe set; every rank must call it."""
+        if self._probe is None:
+            return
+        self._probed = self.state.global_step
+        where = {"step": self._probed, "epoch": float(self.state.epoch or 0.0)}
+        rows = self._probe(self.model, self.model_wrapped, **where)
+        self._record.add_probe(rows)
+        metrics = probe_metrics(rows)
+        if metrics and log:
+            due = self.control.should_log  # which logging turns off
+            # Not our own or SFTTrainer's, which would empty the windows of the step metrics.
+            Trainer.log(self, metrics)
+            self.control.should_log = due
+
+    def _ended(self) -> None:
+        # A run that something stopped early has not come to its last step. Trackers may be closed.
+        if self._probed != self.state.global_step and not self.args.load_best_model_at_end:
+            self._look_at_probe(log=False)
+        self._record.end(self.args)
+
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """A checkpoint holds what pruning needs to go on from it."""
         folder = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
@@ -311,10 +348,15 @@ class _RunCallback(TrainerCallback):
     ) -> None:
         self._trainer._trained()
 
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._trainer._step_ended()
+
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self._trainer._record.end(args)
+        self._trainer._ended()
 
 
 @functools.cache

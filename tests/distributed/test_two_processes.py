@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from qtuning import read_ledger
+from qtuning import read_ledger, read_probe
 
 REPOSITORY = Path(__file__).parents[2]
 # Neither SGD nor this norm hides a wrong factor on the gradients, as Adam and clipping would.
@@ -107,4 +107,22 @@ def test_two_processes_resume(tmp_path, switch) -> None:
     assert read_ledger(again).equals(ledger)
     assert ledger.equals(read_ledger(whole))
     weights, others = (load_file(f / "model.safetensors") for f in (whole, again))
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
+
+
+@pytest.mark.slow
+def test_two_processes_score_the_probe_as_one_and_train_as_without(tmp_path) -> None:
+    probe = {"probe_samples": 5, "probe_steps": 2}  # one rank scores three of them, one two
+    launch(tmp_path / "one", 1, gradient_accumulation_steps=4, **probe)
+    launch(tmp_path / "two", 2, gradient_accumulation_steps=2, **probe)
+    launch(tmp_path / "without", 2, gradient_accumulation_steps=2)
+    first, second = read_probe(tmp_path / "one"), read_probe(tmp_path / "two")
+    where = ["step", "epoch", "sample_id", "n_tokens"]
+    assert first.select(where).equals(second.select(where))
+    assert set(second["step"].to_pylist()) == {0, 2, 4}
+    for column in ("ppl", "entropy"):
+        a, b = (torch.tensor(t[column].to_pylist()) for t in (first, second))
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+    assert read_ledger(tmp_path / "two").equals(read_ledger(tmp_path / "without"))
+    weights, others = (load_file(tmp_path / f / "model.safetensors") for f in ("two", "without"))
     assert all(torch.equal(weights[name], others[name]) for name in weights)

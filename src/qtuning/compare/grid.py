@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from ..config import PruningArguments
 from ..errors import UsageError
+from ..pruning_arguments import PruningArguments
 
 
 @dataclass(frozen=True)

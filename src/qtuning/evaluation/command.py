@@ -12,11 +12,11 @@ from rich.table import Table
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments
 
-from ..arguments import OneLineParser
 from ..config import QTuningConfig
 from ..data import load_data
 from ..errors import UsageError
 from ..models import check_model, load_causal_lm, load_tokenizer
+from ..one_line_parser import OneLineParser
 from ..trainer import QTuningTrainer
 from .harness import Score, check_tasks, run_tasks
 from .held_out import HeldOut, held_out

@@ -19,7 +19,7 @@ from .base import RATER_ATTENTION, RECEIVED_ATTENTION, SCORES, TokenPool
 from .ranking import keep_lowest_tokens
 
 if TYPE_CHECKING:
-    from ..config import PruningArguments
+    from ..pruning_arguments import PruningArguments
 
 
 class FastV:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..plane import Selection
 
 if TYPE_CHECKING:
-    from ..config import PruningArguments
+    from ..pruning_arguments import PruningArguments
 
 SCORES = "scores"
 """In ``needs``: NLL and entropy from a scoring pass. Everything below but ``HISTORY`` and

@@ -19,7 +19,7 @@ from .base import SCORES, SamplePool, TokenPool, TokenSample
 from .ranking import keep_highest, keep_lowest_tokens
 
 if TYPE_CHECKING:
-    from ..config import PruningArguments
+    from ..pruning_arguments import PruningArguments
 
 
 class Calibrated:

@@ -20,7 +20,7 @@ from ..plane import Selection, select_samples
 from .base import SCORES, SamplePool
 
 if TYPE_CHECKING:
-    from ..config import PruningArguments
+    from ..pruning_arguments import PruningArguments
 
 
 class RankPlane:

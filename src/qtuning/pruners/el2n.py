@@ -15,7 +15,7 @@ from .base import EL2N, SCORES, SamplePool
 from .ranking import keep_highest
 
 if TYPE_CHECKING:
-    from ..config import PruningArguments
+    from ..pruning_arguments import PruningArguments
 
 
 class El2n:

@@ -14,7 +14,7 @@ from .base import SCORES, SamplePool
 from .ranking import keep_highest
 
 if TYPE_CHECKING:
-    from ..config import PruningArguments
+    from ..pruning_arguments import PruningArguments
 
 
 class EntropySamples:

@@ -20,7 +20,7 @@ from ..ratio import keep_count
 from .base import REFERENCE, SCORES, TokenPool, TokenSample, seeded_generator
 
 if TYPE_CHECKING:
-    from ..config import PruningArguments
+    from ..pruning_arguments import PruningArguments
 
 
 class ExcessLoss:

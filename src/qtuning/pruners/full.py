@@ -16,7 +16,7 @@ from ..plane import Selection
 from .base import SamplePool, TokenPool
 
 if TYPE_CHECKING:
-    from ..config import PruningArguments
+    from ..pruning_arguments import PruningArguments
 
 
 class FullSamples:

@@ -19,7 +19,7 @@ from .base import SCORES, WITHOUT_PROMPT, SamplePool
 from .ranking import keep_highest
 
 if TYPE_CHECKING:
-    from ..config import PruningArguments
+    from ..pruning_arguments import PruningArguments
 
 
 class InstructionFollowingDifficulty:

@@ -20,7 +20,7 @@ from ..ratio import keep_count
 from .base import SCORES, WEIGHTS, SamplePool
 
 if TYPE_CHECKING:
-    from ..config import PruningArguments
+    from ..pruning_arguments import PruningArguments
 
 
 class Importance:

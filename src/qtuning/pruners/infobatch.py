@@ -24,7 +24,7 @@ from ..ratio import keep_count
 from .base import HISTORY, WEIGHTS, SamplePool
 
 if TYPE_CHECKING:
-    from ..config import PruningArguments
+    from ..pruning_arguments import PruningArguments
 
 _PRUNED = 0.5  # share r of the well learned samples that is left out
 _ANNEALED = 0.875  # share of the run after which nothing is pruned

@@ -15,7 +15,7 @@ from .base import SamplePool
 from .ranking import keep_highest
 
 if TYPE_CHECKING:
-    from ..config import PruningArguments
+    from ..pruning_arguments import PruningArguments
 
 
 class Longest:

@@ -9,7 +9,7 @@ from .full import FullSamples, NoTokenPruning
 from .infobatch import InfoBatch
 
 if TYPE_CHECKING:
-    from ..config import PruningArguments
+    from ..pruning_arguments import PruningArguments
 
 
 @dataclass(frozen=True)

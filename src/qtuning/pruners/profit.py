@@ -18,7 +18,7 @@ from .base import SCORES, TokenPool
 from .token_ppl import keep_least_surprising
 
 if TYPE_CHECKING:
-    from ..config import PruningArguments
+    from ..pruning_arguments import PruningArguments
 
 _TAU = 0.1
 

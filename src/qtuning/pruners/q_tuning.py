@@ -18,7 +18,7 @@ from .base import QUADRANTS, SCORES, SamplePool, TokenPool, TokenSample
 from .token_ppl import keep_least_surprising
 
 if TYPE_CHECKING:
-    from ..config import PruningArguments
+    from ..pruning_arguments import PruningArguments
 
 
 class QTuningSamples:

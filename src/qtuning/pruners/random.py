@@ -18,7 +18,7 @@ from ..tokens import keep_lowest
 from .base import SamplePool, TokenPool, seeded_generator
 
 if TYPE_CHECKING:
-    from ..config import PruningArguments
+    from ..pruning_arguments import PruningArguments
 
 
 class RandomSamples:

@@ -17,7 +17,7 @@ from .base import BASE, PROMPT_ATTENTION, REFERENCE, SCORES, TokenPool, TokenSam
 from .ranking import keep_lowest_tokens, minmax
 
 if TYPE_CHECKING:
-    from ..config import PruningArguments
+    from ..pruning_arguments import PruningArguments
 
 _GAMMA = 0.5
 

@@ -17,7 +17,7 @@ from .base import SCORES, STEPS, TokenPool, TokenSample
 from .ranking import keep_lowest_tokens
 
 if TYPE_CHECKING:
-    from ..config import PruningArguments
+    from ..pruning_arguments import PruningArguments
 
 
 class StepEntropy:

@@ -17,7 +17,7 @@ from ..tokens import keep_tokens_many
 from .base import SCORES, TokenPool, TokenSample
 
 if TYPE_CHECKING:
-    from ..config import PruningArguments
+    from ..pruning_arguments import PruningArguments
 
 
 class TokenPerplexity:

@@ -19,7 +19,7 @@ from .base import LOGITS, SCORES, SamplePool
 from .ranking import keep_highest
 
 if TYPE_CHECKING:
-    from ..config import PruningArguments
+    from ..pruning_arguments import PruningArguments
 
 _WEIGHT = 2.5e-3
 _QUEUE = 1024

@@ -1,0 +1,139 @@
+"""Read whatever holds decisions: scores, a pruned data set, or a run's output folder."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset
+
+from ..errors import UsageError
+from ..pruners.base import SCORES
+from ..pruners.pair import Pruners
+from ..pruning_arguments import PruningArguments
+from .export import with_decisions
+from .prune import decide_offline
+from .read import named, read_table
+from .scored_table import TOKEN_NAMES
+
+_DECIDED = ("kept", "quadrant", "filled")
+_TYPES = {
+    "sample_id": pa.string(),
+    "ppl": pa.float64(),
+    "entropy": pa.float64(),
+    "n_tokens": pa.int64(),
+    "kept": pa.bool_(),
+    "quadrant": pa.int64(),
+    "filled": pa.bool_(),
+    "tokens_kept": pa.int64(),
+}
+
+
+def read_decided(
+    source: Path | str | Dataset,
+    args: PruningArguments | None = None,
+    *,
+    pool_size: int | None = None,
+    seed: int = 42,
+) -> pa.Table:
+    """Read samples with their scores and with what was decided on them.
+
+    Args:
+        source: What ``qtuning.score`` or ``qtuning.prune`` returned; a file of ``qtuning score``; a
+            file or ``datasets`` folder of ``qtuning prune``; a run's output folder, or the ledger
+            in it.
+        args: The rule by which mere scores are decided; None leaves them undecided.
+        pool_size: Rows that compete with each other then, see ``decide_offline``.
+        seed: Seed of random pruners then.
+
+    Returns:
+        ``sample_id``, ``ppl``, ``entropy`` (nats), ``n_tokens``; if decided ``kept``,
+        ``quadrant`` (1 to 4, 0 for the middle band or none), ``filled``, and ``tokens_kept`` if
+        known; of a ledger also ``epoch`` and ``step``, a row a visit; and all other columns.
+
+    Raises:
+        UsageError: Nothing is there, it cannot be read, it holds no scores, or the rule needs more
+            than is there.
+    """
+    table = _typed(read_table(source), named(source))
+    if args is not None and not is_decided(table):
+        return _decide(table, args, pool_size, seed)
+    return _with_tokens_kept(table) if is_decided(table) else table
+
+
+def is_decided(table: pa.Table) -> bool:
+    """Whether there are decisions beside the scores."""
+    return set(_DECIDED) <= set(table.column_names)
+
+
+def one_visit(table: pa.Table, epoch: int | None = None, where: str = "the ledger") -> pa.Table:
+    """A row a sample: its last visit, or that of an epoch; a table without epochs as it is.
+
+    Args:
+        table: Of ``read_decided``.
+        epoch: Counted from 0.
+        where: What to call it in messages.
+
+    Raises:
+        UsageError: There is no such epoch.
+    """
+    if "epoch" not in table.column_names or "step" not in table.column_names:
+        return table
+    if epoch is not None:
+        known = sorted(pc.unique(table["epoch"]).to_pylist())
+        if epoch not in known:
+            raise UsageError(
+                f"--epoch {epoch}: {where} has epochs {', '.join(map(str, known)) or 'none'}"
+            )
+        table = table.filter(pc.equal(table["epoch"], epoch))
+    last = {name: place for place, name in enumerate(table["sample_id"].to_pylist())}
+    return table.take(sorted(last.values()))
+
+
+def _decide(table: pa.Table, args: PruningArguments, pool_size: int | None, seed: int) -> pa.Table:
+    """Without the scores of tokens only samples are decided on."""
+    reads = SCORES in Pruners.of(args).token.needs and args.token_ratio < 1.0
+    if reads and TOKEN_NAMES[0] not in table.column_names:
+        whole = replace(args, token_ratio=1.0)
+        found = decide_offline(table, whole, pool_size=pool_size, seed=seed)
+        return with_decisions(table, found)
+    found = decide_offline(table, args, pool_size=pool_size, seed=seed)
+    return _with_tokens_kept(with_decisions(table, found))
+
+
+def _with_tokens_kept(table: pa.Table) -> pa.Table:
+    """Answer tokens kept of each row; where ``token_kept`` is null, all of a kept one."""
+    if "tokens_kept" in table.column_names:
+        return table
+    keeps: list[Any] = [None] * table.num_rows
+    if "token_kept" in table.column_names:
+        keeps = table["token_kept"].to_pylist()
+    columns = (table["kept"].to_pylist(), table["n_tokens"].to_pylist(), keeps)
+    made = [
+        0 if not kept else n if keep is None else sum(keep)
+        for kept, n, keep in zip(*columns, strict=True)
+    ]
+    return table.append_column("tokens_kept", pa.array(made, pa.int64()))
+
+
+def _typed(table: pa.Table, where: str) -> pa.Table:
+    """The columns in the types that are promised."""
+    names = table.column_names
+    missing = [name for name in ("sample_id", "ppl", "entropy", "n_tokens") if name not in names]
+    if missing:
+        raise UsageError(
+            f"{where}: no column {', '.join(missing)}; name a file of `qtuning score` or `qtuning "
+            "prune`, or a run's output folder"
+        )
+    wanted = list(_TYPES)[: None if is_decided(table) else 4]
+    for name in wanted:
+        if name not in names:
+            continue
+        try:
+            column = table[name].cast(_TYPES[name])
+        except pa.ArrowException as error:
+            why = str(error).splitlines()[0]
+            raise UsageError(f"{where}: column {name} is not of its kind ({why})") from error
+        table = table.set_column(names.index(name), name, column)
+    return table

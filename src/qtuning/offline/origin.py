@@ -1,0 +1,154 @@
+"""Where scores come from, so that scores of different origin are never mixed."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from transformers import PreTrainedTokenizerBase
+
+from ..errors import UsageError
+
+METADATA = b"qtuning"
+_PACKAGES = ("qtuning", "torch", "transformers", "trl", "datasets")
+# What makes other numbers; versions do so only in the last digits, and are on record.
+_DECISIVE = (
+    *("model", "revision", "tokenizer", "chat_template", "data", "max_length", "dtype"),
+    *("text_field", "assistant_only_loss"),
+)
+
+Origin = dict[str, Any]
+
+
+def origin_of(
+    model: str,
+    revision: str | None,
+    tokenizer: PreTrainedTokenizerBase,
+    data: str,
+    *,
+    max_length: int | None,
+    dtype: str,
+    text_field: str,
+    assistant_only_loss: bool,
+    per_token: bool,
+    float16: bool,
+) -> Origin:
+    """All that determines the scores, as plain data.
+
+    Args:
+        model: Folder, file or Hub id.
+        revision: Branch, tag or commit on the Hub.
+        tokenizer: Its tokenizer.
+        data: Fingerprint of the data.
+        max_length: Tokens at which a row is cut.
+        dtype: Precision of the forward pass.
+        text_field: TRL's ``dataset_text_field``.
+        assistant_only_loss: TRL's.
+        per_token: Whether token statistics are written.
+        float16: Whether those are in float16.
+    """
+    return {
+        "model": _model(model),
+        "model_name": model,
+        "revision": revision,
+        **tokenizer_hashes(tokenizer),
+        "data": data,
+        "max_length": max_length,
+        "dtype": dtype,
+        "text_field": text_field,
+        "assistant_only_loss": assistant_only_loss,
+        "per_token": per_token,
+        "float16": float16,
+        "versions": {name: version(name) for name in _PACKAGES},
+    }
+
+
+def tokenizer_hashes(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
+    """Hashes of the vocabulary and the chat template."""
+    vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()))
+    return {"tokenizer": _hash(vocabulary), "chat_template": _hash(str(tokenizer.chat_template))}
+
+
+def _model(name: str) -> str:
+    """A hash of the weights where they are on this machine, else the Hub id."""
+    path = Path(name).expanduser()
+    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
+    if not files:
+        return name
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as opened:
+            while block := opened.read(1 << 22):
+                digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def with_origin(schema: pa.Schema, origin: Origin) -> pa.Schema:
+    """The schema with the origin in its metadata, beside what is there."""
+    text = json.dumps(origin, sort_keys=True).encode()
+    return schema.with_metadata({**(schema.metadata or {}), METADATA: text})
+
+
+def read_origin(schema: pa.Schema, where: Path) -> Origin:
+    """The origin in a file's metadata.
+
+    Raises:
+        UsageError: There is none.
+    """
+    text = (schema.metadata or {}).get(METADATA)
+    if text is None:
+        raise UsageError(
+            f"{where}: not a file of `qtuning score`: it does not say where it is from"
+        )
+    try:
+        origin: Origin = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"{where}: its record of origin is damaged ({error})") from error
+    return origin
+
+
+def description(origin: Origin) -> str:
+    """The origin as the description of a ``datasets.Dataset``, which has no other metadata."""
+    return json.dumps({METADATA.decode(): origin}, sort_keys=True)
+
+
+def described(text: str | None) -> Origin | None:
+    """The origin in such a description; None if it is another one."""
+    try:
+        read = json.loads(text or "")
+    except ValueError:
+        return None
+    origin = read.get(METADATA.decode()) if isinstance(read, dict) else None
+    return origin if isinstance(origin, dict) else None
+
+
+def origin_if_any(schema: pa.Schema, where: Path) -> Origin | None:
+    """The origin in a table's metadata, None if there is none.
+
+    Raises:
+        UsageError: It is damaged.
+    """
+    return read_origin(schema, where) if METADATA in (schema.metadata or {}) else None
+
+
+def check_same_origin(found: Mapping[str, Any], wanted: Mapping[str, Any], where: Path) -> None:
+    """Refuse to go on with scores of another origin.
+
+    Raises:
+        UsageError: They differ in what makes other numbers, or in what is written.
+    """
+    differing = [
+        key for key in (*_DECISIVE, "per_token", "float16") if found.get(key) != wanted.get(key)
+    ]
+    if differing:
+        raise UsageError(
+            f"{where}: holds scores of another origin ({', '.join(differing)} differ): choose "
+            "another --output, or remove it"
+        )

@@ -1,0 +1,201 @@
+"""Scores the parts of a data set with a model, as a training run would at its start."""
+
+import functools
+import itertools
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate.utils import send_to_device
+from datasets import Dataset, IterableDataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ..batching import SAMPLE_ID, Example, Labels, answer_positions
+from ..config import QTuningConfig
+from ..dealing import pass_overhead
+from ..formats import to_trl
+from ..scoring import Scorer, Scores
+from ..trainer import QTuningTrainer
+from .scored_table import ScoreColumns
+from .shards import Shards
+from .source import Data, parts
+
+Mine = Callable[[int], bool]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to score.
+
+    Attributes:
+        max_length: Tokens at which a row is cut; None for never.
+        batch_size: Size of a forward pass, in samples as long as the longest of a part.
+        rows_a_part: Rows that are sorted by length together, and written together.
+        bf16: Autocast to bfloat16.
+        text_field: TRL's ``dataset_text_field``.
+        assistant_only_loss: TRL's: only assistant turns are answers.
+        where: What to call the data in messages.
+    """
+
+    max_length: int | None = 1024
+    batch_size: int = 8
+    rows_a_part: int = 2048
+    bf16: bool = False
+    text_field: str = "text"
+    assistant_only_loss: bool = False
+    where: str = "the data"
+
+
+class PartScorer:
+    """A model that scores parts; rows are made ready by TRL exactly as for training."""
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: Settings
+    ) -> None:
+        """Take the model as it is loaded."""
+        self._model, self._tokenizer, self._settings = model, tokenizer, settings
+
+    def __call__(
+        self,
+        data: Data,
+        shards: Shards,
+        columns: ScoreColumns,
+        mine: Mine,
+        told: Callable[[int], None],
+        *,
+        alone: bool = True,
+    ) -> None:
+        """Score the parts that are mine and not finished, each into its shard.
+
+        Args:
+            data: The rows as loaded.
+            shards: Where parts go.
+            columns: What is written.
+            mine: Whether a part, by its number, is to be scored here.
+            told: Called with the number of rows whenever a part is done.
+            alone: Whether no other process of a group does so at the same time. TRL's preparation
+                of rows waits for the whole group, so without a part of its own a process prepares
+                the first.
+
+        Raises:
+            UsageError: Rows that cannot be trained on.
+        """
+        rows_a_part = self._settings.rows_a_part
+
+        @functools.cache  # asked twice, and a shard may have come in between
+        def wanted(number: int) -> bool:
+            return mine(number) and not shards.has(number)
+
+        chosen = _numbered(data, rows_a_part, wanted)
+        if chosen is None and not alone:
+            chosen = _numbered(data, rows_a_part, lambda number: number == 0)
+        if chosen is None:
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            trainer = self._trainer(chosen, scratch)
+            scorer = self._scorer(trainer)
+            examples = _Ahead(iter(trainer.train_dataset))
+            for part in parts(data, rows_a_part, wanted):
+                first = part.number * rows_a_part
+                own = examples.below(first + part.rows.num_rows, first)
+                scores = self._scores(scorer, trainer, own, part.rows.num_rows)
+                shards.write(part.number, columns.add(part.rows, part.names, scores))
+                told(part.rows.num_rows)
+
+    def _trainer(self, rows: Data, scratch: str) -> QTuningTrainer:
+        settings = self._settings
+        args = QTuningConfig(
+            output_dir=scratch,
+            max_steps=1,
+            bf16=settings.bf16,
+            # Otherwise transformers refuses bf16 where there is no GPU.
+            use_cpu=not torch.cuda.is_available(),
+            report_to="none",
+            gradient_checkpointing=False,
+            max_length=settings.max_length,
+            dataset_text_field=settings.text_field,
+            assistant_only_loss=settings.assistant_only_loss,
+            disable_tqdm=True,
+        )
+        trl_rows = to_trl(
+            rows,
+            settings.where,
+            chat=self._tokenizer.chat_template is not None,
+            text_field=settings.text_field,
+        )
+        return QTuningTrainer(
+            self._model, args, train_dataset=trl_rows, processing_class=self._tokenizer
+        )
+
+    def _scorer(self, trainer: QTuningTrainer) -> Scorer:
+        device = trainer.args.device
+        return Scorer(
+            collate=Labels(trainer.data_collator).collate,
+            to_device=functools.partial(send_to_device, device=device),
+            autocast=trainer.accelerator.autocast,
+            batch_size=self._settings.batch_size,
+            overhead=pass_overhead(device.type),
+        )
+
+    def _scores(
+        self, scorer: Scorer, trainer: QTuningTrainer, examples: dict[int, Example], n: int
+    ) -> list[Scores | None]:
+        """Of each of ``n`` rows; None without answer tokens."""
+        labels = Labels(trainer.data_collator)
+        read = {place: labels.of(example) for place, example in examples.items()}
+        counted = {
+            place: (example, len(answer_positions(example["labels"])))
+            for place, example in read.items()
+        }
+        counted = {place: pair for place, pair in counted.items() if pair[1]}
+        model = trainer.model
+        found = scorer(model, model, list(counted.values()))
+        scores: list[Scores | None] = [None] * n
+        for place, one in zip(counted, found, strict=True):
+            scores[place] = one
+        return scores
+
+
+class _Ahead:
+    """Tokenised examples in order, with a look at the next one."""
+
+    def __init__(self, examples: Iterator[Example]) -> None:
+        self._examples = examples
+        self._next: Example | None = next(examples, None)
+
+    def below(self, end: int, first: int) -> dict[int, Example]:
+        """Those of rows before ``end``, by place from ``first`` on."""
+        found = {}
+        while self._next is not None and int(self._next[SAMPLE_ID]) < end:
+            example = self._next
+            found[int(example.pop(SAMPLE_ID)) - first] = example
+            self._next = next(self._examples, None)
+        return found
+
+
+def _numbered(data: Data, rows_a_part: int, wanted: Mine) -> Data | None:
+    """The rows of the parts wanted, named by their number; None if there are none."""
+    if isinstance(data, Dataset):
+        numbers = [i for i in range(len(data)) if wanted(i // rows_a_part)]
+        if not numbers:
+            return None
+        chosen = data.select(numbers)
+        if SAMPLE_ID in chosen.column_names:
+            chosen = chosen.remove_columns(SAMPLE_ID)
+        return chosen.add_column(SAMPLE_ID, list(map(str, numbers)))
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for number, row in enumerate(data):
+            if wanted(number // rows_a_part):
+                yield {**row, SAMPLE_ID: str(number)}
+
+    if next(itertools.islice(rows(), 1), None) is None:
+        return None
+    return IterableDataset.from_generator(rows)
+
+
+def on_device(model: PreTrainedModel) -> PreTrainedModel:
+    """On the GPU if there is one."""
+    return model.to("cuda") if torch.cuda.is_available() else model

@@ -1,0 +1,183 @@
+"""Decide on a scored data set with any pruner that works from scores."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from ..errors import UsageError
+from ..plane import BAND, QUADRANT_NAMES, Selection
+from ..pruners.base import QUADRANTS, SCORES, SamplePool, TokenPool, TokenSample
+from ..pruners.pair import Pruners
+from ..pruning_arguments import PruningArguments
+
+_READ = ("sample_id", "ppl", "entropy", "n_tokens")
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What was decided on each row, in the order of the scores.
+
+    Attributes:
+        kept: ``(N,)`` bool.
+        quadrant: ``(N,)`` int64, 0 = middle band, or chosen without the plane.
+        filled: ``(N,)`` bool.
+        selections: Of each pool.
+        token_keeps: Which answer tokens of each kept row are kept, by its place; rows whose tokens
+            are all kept are not in it.
+    """
+
+    kept: Tensor
+    quadrant: Tensor
+    filled: Tensor
+    selections: Sequence[Selection]
+    token_keeps: dict[int, Tensor]
+
+    def reasons(self) -> list[str]:
+        """Why each row is kept or not, in words."""
+        named = {number: f"{name}" for number, name in QUADRANT_NAMES.items()}
+        made = []
+        for kept, filled, quadrant in zip(
+            self.kept.tolist(), self.filled.tolist(), self.quadrant.tolist(), strict=True
+        ):
+            where = named[quadrant] if quadrant != BAND else "middle band, or chosen without it"
+            if filled:
+                made.append(f"kept to fill the budget ({where})")
+            else:
+                made.append(f"{'kept' if kept else 'dropped'}: {where}")
+        return made
+
+
+def decide_offline(
+    scores: pa.Table, args: PruningArguments, *, pool_size: int | None = None, seed: int = 0
+) -> Decisions:
+    """Run the pruners of the arguments over a scored data set.
+
+    Args:
+        scores: With ``sample_id``, ``ppl``, ``entropy``, ``n_tokens``; for token pruners that read
+            them also ``token_nll`` and ``token_entropy``.
+        args: The pruners and their budgets.
+        pool_size: Rows that compete with each other, in the order of the data, as in a dynamic run;
+            None is all of them.
+        seed: Seed of random pruners.
+
+    Raises:
+        UsageError: A pruner that needs more than scores, or columns that are not there.
+    """
+    pruners = Pruners.of(args)
+    check_works_from_scores(args, pruners)
+    missing = [name for name in _READ if name not in scores.column_names]
+    if missing:
+        raise UsageError(
+            f"the scores have no column {', '.join(missing)}: name a file of qtuning score"
+        )
+    columns = {name: _tensor(scores[name]) for name in ("ppl", "entropy", "n_tokens")}
+    names = scores["sample_id"].to_pylist()
+    n = len(names)
+    kept, filled = torch.zeros(n, dtype=torch.bool), torch.zeros(n, dtype=torch.bool)
+    quadrant, side = torch.zeros(n, dtype=torch.int64), torch.zeros(n, dtype=torch.float64)
+    selections = []
+    candidates = (columns["n_tokens"] > 0).nonzero().squeeze(1)
+    for group, members in enumerate(candidates.split(pool_size or max(1, n))):
+        pool = SamplePool(
+            ppl=columns["ppl"][members].double(),
+            entropy=columns["entropy"][members].double(),
+            n_tokens=columns["n_tokens"][members],
+            sample_ids=[names[i] for i in members.tolist()],
+            step=group + 1,
+            seed=seed,
+        )
+        made = pruners.sample(pool, args)
+        selection = Selection.without_plane(made) if isinstance(made, Tensor) else made
+        kept[members], filled[members] = selection.kept, selection.filled
+        quadrant[members], side[members] = selection.quadrant, selection.side
+        selections.append(selection)
+    # As in training: what has a NaN or infinite loss is never kept.
+    sound = columns["ppl"].isfinite() & columns["entropy"].isfinite()
+    kept &= sound
+    filled &= sound
+    found = Decisions(kept, quadrant, filled, selections, {})
+    if args.token_ratio < 1.0:
+        found.token_keeps.update(_token_keeps(scores, args, pruners, found, side, names, seed))
+    return found
+
+
+def check_works_from_scores(args: PruningArguments, pruners: Pruners) -> None:
+    """Refuse pruners that read the model.
+
+    Raises:
+        UsageError: One does.
+    """
+    for field, needs in (
+        ("sample_pruner", pruners.sample.needs),
+        ("token_pruner", pruners.token.needs),
+    ):
+        beyond = needs - {SCORES, QUADRANTS}
+        if beyond:
+            raise UsageError(
+                f"{field} {vars(args)[field]} needs more than scores "
+                f"({', '.join(sorted(beyond))}): it works in training only"
+            )
+
+
+def _token_keeps(
+    scores: pa.Table,
+    args: PruningArguments,
+    pruners: Pruners,
+    found: Decisions,
+    side: Tensor,
+    names: Sequence[str],
+    seed: int,
+) -> dict[int, Tensor]:
+    places = found.kept.nonzero().squeeze(1).tolist()
+    reads = SCORES in pruners.token.needs
+    if reads and "token_nll" not in scores.column_names:
+        raise UsageError(
+            f"token_pruner {args.token_pruner} reads token scores: score with --per_token, or set "
+            "token_ratio to 1.0"
+        )
+    wanted = scores.take(places)
+    nll = _lists(wanted["token_nll"]) if reads else [None] * len(places)
+    entropy = _lists(wanted["token_entropy"]) if reads else [None] * len(places)
+    lengths = _tensor(wanted["n_tokens"]).tolist()
+    samples = [
+        TokenSample(
+            sample_id=names[place],
+            nll=one_nll,
+            entropy=one_entropy,
+            protected=_protected(length, args),
+            quadrant=int(found.quadrant[place]),
+            filled=bool(found.filled[place]),
+            side=float(side[place]),
+        )
+        for place, length, one_nll, one_entropy in zip(places, lengths, nll, entropy, strict=True)
+    ]
+    keeps = pruners.token(TokenPool(samples, step=1, seed=seed), args)
+    return {p: keep for p, keep in zip(places, keeps, strict=True) if not bool(keep.all())}
+
+
+def _protected(length: int, args: PruningArguments) -> Tensor:
+    """The last answer token, which ends the turn; ids are not on record."""
+    protected = torch.zeros(length, dtype=torch.bool)
+    protected[-1] = args.protect_eos
+    return protected
+
+
+def _tensor(column: pa.ChunkedArray) -> Tensor:
+    """A column of numbers; null is NaN."""
+    if pa.types.is_floating(column.type):
+        column = pc.fill_null(column.cast(pa.float64()), float("nan"))
+    return torch.from_numpy(column.to_numpy().copy())
+
+
+def _lists(column: pa.ChunkedArray) -> list[Any]:
+    """A column of lists as tensors, float32."""
+    flat = column.combine_chunks()
+    values = torch.from_numpy(
+        flat.flatten().cast(pa.float32()).to_numpy(zero_copy_only=False).copy()
+    )
+    return list(values.split(pc.list_value_length(flat).to_pylist()))

@@ -1,0 +1,95 @@
+"""``qtuning prune``: decide on scored data, and write what is kept."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+from rich.console import Console
+
+from ..budget import share
+from ..errors import UsageError
+from ..one_line_parser import OneLineParser
+from ..pruning_arguments import PruningArguments
+from .checks import check_sizes
+from .export import FORMATS, export
+from .origin import read_origin
+from .prune import Decisions, decide_offline
+from .scored_table import read_scores
+
+
+@dataclass
+class PruneArguments:
+    """What to read and to write."""
+
+    scores: Path | None = field(
+        default=None, metadata={"help": "The Parquet file of `qtuning score`; may stand first."}
+    )
+    output: Path | None = field(
+        default=None, metadata={"help": "File, or folder for the formats of trainers."}
+    )
+    format: str = field(
+        default="parquet",
+        metadata={
+            "help": "parquet, jsonl, datasets (a folder of save_to_disk), or what a trainer reads: "
+            "trl, llamafactory, axolotl.",
+            "choices": FORMATS,
+        },
+    )
+    pool_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Rows that compete with each other, in the order of the data, as the "
+            "candidates of a training step do; by default all."
+        },
+    )
+    with_dropped: bool = field(
+        default=False, metadata={"help": "Write the rows that are not kept as well, marked so."}
+    )
+    seed: int = field(default=42, metadata={"help": "Seed of random pruners."})
+
+
+def run(argv: Sequence[str]) -> None:
+    """Decide and write.
+
+    Raises:
+        UsageError: Unusable arguments or scores.
+    """
+    words = list(argv)
+    if words and not words[0].startswith("-"):
+        words.insert(0, "--scores")
+    parser = OneLineParser((PruneArguments, PruningArguments), prog="qtuning prune")
+    options, pruning = parser.parse_in_one_line(words)
+    if options.scores is None:
+        raise UsageError("no scores: name the Parquet file that `qtuning score` wrote")
+    if options.output is None:
+        raise UsageError("no output: give --output a file or folder")
+    if options.pool_size is not None:
+        check_sizes(pool_size=options.pool_size)
+    table = read_scores(options.scores)
+    found = decide_offline(table, pruning, pool_size=options.pool_size, seed=options.seed)
+    export(
+        table,
+        found,
+        options.output,
+        options.format,
+        origin=read_origin(table.schema, options.scores),
+        token_mode=pruning.token_mode,
+        with_dropped=options.with_dropped,
+    )
+    Console(soft_wrap=True, highlight=False).print(told(table, found, options.output))
+
+
+def told(table: pa.Table, found: Decisions, output: Path) -> str:
+    """What was kept, in a sentence."""
+    lengths = table["n_tokens"].to_numpy()
+    kept = found.kept.numpy()
+    tokens = int(lengths[kept].sum())
+    pruned = sum(int((~keep).sum()) for keep in found.token_keeps.values())
+    n, all_tokens = int(kept.sum()), int(lengths.sum())
+    return (
+        f"{n:,} of {len(kept):,} rows ({share(n, len(kept)):.1%}), "
+        f"{tokens - pruned:,} of {all_tokens:,} answer tokens "
+        f"({share(tokens - pruned, all_tokens):.1%}) kept; "
+        f"{int(found.filled.sum()):,} rows only to fill the budget. Written to {output}."
+    )

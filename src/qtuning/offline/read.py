@@ -1,0 +1,86 @@
+"""Tables that qtuning wrote, or that hold a user's rows: Parquet, JSON Lines, ``datasets``."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from datasets import Dataset, DatasetDict, load_from_disk
+
+from ..data import bad_line
+from ..errors import UsageError
+from ..ledger import FOLDER, read_ledger
+from .origin import described, with_origin
+from .scored_table import read_scores
+
+
+def named(source: Path | str | Dataset) -> str:
+    """What to call it in messages."""
+    return "the data set" if isinstance(source, Dataset) else str(source)
+
+
+def read_table(source: Path | str | Dataset) -> pa.Table:
+    """All rows of a Parquet or JSON Lines file, a data set saved or at hand, or a run's ledger.
+
+    The origin of scores, where it is known, is in the metadata of the schema, as in their file.
+
+    Raises:
+        UsageError: Nothing is there, or it cannot be read.
+    """
+    if isinstance(source, Dataset):
+        return _of_data_set(source)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _read_folder(path)
+    if not path.exists():
+        raise UsageError(f"{path}: no such file or folder")
+    readers: dict[str, Callable[[Path], pa.Table]] = {
+        ".parquet": read_scores,
+        ".jsonl": _read_jsonl,
+    }
+    if path.suffix not in readers:
+        raise UsageError(f"{path}: neither .parquet nor .jsonl nor a folder")
+    return readers[path.suffix](path)
+
+
+def _of_data_set(data: Dataset) -> pa.Table:
+    table = data.with_format("arrow")[:].replace_schema_metadata()
+    origin = described(data.info.description)
+    return table if origin is None else table.cast(with_origin(table.schema, origin))
+
+
+def _read_folder(path: Path) -> pa.Table:
+    if (path / FOLDER).is_dir() or path.name == FOLDER:
+        return read_ledger(path)
+    if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
+        try:
+            data = load_from_disk(str(path))
+        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+            why = (str(error).splitlines() or [""])[0]
+            raise UsageError(f"{path}: cannot be read as a saved data set ({why})") from error
+        if isinstance(data, DatasetDict):
+            raise UsageError(f"{path}: has splits; name the folder of one of them")
+        assert isinstance(data, Dataset)
+        return _of_data_set(data)
+    raise UsageError(
+        f"{path}: holds no decisions: name a run's output folder, or write them with `qtuning "
+        "prune --with_dropped` as parquet, jsonl or datasets"
+    )
+
+
+def _read_jsonl(path: Path) -> pa.Table:
+    try:
+        rows = list(_json_rows(path))
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
+    except (ValueError, AttributeError) as error:  # bytes, JSON, no object; mixed types
+        why = bad_line(path) or str(error).splitlines()[0]
+        raise UsageError(f"{path}: cannot be read ({why}); mend it") from error
+
+
+def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            if line.strip():
+                yield json.loads(line)

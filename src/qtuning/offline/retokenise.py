@@ -1,0 +1,95 @@
+"""The tokens of rows that were scored, made again as they were then."""
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+from datasets import (
+    Dataset,
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+)
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from ..batching import SAMPLE_ID, Example, Labels
+from ..config import QTuningConfig
+from ..errors import UsageError
+from ..formats import to_trl
+from ..models import load_tokenizer
+from ..trainer import QTuningTrainer
+from .origin import Origin, tokenizer_hashes
+
+
+def tokenised(rows: pa.Table, origin: Origin) -> list[Example]:
+    """Input ids and labels of each row, by TRL's own preparation.
+
+    Args:
+        rows: The rows as they were loaded.
+        origin: Where their scores are from: tokenizer, length, what is an answer.
+
+    Raises:
+        UsageError: The tokenizer is not the one that they were scored with.
+    """
+    tokenizer = load_tokenizer(origin["model_name"], revision=origin["revision"])
+    hashes = tokenizer_hashes(tokenizer)
+    if hashes != {name: origin[name] for name in hashes}:
+        raise UsageError(
+            f"{origin['model_name']}: its tokenizer or chat template is not the one of the scores; "
+            "score again"
+        )
+    numbered = Dataset(rows.replace_schema_metadata())
+    if SAMPLE_ID in numbered.column_names:
+        numbered = numbered.remove_columns(SAMPLE_ID)
+    numbered = numbered.add_column(SAMPLE_ID, list(map(str, range(rows.num_rows))))
+    data = to_trl(
+        numbered,
+        "the scored rows",
+        chat=tokenizer.chat_template is not None,
+        text_field=origin["text_field"],
+    )
+    with tempfile.TemporaryDirectory() as scratch, _quiet():
+        args: dict[str, Any] = {"max_length": origin["max_length"], "bf16": False, "max_steps": 1}
+        args |= {"assistant_only_loss": origin["assistant_only_loss"], "report_to": "none"}
+        args |= {"dataset_text_field": origin["text_field"], "use_cpu": True, "disable_tqdm": True}
+        trainer = QTuningTrainer(
+            _smallest_model(len(tokenizer)),
+            QTuningConfig(output_dir=scratch, **args),
+            train_dataset=data,
+            processing_class=tokenizer,
+        )
+        labels = Labels(trainer.data_collator)
+        found = [labels.of(example) for example in trainer.train_dataset]
+    if len(found) != rows.num_rows:
+        raise UsageError("some kept rows have no answer tokens any more; score again")
+    return found
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without bars and warnings: it is a moment's work, and scoring has warned before."""
+    trl = logging.getLogger("trl")
+    level, bars = trl.level, not are_progress_bars_disabled()
+    trl.setLevel(logging.ERROR)
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        trl.setLevel(level)
+        if bars:
+            enable_progress_bars()
+
+
+def _smallest_model(vocabulary: int) -> LlamaForCausalLM:
+    """The trainer wants a model, which is not looked at."""
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=4,
+        intermediate_size=4,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+    )
+    return LlamaForCausalLM(config)

@@ -1,0 +1,90 @@
+"""``qtuning score``: perplexity and entropy of every row of a data set, as Parquet."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments
+
+from ..data import load_rows
+from ..errors import UsageError
+from ..models import check_model
+from ..one_line_parser import OneLineParser
+from .checks import check_output, check_sizes
+from .score import ENGINES, ScoreJob
+from .score_file import score_to_file
+
+
+@dataclass
+class ScoreArguments:
+    """What to write, and how to score."""
+
+    output: Path | None = field(default=None, metadata={"help": "The Parquet file to write."})
+    per_token: bool = field(
+        default=False, metadata={"help": "Also write token_nll and token_entropy, lists in nats."}
+    )
+    float16: bool = field(
+        default=False, metadata={"help": "Write those in float16: half the size, 3 digits."}
+    )
+    max_length: int = field(default=1024, metadata={"help": "Tokens at which a row is cut."})
+    batch_size: int = field(
+        default=8,
+        metadata={"help": "Size of a forward pass, in rows as long as the longest of a part."},
+    )
+    rows_per_part: int = field(
+        default=2048,
+        metadata={
+            "help": "Rows that are sorted by length and written together. After a kill, finished "
+            "parts are kept."
+        },
+    )
+    bf16: bool = field(default=False, metadata={"help": "Autocast the forward pass to bfloat16."})
+    assistant_only_loss: bool = field(
+        default=False, metadata={"help": "Of a conversation only assistant turns are answers."}
+    )
+    dataset_text_field: str = field(
+        default="text", metadata={"help": "Column of plain text, if the data have that."}
+    )
+    engine: str = field(
+        default="local",
+        metadata={
+            "help": "local: this process, or all of `accelerate launch`. ray: Ray Data.",
+            "choices": ENGINES,
+        },
+    )
+    ray_workers: int = field(default=2, metadata={"help": "Models that Ray holds at a time."})
+
+
+def run(argv: Sequence[str]) -> None:
+    """Score; what is finished already is not scored again.
+
+    Raises:
+        UsageError: Unusable arguments, model or data, or an output of another origin.
+    """
+    parser = OneLineParser((ScriptArguments, ScoreArguments, ModelConfig), prog="qtuning score")
+    script_args, options, model_args = parser.parse_in_one_line(argv)
+    if model_args.model_name_or_path is None:
+        raise UsageError("no model: give --model_name_or_path a folder, a Hub id or a GGUF file")
+    if options.output is None:
+        raise UsageError("no output: give --output a Parquet file")
+    output: Path = options.output
+    check_output(output)
+    sizes = ("max_length", "batch_size", "rows_per_part", "ray_workers")
+    check_sizes(**{name: vars(options)[name] for name in sizes})
+    check_model(model_args.model_name_or_path)
+    data, where = load_rows(script_args, DatasetMixtureConfig(), "train")
+    job = ScoreJob(
+        model=model_args.model_name_or_path,
+        revision=model_args.model_revision,
+        trust_remote_code=bool(vars(model_args).get("trust_remote_code", False)),
+        where=where,
+        per_token=options.per_token,
+        float16=options.float16,
+        max_length=options.max_length,
+        batch_size=options.batch_size,
+        rows_a_part=options.rows_per_part,
+        bf16=options.bf16,
+        assistant_only_loss=options.assistant_only_loss,
+        text_field=options.dataset_text_field,
+    )
+    score_to_file(data, output, job, engine=options.engine, workers=options.ray_workers)

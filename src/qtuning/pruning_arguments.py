@@ -1,0 +1,294 @@
+"""Pruning arguments: one flat dataclass with every default, help text and check."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from .errors import UsageError
+
+_CHOICES = {
+    "token_mode": ("mask", "drop"),
+    "error_scale": ("ppl", "log_ppl"),
+    "fill_tokens": ("whole", "side"),
+    "pool_scope": ("step", "micro"),
+    "score_dtype": ("same", "bfloat16", "float16"),
+}
+
+
+@dataclass
+class PruningArguments:
+    """What to prune; mix it into any ``TrainingArguments`` (see ``QTuningConfig``).
+
+    Defaults are the paper's, except ``sample_ratio`` (the middle of its range) and
+    ``pool_scope``: there the pool was one device's micro-batch. In Python the two pruners may
+    also be callables.
+    """
+
+    sample_pruner: str = field(
+        default="q-tuning",
+        metadata={
+            "help": "Which samples of each step are kept: a registered name (q-tuning, random, "
+            "full, longest, ppl-high, infobatch, uds, ...; see docs/pruners.md) or "
+            "'package.module:name' of your own."
+        },
+    )
+    sample_ratio: float = field(
+        default=0.25,
+        metadata={"help": "Share of the samples to keep, in (0, 1]; 1.0 keeps all."},
+    )
+    token_pruner: str = field(
+        default="q-tuning",
+        metadata={
+            "help": "Which answer tokens of a kept sample are kept: a registered name (q-tuning, "
+            "random, none, ppl, rho-1, ss-token, ...; see docs/pruners.md) or "
+            "'package.module:name' of your own."
+        },
+    )
+    token_ratio: float = field(
+        default=0.5,
+        metadata={
+            "help": "Share of the answer tokens to keep in a sample whose tokens are pruned, in "
+            "(0, 1]; 1.0 keeps all."
+        },
+    )
+    token_mode: str = field(
+        default="mask",
+        metadata={
+            "help": "mask: a pruned token stays in the input and gives no loss; drop: it is "
+            "removed from the input as well.",
+            "choices": _CHOICES["token_mode"],
+        },
+    )
+    neighbor_lambda: float = field(
+        default=0.5,
+        metadata={"help": "Weight of the neighbours in a token's score, in [0, 1]."},
+    )
+    neighbor_mean: bool = field(
+        default=False,
+        metadata={"help": "Use the mean of a token's two neighbours instead of their sum."},
+    )
+    error_scale: str = field(
+        default="ppl",
+        metadata={
+            "help": "Error axis when samples are filled up or trimmed to the budget: ppl as in "
+            "the paper, or log_ppl, which one outlier cannot squash.",
+            "choices": _CHOICES["error_scale"],
+        },
+    )
+    fill_tokens: str = field(
+        default="whole",
+        metadata={
+            "help": "Tokens of samples kept only to fill the budget: whole, or side, which prunes "
+            "those on Q2's side of the diagonal.",
+            "choices": _CHOICES["fill_tokens"],
+        },
+    )
+    protect_eos: bool = field(
+        default=True,
+        metadata={"help": "The end-of-turn token always keeps its label, inside the budget."},
+    )
+    pool_factor: int = field(
+        default=1,
+        metadata={
+            "help": "Candidates a micro-batch, as a multiple of per_device_train_batch_size: "
+            "larger pools to choose from, fewer steps an epoch."
+        },
+    )
+    pool_scope: str = field(
+        default="step",
+        metadata={
+            "help": "Samples compared with each other: step, all candidates of an optimizer step "
+            "on all ranks, or micro, each micro-batch of each device by itself (the paper).",
+            "choices": _CHOICES["pool_scope"],
+        },
+    )
+    bisect_steps: int = field(
+        default=10, metadata={"help": "Steps of the bisection that cuts the plane."}
+    )
+    score_batch_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Size of a scoring forward pass, in samples as long as the longest candidate; "
+            "of shorter ones more go together. By default per_device_train_batch_size. Scoring "
+            "needs no gradients, so larger values often fit."
+        },
+    )
+    score_dtype: str = field(
+        default="same",
+        metadata={
+            "help": "Precision of the scoring pass: same as training, or autocast to bfloat16 or "
+            "float16, which is faster and may turn a few decisions.",
+            "choices": _CHOICES["score_dtype"],
+        },
+    )
+    score_refresh: float = field(
+        default=1.0,
+        metadata={
+            "help": "Share of each pool's already known samples that is scored anew, in (0, 1]: "
+            "those nearest to another decision first. The others keep their last scores. Samples "
+            "never seen are always scored."
+        },
+    )
+    initial_scores: str | None = field(
+        default=None,
+        metadata={
+            "help": "Earlier scores of the data set that count as known from the start: a Parquet "
+            "file (sample_id, ppl, entropy, n_tokens) or another run's output folder. Needs "
+            "score_refresh below 1."
+        },
+    )
+    scorer_model_name_or_path: str | None = field(
+        default=None,
+        metadata={
+            "help": "Another model of the same tokenizer, usually a smaller one, that scores in "
+            "place of the model being trained. It does not learn, so each sample is scored once."
+        },
+    )
+    reference_model_name_or_path: str | None = field(
+        default=None,
+        metadata={
+            "help": "Model of the same tokenizer that token pruners compare with: rho-1 and "
+            "token-cleaning need one, ss-token takes the model as it was before training if none "
+            "is named. It scores each kept sample once."
+        },
+    )
+    one_pass: bool = field(
+        default=False,
+        metadata={
+            "help": "Score in the training forward itself and mask what is pruned in its loss: no "
+            "second forward, but a backward of everything, so the cost of a full run whatever the "
+            "ratio. Faster than two passes above a sample ratio of about 2/3. Needs pool_scope "
+            "micro and token_mode mask. Dropout is on in scoring, so in a model that has it "
+            "decisions differ a little from those of two passes."
+        },
+    )
+    prune_start: float = field(
+        default=0.0,
+        metadata={"help": "Share of the training steps before which nothing is pruned."},
+    )
+    prune_end: float = field(
+        default=1.0,
+        metadata={"help": "Share of the training steps after which nothing is pruned."},
+    )
+    probe_samples: int = field(
+        default=0,
+        metadata={
+            "help": "Samples, drawn once from the training data by the run's seed, whose "
+            "perplexity and entropy are followed over the run; 0 turns it off, the paper's figure "
+            "8 has 100. Training is the same with and without them."
+        },
+    )
+    probe_steps: int = field(
+        default=10,
+        metadata={
+            "help": "The probe samples are scored before the first step, every so many optimizer "
+            "steps, and at the end."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        """Check the values, then let the next class of the mixture do its own work."""
+        self.check_pruning()
+        parent = super()
+        if hasattr(parent, "__post_init__"):
+            parent.__post_init__()
+
+    def check_pruning(self) -> None:
+        """Check every field.
+
+        Raises:
+            UsageError: A value is out of range or unknown.
+        """
+        from .pruners import resolve_sample_pruner, resolve_token_pruner
+        from .pruners.base import HISTORY, QUADRANTS, REFERENCE, SCORES
+
+        for name, means in (
+            ("sample_ratio", "prunes nothing"),
+            ("token_ratio", "prunes nothing"),
+            ("score_refresh", "scores everything every time"),
+        ):
+            value = self._number(name)
+            if not 0.0 < value <= 1.0:
+                raise UsageError(f"{name} must lie in (0, 1], got {value}; 1.0 {means}")
+        for name in ("neighbor_lambda", "prune_start", "prune_end"):
+            value = self._number(name)
+            if not 0.0 <= value <= 1.0:
+                raise UsageError(f"{name} must lie in [0, 1], got {value}")
+        if self.prune_start >= self.prune_end:
+            raise UsageError(
+                f"prune_start ({self.prune_start}) must be below prune_end ({self.prune_end})"
+            )
+        for name, least in (
+            ("pool_factor", 1),
+            ("bisect_steps", 1),
+            ("score_batch_size", 1),
+            ("probe_samples", 0),
+            ("probe_steps", 1),
+        ):
+            number = vars(self)[name]
+            if number is None and name == "score_batch_size":
+                continue
+            if isinstance(number, bool) or not isinstance(number, int) or number < least:
+                raise UsageError(f"{name} must be an integer of at least {least}, got {number!r}")
+        for name in ("neighbor_mean", "protect_eos", "one_pass"):
+            if not isinstance(vars(self)[name], bool):
+                raise UsageError(f"{name} must be true or false, got {vars(self)[name]!r}")
+        for name, choices in _CHOICES.items():
+            if vars(self)[name] not in choices:
+                raise UsageError(
+                    f"{name} must be one of {', '.join(choices)}, got {vars(self)[name]!r}"
+                )
+        static = self.scorer_model_name_or_path is not None
+        sample = resolve_sample_pruner(self.sample_pruner)
+        token = resolve_token_pruner(self.token_pruner)
+        if REFERENCE in token.needs and self.reference_model_name_or_path is None:
+            raise UsageError(
+                f"token_pruner {self.token_pruner} compares with a reference model: set "
+                "reference_model_name_or_path"
+            )
+        remembers = self.score_refresh < 1.0 or static or HISTORY in sample.needs
+        if self.initial_scores is not None and not remembers:
+            raise UsageError(
+                "initial_scores has no effect at score_refresh 1.0, where everything is scored "
+                "anew: set score_refresh below 1"
+            )
+        if self.one_pass and (static or self.score_refresh < 1.0):
+            raise UsageError(
+                "one_pass scores all candidates in their training forward: leave out "
+                "score_refresh, initial_scores and scorer_model_name_or_path, or turn it off"
+            )
+        if self.one_pass:
+            for name, needed, why in (
+                ("pool_scope", "micro", "a larger pool would hold the graphs of all micro-batches"),
+                ("token_mode", "mask", "a token that was in the forward cannot be dropped"),
+            ):
+                if vars(self)[name] != needed:
+                    raise UsageError(
+                        f"one_pass needs {name}={needed}, got {vars(self)[name]!r}: {why}; set "
+                        f"{name} to {needed}"
+                    )
+        beyond = (sample.needs | token.needs) - {SCORES, QUADRANTS}
+        if self.one_pass and beyond:
+            raise UsageError(
+                f"one_pass has perplexity and entropy alone, and {self.sample_pruner} x "
+                f"{self.token_pruner} need more ({', '.join(sorted(beyond))}): turn it off"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The arguments as trackers log them; a pruner of one's own becomes its name."""
+        arguments: dict[str, Any] = super().to_dict()  # type: ignore[misc]
+        for name in ("sample_pruner", "token_pruner"):
+            if not isinstance(arguments[name], str):
+                arguments[name] = repr(arguments[name])
+        return arguments
+
+    def _number(self, name: str) -> float:
+        value = vars(self)[name]
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UsageError(f"{name} must be a number, got {value!r}")
+        return float(value)
+
+
+def pruning_fields(args: PruningArguments) -> dict[str, Any]:
+    """The fields of ``PruningArguments`` alone, as plain data; a callable becomes its name."""
+    values = {one.name: vars(args)[one.name] for one in fields(PruningArguments)}
+    return {name: repr(value) if callable(value) else value for name, value in values.items()}

@@ -1,0 +1,224 @@
+"""Material from what a user names: scores, a pruned data set, or a run's output folder."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset
+
+from ..batching import SAMPLE_ID
+from ..budget import share
+from ..errors import UsageError
+from ..ledger import FOLDER, read_ledger
+from ..offline.decided import is_decided, one_visit, read_decided
+from ..offline.diff import agreement
+from ..offline.export import with_decisions
+from ..offline.origin import Origin, origin_if_any
+from ..offline.prune import Decisions, decide_offline
+from ..offline.read import named, read_table
+from ..offline.source import names_of
+from ..probe_rows import PROBE_FOLDER, read_probe
+from ..pruning_arguments import PruningArguments, pruning_fields
+from ..run_record import BUDGET_FILE, SETTINGS_FILE
+from .material import Material
+
+Source: TypeAlias = Path | str | Dataset
+
+
+def load(
+    source: Source,
+    args: PruningArguments,
+    *,
+    pool_size: int | None = None,
+    seed: int = 42,
+    rows: Source | None = None,
+    against: Source | None = None,
+) -> Material:
+    """Read what a report is to show.
+
+    Args:
+        source: Scores, a pruned data set, or a run's output folder.
+        args: How to decide on scores, and where the sliders stand at first.
+        pool_size: Rows of scores that compete with each other; None is all.
+        seed: Seed of random pruners.
+        rows: Scores or data with the texts of a run's samples, by ``sample_id`` or ``id``.
+        against: Other decisions on the same data, or scores by another model, to compare with.
+
+    Raises:
+        UsageError: It is none of these, or cannot be read.
+    """
+    found = _load(source, args, pool_size, seed, rows)
+    if against is None:
+        return found
+    other = read_decided(against, args, pool_size=pool_size, seed=seed)
+    agreed = agreement(one_visit(found.table), one_visit(other))
+    return replace(found, agreement=agreed, against=named(against))
+
+
+def _load(
+    source: Source, args: PruningArguments, pool_size: int | None, seed: int, rows: Source | None
+) -> Material:
+    path = Path(named(source)).expanduser()
+    if not isinstance(source, Dataset) and ((path / FOLDER).is_dir() or path.name == FOLDER):
+        return _of_run(path, args, rows)
+    table = read_decided(source)
+    origin = origin_if_any(table.schema, path)
+    if is_decided(table):
+        return _of_decisions(path, table, args, origin)
+    return of_scores(path, table, args, origin, pool_size, seed)
+
+
+def of_scores(
+    path: Path,
+    table: pa.Table,
+    args: PruningArguments,
+    origin: Origin | None,
+    pool_size: int | None,
+    seed: int,
+) -> Material:
+    notes = []
+    if args.token_ratio < 1.0 and "token_nll" not in table.column_names:
+        notes.append("Scored without --per_token: which tokens would be pruned is not known.")
+        whole = vars(args) | {"token_ratio": 1.0}
+        found = decide_offline(table, PruningArguments(**whole), pool_size=pool_size, seed=seed)
+    else:
+        found = decide_offline(table, args, pool_size=pool_size, seed=seed)
+    decided = with_decisions(table, found)
+    decided = decided.append_column("tokens_kept", pa.array(_tokens_kept(table, found)))
+    if pool_size is not None:
+        candidates = np.cumsum(table["n_tokens"].to_numpy() > 0) - 1
+        decided = decided.append_column("step", pa.array(candidates // pool_size))
+    pools = "" if pool_size is None else f", in pools of {pool_size:,}"
+    rho = [s.rank_correlation for s in found.selections if not math.isnan(s.rank_correlation)]
+    return Material(
+        title=path.name,
+        table=decided,
+        by_id=False,
+        how=_how(pruning_fields(args)) + pools,
+        sample_ratio=args.sample_ratio,
+        token_ratio=args.token_ratio,
+        rho=float(np.mean(rho)) if rho else None,
+        origin=origin,
+        facts=_facts(origin, table),
+        notes=notes,
+    )
+
+
+def _of_decisions(
+    path: Path, table: pa.Table, args: PruningArguments, origin: Origin | None
+) -> Material:
+    """What ``qtuning prune`` wrote."""
+    kept = table["kept"].to_numpy(zero_copy_only=False)
+    everything = not bool(kept.all())
+    notes = (
+        []
+        if everything
+        else [
+            "It holds the kept rows only, so there is nothing to decide: prune with "
+            "--with_dropped to see what was dropped."
+        ]
+    )
+    return Material(
+        title=path.name,
+        table=table,
+        by_id=False,
+        how="as it was pruned",
+        sample_ratio=share(int(kept.sum()), len(kept)) if everything else args.sample_ratio,
+        token_ratio=args.token_ratio,
+        redecide=everything,
+        origin=origin,
+        facts=_facts(origin, table),
+        notes=notes,
+    )
+
+
+def _of_run(path: Path, args: PruningArguments, rows: Source | None) -> Material:
+    folder = path.parent if path.name == FOLDER else path
+    table = read_ledger(path)
+    facts = {"decisions": f"{table.num_rows:,}", **_cost(folder / BUDGET_FILE)}
+    beside = None if rows is None else _by_id(read_table(rows))
+    origin = None if beside is None else origin_if_any(beside.schema, folder)
+    own = _settings(folder / SETTINGS_FILE, args)
+    return Material(
+        title="/".join(folder.absolute().parts[-2:]),
+        table=table,
+        by_id=True,
+        how=f"as the run decided: {_how(own)}",
+        sample_ratio=own["sample_ratio"],
+        token_ratio=own["token_ratio"],
+        rows=beside,
+        origin=origin,
+        facts=facts,
+        notes=[]
+        if rows is not None
+        else ["Give --rows the data, or their scores, to see the texts."],
+        probe=read_probe(folder) if (folder / PROBE_FOLDER).is_dir() else None,
+    )
+
+
+def _settings(path: Path, given: PruningArguments) -> dict[str, Any]:
+    """The run's own, of its record; as given for a run that has none."""
+    if not path.is_file():
+        return pruning_fields(given)
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        return {name: known[name] for name in pruning_fields(given)}
+    except (ValueError, TypeError, KeyError) as error:
+        raise UsageError(f"{path}: is damaged ({error}); remove it") from error
+
+
+def _by_id(rows: pa.Table) -> pa.Table:
+    """Rows with a ``sample_id``: that or ``id``, else the row's number, as training names them."""
+    names = names_of(rows, 0)
+    if SAMPLE_ID in rows.column_names:
+        rows = rows.drop_columns([SAMPLE_ID])
+    return rows.append_column(SAMPLE_ID, pa.array(names, pa.string()))
+
+
+def _how(settings: Mapping[str, Any]) -> str:
+    pair = str(settings["sample_pruner"])
+    if settings["token_pruner"] != pair:
+        pair += f" x {settings['token_pruner']}"
+    return f"{pair} at {100 * settings['sample_ratio']:.4g}% x {100 * settings['token_ratio']:.4g}%"
+
+
+def _tokens_kept(table: pa.Table, found: Decisions) -> list[int]:
+    lengths = table["n_tokens"].to_pylist()
+    return [
+        (int(found.token_keeps[i].sum()) if i in found.token_keeps else n) if kept else 0
+        for i, (n, kept) in enumerate(zip(lengths, found.kept.tolist(), strict=True))
+    ]
+
+
+def _facts(origin: Origin | None, table: pa.Table) -> dict[str, str]:
+    empty = int(pc.sum(pc.equal(table["n_tokens"], 0)).as_py() or 0)
+    facts = {"rows": f"{table.num_rows:,}"}
+    if empty:
+        facts["without answer tokens"] = f"{empty:,}"
+    if origin is not None:
+        facts |= {
+            "model": Path(str(origin["model_name"])).name,
+            "precision": str(origin["dtype"]),
+            "cut at": f"{origin['max_length']:,} tokens",
+        }
+    return facts
+
+
+def _cost(path: Path) -> dict[str, str]:
+    """What the run cost, of its own record; nothing while it goes on."""
+    if not path.is_file():
+        return {}
+    counts = json.loads(path.read_text(encoding="utf-8"))
+    trained, scored = counts["trained_tokens"], counts["scored_tokens"]
+    whole = counts["input_tokens"]
+    return {
+        "scored": f"{share(scored, whole):.1%} of all tokens",
+        "trained on": f"{share(trained, whole):.1%} of all tokens",
+        "time": f"{counts['total_seconds'] / 60:.1f} min",
+    }

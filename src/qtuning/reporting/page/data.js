@@ -1,0 +1,107 @@
+// The payload: gzipped JSON in base64, whose columns of numbers are base64 again.
+
+const ARRAYS = {
+  f8: Float64Array, f4: Float32Array, u4: Uint32Array, i4: Int32Array, u2: Uint16Array,
+  u1: Uint8Array,
+};
+
+function bytesOf(text) {
+  return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+}
+
+function arrayOf({ type, data }) {
+  return new ARRAYS[type](bytesOf(data).buffer);
+}
+
+async function loadPayload() {
+  const packed = bytesOf(document.getElementById("payload").textContent.trim());
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const payload = JSON.parse(await new Response(stream).text());
+  for (const [name, column] of Object.entries(payload.visits)) {
+    payload.visits[name] = arrayOf(column);
+  }
+  for (const column of payload.columns) column.values = arrayOf(column.values);
+  for (const text of payload.texts) {
+    if (text.nll) text.nll = arrayOf(text.nll);
+    if (text.entropy) text.entropy = arrayOf(text.entropy);
+    if (text.kept) text.kept = arrayOf(text.kept);
+  }
+  payload.textOf = new Map(payload.texts.map((text) => [text.sample, text]));
+  return payload;
+}
+
+// The visits of one epoch, from `start` on, as the pools that competed.
+class Epoch {
+  constructor(visits, start, end) {
+    this.start = start;
+    this.end = end;
+    this.size = end - start;
+    this.pools = [];
+    for (let from = start, i = start; i < end; i++) {
+      if (i + 1 === end || visits.step[i + 1] !== visits.step[i]) {
+        const part = [from, i + 1];
+        this.pools.push(new Pool(from - start, visits.ppl.slice(...part), visits.entropy.slice(...part)));
+        from = i + 1;
+      }
+    }
+  }
+
+  static all(visits) {
+    const found = [];
+    const n = visits.step.length;
+    for (let from = 0, i = 0; i < n; i++) {
+      if (i + 1 === n || visits.epoch[i + 1] !== visits.epoch[i]) {
+        found.push(new Epoch(visits, from, i + 1));
+        from = i + 1;
+      }
+    }
+    return found;
+  }
+
+  // What was decided, as it is on record. The thresholds are not: they are those of the rule, where
+  // it finds the same quadrants.
+  recorded(visits, sampleRatio) {
+    const part = (name) => visits[name].subarray(this.start, this.end);
+    const made = {
+      kept: part("kept"), quadrant: part("quadrant"), filled: part("filled"),
+      tokens: part("tokens_kept"), thresholds: null,
+    };
+    if (this.pools.length === 1) {
+      const found = this.pools[0].select(sampleRatio);
+      if (found.quadrant.every((q, i) => q === made.quadrant[i])) made.thresholds = found.thresholds;
+    }
+    return made;
+  }
+
+  // What the rule decides at these ratios, pool by pool.
+  decide(visits, sampleRatio, tokenRatio) {
+    const made = {
+      kept: new Uint8Array(this.size), quadrant: new Uint8Array(this.size),
+      filled: new Uint8Array(this.size), tokens: new Uint32Array(this.size), thresholds: null,
+    };
+    for (const pool of this.pools) {
+      const found = pool.select(sampleRatio);
+      for (const name of ["kept", "quadrant", "filled"]) made[name].set(found[name], pool.start);
+      if (this.pools.length === 1) made.thresholds = found.thresholds;
+    }
+    for (let i = 0; i < this.size; i++) {
+      if (!made.kept[i]) continue;
+      const n = visits.n_tokens[this.start + i];
+      const pruned = made.quadrant[i] === Q2 && !made.filled[i];
+      made.tokens[i] = pruned ? keepCount(n, tokenRatio) : n;
+    }
+    return made;
+  }
+}
+
+function count(values, of = 1) {
+  let n = 0;
+  for (const value of values) if (value === of) n++;
+  return n;
+}
+
+function sum(values) {
+  let total = 0;
+  for (const value of values) total += value;
+  return total;
+}

@@ -1,0 +1,197 @@
+"""What the page is given, as plain data."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ..errors import UsageError
+from ..offline.row_text import text_columns, text_of
+from .agreement import differences
+from .columns import Column, columns_of
+from .material import Material
+from .over_time import migrations, most_often_dropped, quadrant_shares
+from .page import array
+from .probe import probe_series
+from .token_shares import token_shares
+from .token_texts import answer_pieces
+from .visits import MOST_VISITS, Visits, thinned, visits_of
+
+LISTED = 50
+_TEXT_BYTES = 3_000_000
+"""About so much text goes into a page; gzip makes a third of it."""
+_ADDED = (
+    *("sample_id", "id", "ppl", "entropy", "nll_sum", "n_tokens", "token_nll", "token_entropy"),
+    *("quadrant", "quadrant_name", "kept", "filled", "reason", "token_kept", "tokens_kept"),
+    *("epoch", "step", "scored"),
+)
+
+
+def payload_of(material: Material) -> dict[str, Any]:
+    """All that the page shows.
+
+    Args:
+        material: Decisions and what is known beside them.
+
+    Raises:
+        UsageError: No candidate with answer tokens.
+    """
+    table = material.table
+    visits, names, first = visits_of(table, by_id=material.by_id)
+    if not len(visits):
+        raise UsageError(f"{material.title}: nothing to report: no row has answer tokens")
+    notes = list(material.notes)
+    worst = _worst(visits)
+    often = most_often_dropped(visits, LISTED)
+    shown = thinned(visits, MOST_VISITS)
+    if len(shown) < len(visits):
+        notes.append(
+            f"The plane and the sliders show {len(shown):,} of {len(visits):,} decisions; lists, "
+            "kinds of tokens and charts are made of all."
+        )
+    rows = _rows(material, names, first)
+    texts: list[dict[str, Any]] = []
+    columns = [Column("answer tokens", _lengths(visits, len(names)))]
+    if rows is not None:
+        skip = (*_ADDED, *text_columns(rows.column_names), "input")
+        columns += columns_of(rows, skip)
+        wanted = _to_read(worst, often, shown)
+        texts, told = _texts(rows, wanted, material)
+        notes += told
+    if len(shown) < len(visits):
+        keep = np.union1d(np.unique(shown.sample), [text["sample"] for text in texts])
+        names, columns = _only(keep, names, columns, texts)
+        back = {int(old): new for new, old in enumerate(keep)}
+        shown = _renamed(shown, back)
+        worst = [back[i] for i in worst if i in back]
+        if often is not None:
+            kept = {back[i]: n for i, n in often["dropped"].items() if i in back}
+            often = {"samples": list(kept), "dropped": kept}
+    return {
+        "title": material.title,
+        "facts": list(material.facts.items()),
+        "notes": notes,
+        "how": material.how,
+        "recorded": True,
+        "redecide": material.redecide and visits.scored,
+        "sample_ratio": material.sample_ratio,
+        "token_ratio": material.token_ratio,
+        "plane": visits.scored,
+        "rho": None if material.rho is None or math.isnan(material.rho) else material.rho,
+        "ids": names,
+        "visits": {name: array(values) for name, values in vars(shown).items()},
+        "columns": [{"name": c.name, "values": array(c.values), "names": c.names} for c in columns],
+        "texts": texts,
+        "shares": quadrant_shares(visits) if material.by_id and visits.scored else None,
+        "migration": migrations(visits) or None if visits.scored else None,
+        "probe": None if material.probe is None else probe_series(material.probe),
+        "kinds": token_shares(table, material.origin),
+        "worst": worst,
+        "often": often,
+        "agreement": None if material.agreement is None else differences(material, names),
+    }
+
+
+def _worst(visits: Visits) -> list[int]:
+    """Samples of the highest perplexity, in their last visit."""
+    last = np.full(int(visits.sample.max()) + 1, -np.inf)
+    known = np.isfinite(visits.ppl)
+    last[visits.sample[known]] = visits.ppl[known]
+    order = np.argsort(-last, kind="stable")[:LISTED]
+    return [int(i) for i in order if np.isfinite(last[i])]
+
+
+def _lengths(visits: Visits, n: int) -> NDArray[np.float32]:
+    lengths = np.zeros(n, dtype=np.float32)
+    lengths[visits.sample] = visits.n_tokens
+    return lengths
+
+
+def _rows(material: Material, names: Sequence[str], first: NDArray[np.intp]) -> pa.Table | None:
+    """The data's row of each sample; None if they are not at hand."""
+    if material.rows is None:
+        return None if material.by_id else material.table.take(first)
+    place = {str(name): i for i, name in enumerate(material.rows["sample_id"].to_pylist())}
+    found = [place.get(name) for name in names]
+    if all(i is None for i in found):
+        raise UsageError("the rows have none of the samples: give the data that the run was of")
+    return material.rows.take(pa.array(found, pa.int64()))
+
+
+def _to_read(worst: Sequence[int], often: Mapping[str, Any] | None, shown: Visits) -> list[int]:
+    """Samples in the order in which their texts are wanted: the listed, then any."""
+    listed = [*worst, *(often["samples"] if often else [])]
+    rest = np.random.default_rng(0).permutation(np.unique(shown.sample))
+    return list(dict.fromkeys([*listed, *(int(i) for i in rest)]))
+
+
+def _texts(
+    rows: pa.Table, wanted: Sequence[int], material: Material
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Texts of as many of the samples as go into a page, and what to say about them."""
+    names = text_columns(rows.column_names)
+    used = [*names, *(["input"] if "input" in rows.column_names else [])]
+    if not names:
+        return [], ["The texts are not in this page: the data have no column of a known format."]
+    made: list[dict[str, Any]] = []
+    size = 0
+    for start in range(0, len(wanted), 256):
+        some = wanted[start : start + 256]
+        for sample, row in zip(some, rows.select(used).take(some).to_pylist(), strict=True):
+            if all(row[name] is None for name in names):
+                continue
+            text = text_of(row, names)
+            size += len(text.prompt) + len(text.answer) + 200
+            made.append({"sample": sample, **text._asdict()})
+        if size > _TEXT_BYTES:
+            break
+    notes = []
+    if len(made) < len(wanted):
+        notes.append(f"The page holds the texts of {len(made):,} of {len(wanted):,} samples.")
+    if "token_nll" in rows.column_names and material.origin is not None:
+        try:
+            _add_tokens(made, rows, material)
+        except UsageError as error:
+            notes.append(f"Tokens are not shown: {error}")
+    return made, notes
+
+
+def _add_tokens(texts: list[dict[str, Any]], rows: pa.Table, material: Material) -> None:
+    assert material.origin is not None
+    # A long answer is shown as text: its tokens would be most of a page.
+    short = [text for text in texts if not text["cut"]]
+    chosen = rows.take([text["sample"] for text in short])
+    data = chosen.drop_columns([name for name in _ADDED if name in chosen.column_names])
+    pieces = answer_pieces(data, material.origin)
+    for text, tokens, row in zip(short, pieces, chosen.to_pylist(), strict=True):
+        if len(tokens) != len(row["token_nll"]):
+            raise UsageError("the rows have other tokens than when they were scored; score again")
+        text["tokens"] = tokens
+        text["nll"] = array(np.array(row["token_nll"], dtype=np.float32))
+        text["entropy"] = array(np.array(row["token_entropy"], dtype=np.float32))
+        if row.get("token_kept") is not None:
+            text["kept"] = array(np.array(row["token_kept"], dtype=np.uint8))
+
+
+def _only(
+    keep: NDArray[Any], names: list[str], columns: list[Column], texts: list[dict[str, Any]]
+) -> tuple[
+    list[str],
+    list[Column],
+]:
+    """Names and columns of some samples; texts get their new places."""
+    place = {int(old): new for new, old in enumerate(keep)}
+    for text in texts:
+        text["sample"] = place[text["sample"]]
+    return (
+        [names[i] for i in keep],
+        [Column(c.name, c.values[keep], c.names) for c in columns],
+    )
+
+
+def _renamed(visits: Visits, place: Mapping[int, int]) -> Visits:
+    sample = np.array([place[int(i)] for i in visits.sample], dtype=np.uint32)
+    return Visits(**{**vars(visits), "sample": sample})

@@ -1,0 +1,54 @@
+"""Ray Data, really, with two workers on this machine."""
+
+import pyarrow.parquet as pq
+import pytest
+
+from .conftest import run_score
+
+ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def two_workers():
+    """A local Ray of two processors; its workers are as urgent as other tests, else they starve."""
+    urgent = {"worker_niceness": 0}
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _system_config=urgent)
+    yield
+    ray.shutdown()
+
+
+def test_ray_writes_the_same_rows(two_workers, model, rows, scores, tmp_path):
+    output = tmp_path / "s.parquet"
+    more = ["--per_token", "--engine", "ray", "--ray_workers", "2"]
+    assert run_score(model, rows, output, *more) == 0
+    assert pq.read_table(output).to_pylist() == pq.read_table(scores).to_pylist()
+
+
+def test_ray_goes_on_where_it_was_killed(two_workers, model, rows, scores, tmp_path, monkeypatch):
+    from qtuning.offline.origin import read_origin
+    from qtuning.offline.shards import Shards
+
+    output = tmp_path / "s.parquet"
+    whole = pq.read_table(scores)
+    shards = Shards(output, read_origin(whole.schema, scores))
+    shards.write(1, whole.slice(16, 16).replace_schema_metadata())
+    more = ["--per_token", "--engine", "ray"]
+    before = shards.folder.joinpath("part-000001.parquet").stat().st_mtime_ns
+    written = []
+    monkeypatch.setattr(
+        "qtuning.offline.shards.Shards.merge",
+        lambda self, n: written.extend(sorted(self.folder.glob("*.parquet"))),
+    )
+    assert run_score(model, rows, output, *more) == 0
+    assert [path.name for path in written] == [f"part-{i:06d}.parquet" for i in range(3)]
+    assert written[1].stat().st_mtime_ns == before, "a finished part is not scored again"
+    found = [row for path in written for row in pq.read_table(path).to_pylist()]
+    assert found == whole.to_pylist()
+
+
+def test_ray_wants_to_know_the_rows(model, rows, tmp_path, capsys):
+    more = ["--engine", "ray", "--dataset_streaming"]
+    assert run_score(model, rows, tmp_path / "s.parquet", *more) == 2
+    assert "drop --dataset_streaming" in capsys.readouterr().err
