@@ -4,8 +4,7 @@ import functools
 import itertools
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.utils import send_to_device
@@ -22,40 +21,20 @@ from .scored_table import ScoreColumns
 from .shards import Shards
 from .source import Data, parts
 
+if TYPE_CHECKING:
+    from .score import ScoreJob
+
 Mine = Callable[[int], bool]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to score.
-
-    Attributes:
-        max_length: Tokens at which a row is cut; None for never.
-        batch_size: Size of a forward pass, in samples as long as the longest of a part.
-        rows_a_part: Rows that are sorted by length together, and written together.
-        bf16: Autocast to bfloat16.
-        text_field: TRL's ``dataset_text_field``.
-        assistant_only_loss: TRL's: only assistant turns are answers.
-        where: What to call the data in messages.
-    """
-
-    max_length: int | None = 1024
-    batch_size: int = 8
-    rows_a_part: int = 2048
-    bf16: bool = False
-    text_field: str = "text"
-    assistant_only_loss: bool = False
-    where: str = "the data"
 
 
 class PartScorer:
     """A model that scores parts; rows are made ready by TRL exactly as for training."""
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: Settings
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, job: "ScoreJob"
     ) -> None:
         """Take the model as it is loaded."""
-        self._model, self._tokenizer, self._settings = model, tokenizer, settings
+        self._model, self._tokenizer, self._job = model, tokenizer, job
 
     def __call__(
         self,
@@ -82,7 +61,7 @@ class PartScorer:
         Raises:
             UsageError: Rows that cannot be trained on.
         """
-        rows_a_part = self._settings.rows_a_part
+        rows_a_part = self._job.rows_a_part
 
         @functools.cache  # asked twice, and a shard may have come in between
         def wanted(number: int) -> bool:
@@ -105,25 +84,25 @@ class PartScorer:
                 told(part.rows.num_rows)
 
     def _trainer(self, rows: Data, scratch: str) -> QTuningTrainer:
-        settings = self._settings
+        job = self._job
         args = QTuningConfig(
             output_dir=scratch,
             max_steps=1,
-            bf16=settings.bf16,
+            bf16=job.bf16,
             # Otherwise transformers refuses bf16 where there is no GPU.
             use_cpu=not torch.cuda.is_available(),
             report_to="none",
             gradient_checkpointing=False,
-            max_length=settings.max_length,
-            dataset_text_field=settings.text_field,
-            assistant_only_loss=settings.assistant_only_loss,
+            max_length=job.max_length,
+            dataset_text_field=job.text_field,
+            assistant_only_loss=job.assistant_only_loss,
             disable_tqdm=True,
         )
         trl_rows = to_trl(
             rows,
-            settings.where,
+            job.where,
             chat=self._tokenizer.chat_template is not None,
-            text_field=settings.text_field,
+            text_field=job.text_field,
         )
         return QTuningTrainer(
             self._model, args, train_dataset=trl_rows, processing_class=self._tokenizer
@@ -135,7 +114,7 @@ class PartScorer:
             collate=Labels(trainer.data_collator).collate,
             to_device=functools.partial(send_to_device, device=device),
             autocast=trainer.accelerator.autocast,
-            batch_size=self._settings.batch_size,
+            batch_size=self._job.batch_size,
             overhead=pass_overhead(device.type),
         )
 

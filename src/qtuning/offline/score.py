@@ -10,12 +10,13 @@ from accelerate import PartialState
 from datasets import Dataset
 
 from ..errors import UsageError
+from ..formats import columns_of
 from ..models import load_causal_lm, load_tokenizer
 from .origin import Origin, origin_of
-from .part_scorer import PartScorer, Settings, on_device
+from .part_scorer import PartScorer, on_device
 from .scored_table import ScoreColumns
 from .shards import Shards
-from .source import Data, columns_of
+from .source import Data
 
 ENGINES = ("local", "ray")
 
@@ -62,17 +63,8 @@ class ScoreJob:
     def scorer(self) -> PartScorer:
         """The model, loaded."""
         options = self._source()
-        settings = Settings(
-            max_length=self.max_length,
-            batch_size=self.batch_size,
-            rows_a_part=self.rows_a_part,
-            bf16=self.bf16,
-            text_field=self.text_field,
-            assistant_only_loss=self.assistant_only_loss,
-            where=self.where,
-        )
         tokenizer = load_tokenizer(self.model, **options)
-        return PartScorer(on_device(load_causal_lm(self.model, **options)), tokenizer, settings)
+        return PartScorer(on_device(load_causal_lm(self.model, **options)), tokenizer, self)
 
     def origin(self, data: Data) -> Origin:
         """What makes its scores."""

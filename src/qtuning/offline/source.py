@@ -58,8 +58,3 @@ def names_of(table: pa.Table, start: int) -> list[str]:
             values = table[column].to_pylist()
             return [str(start + i if v is None else v) for i, v in enumerate(values)]
     return [str(start + i) for i in range(table.num_rows)]
-
-
-def columns_of(data: Data) -> list[str]:
-    """Names of the columns; a stream may know them from its first row only."""
-    return list(data.column_names or next(iter(data), {}))
