@@ -75,7 +75,6 @@ def payload_of(material: Material) -> dict[str, Any]:
         "facts": list(material.facts.items()),
         "notes": notes,
         "how": material.how,
-        "recorded": True,
         "redecide": material.redecide and visits.scored,
         "sample_ratio": material.sample_ratio,
         "token_ratio": material.token_ratio,
@@ -178,10 +177,7 @@ def _add_tokens(texts: list[dict[str, Any]], rows: pa.Table, material: Material)
 
 def _only(
     keep: NDArray[Any], names: list[str], columns: list[Column], texts: list[dict[str, Any]]
-) -> tuple[
-    list[str],
-    list[Column],
-]:
+) -> tuple[list[str], list[Column]]:
     """Names and columns of some samples; texts get their new places."""
     place = {int(old): new for new, old in enumerate(keep)}
     for text in texts:

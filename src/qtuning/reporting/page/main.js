@@ -14,7 +14,7 @@ class Page {
     this.payload = payload;
     this.epochs = Epoch.all(payload.visits);
     this.state = {
-      epoch: this.epochs.length - 1, recorded: payload.recorded, sampleRatio: payload.sample_ratio,
+      epoch: this.epochs.length - 1, recorded: true, sampleRatio: payload.sample_ratio,
       tokenRatio: payload.token_ratio, colour: "", density: payload.visits.ppl.length > 20000,
       shadeBy: "nll",
     };
@@ -96,7 +96,7 @@ class Page {
     ratio("sample-ratio", "sampleRatio");
     ratio("token-ratio", "tokenRatio");
     byId("reset").addEventListener("click", () => this.change({
-      recorded: this.payload.recorded, sampleRatio: this.payload.sample_ratio, tokenRatio: this.payload.token_ratio }));
+      recorded: true, sampleRatio: this.payload.sample_ratio, tokenRatio: this.payload.token_ratio }));
     byId("epoch").addEventListener("change", (event) => this.change({ epoch: Number(event.target.value) }));
     byId("colour").addEventListener("change", (event) => this.change({ colour: event.target.value }));
     byId("density").checked = this.state.density;
