@@ -90,6 +90,8 @@ def test_paths_are_relative_to_the_file(folder):
         ({"methods": {"a": {"tokens_of": "b"}}}, "no method b"),
         ({"evaluation": {"limit": 3}}, "evaluation: unknown limit"),
         ({"modles": {}}, "unknown modles"),
+        ({"means": {"all": ["sums", "sons"]}}, "means, all: name data of this grid"),
+        ({"means": {"all": None}}, "means, all: name data of this grid"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(folder, changes, said):

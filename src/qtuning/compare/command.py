@@ -12,6 +12,7 @@ from ..evaluation.harness import check_tasks
 from ..models import check_model
 from .figures import Record, lines
 from .grid import Cell, Grid, read_grid
+from .means import mean_tables
 from .plots import draw
 from .power import power_table
 from .quadrants import quadrant_tables
@@ -71,7 +72,8 @@ def write(grid: Grid, done: Sequence[tuple[Cell, Record]], folder: Path) -> None
     order = {name: place for place, name in enumerate(grid.data)}
     found = sorted(lines(done), key=lambda line: (line.model, order[line.data.name]))
     power = power_table(found)
-    some = [*tables(found), *([power] if power else []), *quadrant_tables(found)]
+    means = mean_tables(found, grid.means)
+    some = [*means, *tables(found), *([power] if power else []), *quadrant_tables(found)]
     (folder / f"{NAME}.md").write_text(markdown(some), encoding="utf-8")
     (folder / f"{NAME}.tex").write_text(latex(some), encoding="utf-8")
     (folder / f"{NAME}.csv").write_text(csv_text(found), encoding="utf-8")

@@ -109,6 +109,7 @@ class Grid:
         training: Fields of ``QTuningConfig`` for all data.
         blocks: What is crossed with what; each a product of its lists.
         evaluation: Arguments of ``evaluation.run_tasks`` for all data.
+        means: Name, and the data whose mean gets a table.
     """
 
     models: Mapping[str, str]
@@ -117,6 +118,7 @@ class Grid:
     training: Mapping[str, Any]
     blocks: tuple[Mapping[str, Any], ...]
     evaluation: Mapping[str, Any]
+    means: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def cells(self) -> list[Cell]:
         """All cells, each once, seed by seed so that half a study is a study of fewer seeds."""
@@ -139,6 +141,9 @@ class Grid:
                 yield Cell(model, self.data[data], method, budget, seed)
 
 
+_KEYS = ("models", "data", "methods", "training", "grid", "evaluation", "means")
+
+
 def read_grid(path: Path) -> Grid:
     """Read a grid's YAML; paths in it are relative to the file.
 
@@ -151,7 +156,7 @@ def read_grid(path: Path) -> Grid:
         raise UsageError(f"--config {path}: cannot be read ({error})") from error
     if not isinstance(content, dict):
         raise UsageError(f"--config {path}: must be a mapping with models, data, methods, grid")
-    _known(content, ("models", "data", "methods", "training", "grid", "evaluation"), str(path))
+    _known(content, _KEYS, str(path))
     for key in ("models", "data", "methods", "grid"):
         if not content.get(key):
             raise UsageError(f"--config {path}: {key} is missing or empty")
@@ -167,6 +172,10 @@ def read_grid(path: Path) -> Grid:
         training=content.get("training") or {},
         blocks=tuple(_block(block, content, path) for block in content["grid"]),
         evaluation=_evaluation(content.get("evaluation") or {}, path),
+        means={
+            name: _means(name, _many(some), data, path)
+            for name, some in (content.get("means") or {}).items()
+        },
     )
 
 
@@ -207,6 +216,13 @@ def _block(block: Mapping[str, Any], content: Mapping[str, Any], path: Path) -> 
         if not isinstance(pair, list) or len(pair) != 2 or not all(0 < r <= 1 for r in pair):
             raise UsageError(f"{path}, grid: a budget is [sample_ratio, token_ratio], got {pair}")
     return made
+
+
+def _means(name: str, some: list[Any], data: Mapping[str, Data], path: Path) -> tuple[str, ...]:
+    unknown = [one for one in some if one not in data]
+    if unknown or not some:
+        raise UsageError(f"{path}, means, {name}: name data of this grid, got {some}")
+    return tuple(some)
 
 
 def _evaluation(given: Mapping[str, Any], path: Path) -> Mapping[str, Any]:

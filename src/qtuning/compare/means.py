@@ -1,0 +1,83 @@
+"""Means over several data sets: one table for each that the grid names."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from .figures import FULL, RANDOM, Line
+from .statistics import Interval, t_interval
+from .tables import NOTHING, Table, number, percent
+
+
+@dataclass(frozen=True)
+class _Mean:
+    """A method at a budget, on all data of a mean."""
+
+    budget: str
+    method: str
+    lines: tuple[Line, ...]
+
+    def values(self, measure: str) -> dict[int, float]:
+        """Mean by seed over the data that have the measure, of the seeds that all of them have."""
+        some = [values for values in (line.values(measure) for line in self.lines) if values]
+        seeds = set.intersection(*map(set, some)) if some else set()
+        return {seed: fmean(values[seed] for values in some) for seed in sorted(seeds)}
+
+    def mean(self, measure: str) -> Interval | None:
+        values = self.values(measure)
+        return t_interval(list(values.values())) if values else None
+
+    def minus(self, other: "_Mean | None", measure: str) -> Interval | None:
+        if other is None or other is self:
+            return None
+        ours, theirs = self.values(measure), other.values(measure)
+        both = sorted(ours.keys() & theirs.keys())
+        return t_interval([ours[seed] - theirs[seed] for seed in both]) if both else None
+
+
+def mean_tables(all_lines: Sequence[Line], means: Mapping[str, Sequence[str]]) -> list[Table]:
+    """A table for each model and mean, of the methods that ran on all of its data.
+
+    Differences are paired by seed: of each seed's mean over the data. The score is that of the
+    data which have tasks.
+    """
+    made = []
+    for model in dict.fromkeys(line.model for line in all_lines):
+        for name, data in means.items():
+            body = _rows([line for line in all_lines if line.model == model], data)
+            if body:
+                title = f"{model}, {name}: mean of {', '.join(data)}"
+                made.append(Table(title, _HEADER, body))
+    return made
+
+
+_SCORE = ("score", f"score minus {RANDOM}", f"score minus {FULL}")
+_NLL = ("NLL", f"NLL minus {RANDOM}", f"NLL minus {FULL}")
+_HEADER = ("budget", "method", *_SCORE, *_NLL, "answer tokens", "compute", "seeds")
+
+
+def _rows(lines: Sequence[Line], data: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    found: dict[tuple[str, str], dict[str, Line]] = {}
+    for line in lines:
+        found.setdefault((line.budget, line.method), {})[line.data.name] = line
+    means = [
+        _Mean(budget, method, tuple(by_data[name] for name in data))
+        for (budget, method), by_data in found.items()
+        if by_data.keys() >= set(data)
+    ]
+    return tuple(_row(one, means) for one in sorted(means, key=lambda mean: mean.budget))
+
+
+def _row(one: _Mean, means: Sequence[_Mean]) -> tuple[str, ...]:
+    others = [_partner(one, means, method) for method in (RANDOM, FULL)]
+    score = (one.mean("score"), *(one.minus(other, "score") for other in others))
+    nll = (one.mean("nll"), *(one.minus(other, "nll") for other in others))
+    cost = (one.mean("answer_tokens"), one.mean("compute"))
+    seeds = str(len(one.values("nll") or one.values("score")))
+    names = (one.budget or NOTHING, one.method)
+    return (*names, *map(percent, score), *map(number, nll), *map(percent, cost), seeds)
+
+
+def _partner(one: _Mean, means: Sequence[_Mean], method: str) -> _Mean | None:
+    alike = [m for m in means if m.method == method and m.budget in (one.budget, "")]
+    return alike[0] if alike else None
