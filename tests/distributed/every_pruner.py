@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+from accelerate import PartialState
+
 from tests import runs, tiny
 
 ROWS = 10  # 8 in the first step, 2 in the last: one rank of two has none of its own there
@@ -25,6 +27,7 @@ def main() -> None:
         )
         trainer.train()
         trainer.save_model()
+    PartialState().destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ import os
 import sys
 from pathlib import Path
 
+from accelerate import PartialState
+
 import qtuning
 from tests import tiny
 
@@ -19,6 +21,7 @@ def main() -> None:
     scored = qtuning.score(tiny.dataset(40), output=output / "s.parquet", **how)
     n = sum(value is not None for value in scored["ppl"])
     (output / f"rank{os.environ['RANK']}.txt").write_text(f"{said}\n{n}")
+    PartialState().destroy_process_group()
 
 
 if __name__ == "__main__":

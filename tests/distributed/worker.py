@@ -41,6 +41,8 @@ def main() -> None:
     (folder / f"rank{rank}.json").write_text(
         json.dumps({"steps": trainer.state.global_step, "micro_batches": fetched})
     )
+    # gloo's threads, left to the interpreter's end, abort a process now and then
+    trainer.accelerator.end_training()
 
 
 if __name__ == "__main__":

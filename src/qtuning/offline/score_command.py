@@ -11,7 +11,7 @@ from ..errors import UsageError
 from ..models import check_model
 from ..one_line_parser import OneLineParser
 from .checks import check_output, check_sizes
-from .score import ENGINES, ScoreJob
+from .score import ENGINES, ScoreJob, processes
 from .score_file import score_to_file
 
 
@@ -88,3 +88,6 @@ def run(argv: Sequence[str]) -> None:
         text_field=options.dataset_text_field,
     )
     score_to_file(data, output, job, engine=options.engine, workers=options.ray_workers)
+    if options.engine == "local":
+        # gloo's threads, left to the interpreter's end, abort a process that did all its work
+        processes().destroy_process_group()
