@@ -48,8 +48,11 @@ def minmax(scores: Tensor) -> Tensor:
     """Scores scaled to [0, 1], float64; all 0 where they are constant.
 
     Args:
-        scores: ``(T,)``.
+        scores: ``(T,)``. Infinite ones go to the ends of what is finite; NaN stays NaN.
     """
     scores = scores.double()
-    spread = scores.max() - scores.min()
-    return (scores - scores.min()) / spread if float(spread) > 0 else torch.zeros_like(scores)
+    finite = scores[scores.isfinite()]
+    low, high = (float(finite.min()), float(finite.max())) if finite.numel() else (0.0, 0.0)
+    spread = max(high - low, torch.finfo(torch.float64).tiny)
+    scaled = (scores.clamp(low, high) - low) / spread
+    return scaled.masked_fill(scores == torch.inf, 1.0)
