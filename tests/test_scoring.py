@@ -338,6 +338,18 @@ def test_rank_with_fewer_batches_runs_as_many_forwards_as_the_busiest() -> None:
     assert_same(scores, one_by_one(model.eval()))
 
 
+def test_ranks_agree_on_the_number_of_forwards_before_the_first() -> None:
+    # Afterwards a rank that is done would wait for the number, and the others for its shards.
+    model = tiny.llama()
+    wrapped, before = Wrapper(model), []
+    forwards = count_forwards(wrapped)
+    scorer(highest=lambda own: before.append(len(forwards)) or own, overhead=20)(
+        model, wrapped, EXAMPLES
+    )
+    assert before == [0]
+    assert len(forwards) == 2
+
+
 def test_rank_with_nothing_to_score_runs_as_many_forwards_as_the_busiest() -> None:
     model = tiny.llama()
     wrapped = Wrapper(model)

@@ -84,6 +84,11 @@ class Scorer:
         sharded = wrapped if self.highest is not None else None
         if self.other_model is not None:
             model, sharded = self.other_model, None
+        # Before the first forward, in which ranks wait for each other's shards, and not after the
+        # last: a rank that is done would wait for this number, the others for its shards.
+        missing = 0
+        if self.highest is not None and self.other_model is None:
+            missing = self.highest(len(batches)) - len(batches)
         # Everything stays on the device until the end: a copy waits for the work before it.
         parts: list[Tensor] = []
         found: dict[int, Extras] = {}
@@ -100,13 +105,11 @@ class Scorer:
                 if more.any:
                     how["then"] = partial(_add_extras, found, more, batch, members, chosen)
                 parts.append(answer_scores(model_token_stats(model, inputs, **how)))
-            if self.highest is not None and self.other_model is None:
-                missing = self.highest(len(batches)) - len(batches)
-                if missing and not batches:  # nothing to score here, but the others need our shards
-                    nothing = {"input_ids": [0, 0], "labels": [IGNORE_INDEX, IGNORE_INDEX]}
-                    inputs = self.to_device(self.collate([nothing]))
-                for _ in range(missing):
-                    model_token_stats(model, inputs, **{**how, "then": None})
+            if missing and not batches:  # nothing to score here, but the others need our shards
+                nothing = {"input_ids": [0, 0], "labels": [IGNORE_INDEX, IGNORE_INDEX]}
+                inputs = self.to_device(self.collate([nothing]))
+            for _ in range(missing):
+                model_token_stats(model, inputs, **{**how, "then": None})
         scores = _by_sample(parts, batches, [count for _, count in examples])
         return [
             one._replace(extras={name: v.cpu() for name, v in found.get(i, {}).items()})

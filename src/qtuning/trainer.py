@@ -223,7 +223,8 @@ class PruningMixin(_Trainer):
         accelerate fills the last batches of an epoch so that all ranks have the same number.
         """
         loader = self.callback_handler.train_dataloader
-        if self._ranks.size == 1 or not self.accelerator.gradient_state.end_of_dataloader:
+        ends = self.accelerator.gradient_state.end_of_dataloader
+        if self._ranks.size == 1 or not ends or self.args.dataloader_drop_last:
             return sys.maxsize
         try:
             rest = len(loader.dataset) % loader.total_batch_size

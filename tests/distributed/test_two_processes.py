@@ -94,6 +94,17 @@ def test_two_processes_decide_and_train_as_one(tmp_path, settings) -> None:
 
 
 @pytest.mark.slow
+def test_where_the_last_rows_are_dropped_none_is_taken_for_a_repetition(tmp_path) -> None:
+    launch(tmp_path, 2, gradient_accumulation_steps=1, dataloader_drop_last=True)
+    ledger = read_ledger(tmp_path).to_pydict()
+    assert len(ledger["sample_id"]) == 2 * 16  # of 22 rows, twice 8 in each of two epochs
+    for epoch in (0, 1):
+        names = [n for n, e in zip(ledger["sample_id"], ledger["epoch"], strict=True) if e == epoch]
+        assert len(set(names)) == 16
+    assert sum(ledger["kept"]) == 16
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("switch", [{}, {"score_refresh": 0.25}], ids=["exact", "last scores"])
 def test_two_processes_resume(tmp_path, switch) -> None:
     whole, again = tmp_path / "whole", tmp_path / "again"
