@@ -5,9 +5,12 @@ import sys
 from pathlib import Path
 
 import torch
+from accelerate.utils import DistributedType
+from torch.distributed.tensor import DTensor
 
 from qtuning.pruners.base import SamplePool
 from tests import runs, tiny
+from tests.distributed.sharding import shard_on_the_cpu
 
 
 def first_pool(pool: SamplePool, args: object) -> torch.Tensor:
@@ -18,6 +21,9 @@ def first_pool(pool: SamplePool, args: object) -> torch.Tensor:
 def main() -> None:
     folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
     poison = settings.pop("poison", None)
+    sharded = settings.pop("sharded", False)
+    if sharded:
+        settings |= shard_on_the_cpu()
     trainer = runs.pruning(
         folder,
         data=tiny.dataset(int(sys.argv[3])),
@@ -35,8 +41,12 @@ def main() -> None:
         return batches, items
 
     trainer.get_batch_samples = counting
+    if sharded:
+        assert trainer.accelerator.distributed_type == DistributedType.FSDP
     trainer.train(resume_from_checkpoint=settings.get("resume_from_checkpoint"))
     trainer.save_model()
+    if sharded:
+        assert all(isinstance(weight, DTensor) for weight in trainer.model.parameters())
     rank = trainer.accelerator.process_index
     (folder / f"rank{rank}.json").write_text(
         json.dumps({"steps": trainer.state.global_step, "micro_batches": fetched})

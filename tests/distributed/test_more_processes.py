@@ -1,0 +1,75 @@
+"""Three gloo processes, and two with sharded weights (FSDP2), decide and train as one."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from qtuning import read_ledger
+
+from .. import runs, tiny
+from .test_two_processes import DECISIONS, ROWS, launch
+
+TINY_SHARE = {"sample_ratio": 0.0625, "token_mode": "drop", "protect_eos": False}
+SETTINGS = {
+    "pools of the step": {},
+    "pools of the micro-batch": {"pool_scope": "micro"},
+    "one rank has nothing to train on": TINY_SHARE,
+}
+SHARDED = {
+    **SETTINGS,
+    "random": {"sample_pruner": "random", "token_pruner": "random"},
+    "last known scores": {"score_refresh": 0.25},
+}
+
+
+def alone(folder, **settings) -> None:
+    """What the worker does, in this process."""
+    trainer = runs.pruning(folder, data=tiny.dataset(ROWS), model=tiny.llama(), **settings)
+    trainer.train()
+    trainer.save_model()
+
+
+def assert_as_one(one, several, scores: bool = True) -> None:
+    """Decisions exactly, scores and weights to rounding."""
+    first, second = read_ledger(one), read_ledger(several)
+    assert first.select(DECISIONS).equals(second.select(DECISIONS))
+    assert first.num_rows == 2 * ROWS
+    if scores:
+        for column in ("ppl", "entropy"):
+            a, b = (torch.tensor(t[column].to_pylist()) for t in (first, second))
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4, equal_nan=True)
+    weights, others = (load_file(folder / "model.safetensors") for folder in (one, several))
+    assert weights.keys() == others.keys()
+    for name, weight in weights.items():
+        torch.testing.assert_close(weight, others[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_three_processes_decide_and_train_as_one(tmp_path, settings) -> None:
+    # 22 rows are one step of 12 and one of 10: two ranks repeat a row, the last has half its own.
+    alone(tmp_path / "one", gradient_accumulation_steps=3, **settings)
+    launch(tmp_path / "three", 3, gradient_accumulation_steps=1, **settings)
+    assert_as_one(tmp_path / "one", tmp_path / "three")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", SHARDED.values(), ids=SHARDED)
+def test_sharded_weights_decide_and_train_as_one_process(tmp_path, settings) -> None:
+    alone(tmp_path / "one", gradient_accumulation_steps=4, **settings)
+    launch(tmp_path / "two", 2, gradient_accumulation_steps=2, sharded=True, **settings)
+    assert_as_one(tmp_path / "one", tmp_path / "two", settings.get("sample_pruner") != "random")
+
+
+@pytest.mark.slow
+def test_accumulation_and_pool_factor_are_exchangeable(tmp_path) -> None:
+    """A pool of 8 of one micro-batch in two, or of two micro-batches: the same candidates."""
+    alone(tmp_path / "steps", gradient_accumulation_steps=4)
+    launch(tmp_path / "factor", 2, gradient_accumulation_steps=1, pool_factor=2)
+    first, second = (read_ledger(tmp_path / name).to_pydict() for name in ("steps", "factor"))
+    assert sorted(decided(first)) == sorted(decided(second))
+
+
+def decided(ledger) -> list[tuple]:
+    names = ("step", "sample_id", "kept", "filled", "quadrant", "tokens_kept")
+    return list(zip(*(ledger[name] for name in names), strict=True))
