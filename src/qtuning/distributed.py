@@ -6,6 +6,8 @@ from typing import TypeVar
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
+from .errors import UsageError
+
 T = TypeVar("T")
 
 
@@ -50,3 +52,23 @@ class Ranks:
     def highest(self, value: int) -> int:
         """The highest of everybody's values; every rank must call it."""
         return max(self.gather_flat([value]))
+
+    def check_even(self, micro_batches: int, step: int) -> None:
+        """Stop where a stream gives ranks different numbers of micro-batches; all must call it.
+
+        They would wait for each other in different places: a hang, or steps of mixed-up rows.
+
+        Args:
+            micro_batches: How many this rank has for the step.
+            step: The step, for the message.
+
+        Raises:
+            UsageError: On every rank, if they differ.
+        """
+        numbers = self.gather_flat([micro_batches])
+        if len(set(numbers)) > 1:
+            raise UsageError(
+                f"step {step}: the stream gave ranks {', '.join(map(str, numbers))} micro-batches, "
+                "so their shares end apart: make them equal (as many shards of the same size as "
+                "there are processes), stop before (max_steps), or load without streaming"
+            )

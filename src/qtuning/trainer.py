@@ -138,6 +138,8 @@ class PruningMixin(_Trainer):
                 lists.append(next(epoch_iterator).examples)
             except StopIteration:
                 break
+        if isinstance(self.train_dataset, TorchIterableDataset):
+            self._ranks.check_even(len(lists), self.state.global_step + 1)
         if not lists:
             return [], None
         pruners = self._pruners if self._pruning_now() else NO_PRUNING

@@ -73,3 +73,25 @@ def test_accumulation_and_pool_factor_are_exchangeable(tmp_path) -> None:
 def decided(ledger) -> list[tuple]:
     names = ("step", "sample_id", "kept", "filled", "quadrant", "tokens_kept")
     return list(zip(*(ledger[name] for name in names), strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_stream_gives_every_row_once_to_one_of_two_processes(tmp_path, shards) -> None:
+    launch(tmp_path, 2, 32, stream_of_shards=shards, max_steps=4, gradient_accumulation_steps=2)
+    ledger = read_ledger(tmp_path).to_pydict()
+    names = {step: [] for step in ledger["step"]}
+    for step, name in zip(ledger["step"], ledger["sample_id"], strict=True):
+        names[step].append(name)
+    assert sorted(names) == [1, 2, 3, 4]
+    assert all(len(set(some)) == len(some) == 16 for some in names.values())
+    assert set(names[1] + names[2]) == {f"s{i}" for i in range(32)}
+    assert sum(ledger["kept"]) == 4 * 8
+
+
+@pytest.mark.slow
+def test_a_stream_whose_shares_end_apart_is_stopped_with_a_reason(tmp_path) -> None:
+    with pytest.raises(AssertionError, match="so their shares end apart"):
+        launch(tmp_path, 2, 32, stream_of_shards=3, max_steps=4, gradient_accumulation_steps=2)
+    # What was decided until then is on record.
+    assert set(read_ledger(tmp_path).to_pydict()["step"]) == {1}

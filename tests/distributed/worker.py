@@ -21,12 +21,15 @@ def first_pool(pool: SamplePool, args: object) -> torch.Tensor:
 def main() -> None:
     folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
     poison = settings.pop("poison", None)
+    data = tiny.dataset(int(sys.argv[3]))
+    if shards := settings.pop("stream_of_shards", None):
+        data = data.to_iterable_dataset(num_shards=shards)
     sharded = settings.pop("sharded", False)
     if sharded:
         settings |= shard_on_the_cpu()
     trainer = runs.pruning(
         folder,
-        data=tiny.dataset(int(sys.argv[3])),
+        data=data,
         model=tiny.poisoned(poison)
         if poison
         else tiny.llama(),  # no dropout: ranks draw differently from one process
