@@ -3,7 +3,9 @@
 import gc
 import os
 from collections.abc import Sequence
+from itertools import combinations, pairwise
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 from transformers import TrainerCallback
@@ -30,7 +32,7 @@ class Sample(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A least-squares line."""
+    """A straight line through points."""
 
     slope: float
     start: float
@@ -65,12 +67,18 @@ def _entries(what: str) -> int:
 
 
 def line(x: Sequence[float], y: Sequence[float]) -> Line:
-    """The straight line through some points, at least two of different x."""
-    n = len(x)
-    mean_x, mean_y = sum(x) / n, sum(y) / n
-    spread = sum((a - mean_x) ** 2 for a in x)
-    slope = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / spread
-    start = mean_y - slope * mean_x
+    """The straight line through at least two points: Theil's, the median of all slopes.
+
+    One that is not moved by a single step up, which an allocator makes, as least squares are.
+    """
+    points = list(zip(x, y, strict=True))
+    slope = median((d - b) / (c - a) for (a, b), (c, d) in combinations(points, 2) if a != c)
+    start = median(b - slope * a for a, b in points)
     last = abs(start + slope * x[-1]) or 1.0
-    worst = max(abs(b - start - slope * a) for a, b in zip(x, y, strict=True))
+    worst = max(abs(b - start - slope * a) for a, b in points)
     return Line(slope, start, worst / last)
+
+
+def grown(samples: Sequence[Sample]) -> list[Sample]:
+    """The samples after which the ledger had grown: it is written some hundred steps at a time."""
+    return [b for a, b in pairwise(samples) if b.ledger > a.ledger]

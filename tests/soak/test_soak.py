@@ -23,10 +23,15 @@ def steady(n: int = 40, *, leak: int = 0, handles: int = 0, jump: int = 0) -> li
 
 
 def test_a_line_is_found_through_noise():
-    found = line([1, 2, 3, 4], [11.0, 19.0, 31.0, 39.0])
-    assert found.slope == pytest.approx(9.6)
+    found = line([1, 2, 3, 4, 5], [11.0, 21.0, 31.0, 41.0, 91.0])  # one step up
+    assert found.slope == pytest.approx(10.0)
     assert found.start == pytest.approx(1.0)
-    assert found.worst == pytest.approx(1.2 / 39.4)
+    assert found.worst == pytest.approx(40.0 / 51.0)
+
+
+def test_a_ledger_written_in_parts_is_judged_where_it_has_grown():
+    *_, wrong = judge([Sample(i, 5_000_000, 12, 3, i // 10 * 1000, 0) for i in range(1, 201)])
+    assert wrong == []
 
 
 def test_a_steady_run_is_good():
