@@ -8,6 +8,7 @@ its own (``probe.py``).
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +23,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qtuning.errors import UsageError
+
+logger = logging.getLogger(__name__)  # one process writes
 
 FOLDER = "ledger"
 
@@ -73,7 +76,7 @@ SCHEMA = pa.schema(
 
 @dataclass
 class Ledger(AbstractContextManager["Ledger"]):
-    """Writes the ledger of one run; `start` and `resume` take the last four fields as options.
+    """Writes the ledger of one run; `start` and `resume` take the fields from the third as options.
 
     Call `flush` before each checkpoint: a run resumed from it never repeats the steps before it.
     """
@@ -84,6 +87,7 @@ class Ledger(AbstractContextManager["Ledger"]):
     seconds_per_chunk: float = 30.0  # after the chunk before
     clock: Callable[[], float] = time.monotonic
     schema: pa.Schema = SCHEMA
+    n_rows: int = 0  # so far, with those in the buffer
 
     def __post_init__(self) -> None:
         self._written_at, self._closed = self.clock(), False
@@ -106,19 +110,33 @@ class Ledger(AbstractContextManager["Ledger"]):
 
     @classmethod
     def resume(
-        cls, folder: Path, last_step: int, *, schema: pa.Schema = SCHEMA, **options: Any
+        cls,
+        folder: Path,
+        last_step: int,
+        *,
+        n_rows: int | None = None,
+        schema: pa.Schema = SCHEMA,
+        **options: Any,
     ) -> Ledger:
-        """Go on from the checkpoint after `last_step`; later rows go, as they will come again."""
+        """Go on from the checkpoint after `last_step`; later rows go, as they will come again.
+
+        `n_rows` is how many there were at the checkpoint, if that is known: what comes after them
+        is not even read, and may be damaged. A ledger that was moved away begins anew.
+
+        Raises:
+            UsageError: Rows up to the checkpoint cannot be read, or not all of them are there.
+        """
+        chunks = list(_chunks(folder).values())
+        left = _rows_left(folder, chunks, last_step, n_rows, schema)
         # From the last chunk backwards: whenever the process dies, a whole beginning is left.
-        for chunk in reversed(_chunks(folder).values()):
-            table = _read(chunk, schema)
-            wanted = table.filter(pc.less_equal(table["step"], last_step))
+        for place, chunk in reversed(list(enumerate(chunks))):
+            stay = left[place] if place < len(left) else 0
             with _writing(folder):
-                if wanted.num_rows:
-                    _write(wanted, chunk)
-                    break
-                chunk.unlink()
-        return cls(folder, last_step + 1, schema=schema, **options)
+                if not stay:
+                    chunk.unlink()
+                elif stay < pq.read_metadata(chunk).num_rows:
+                    _write(_read(chunk, schema).slice(0, stay), chunk)
+        return cls(folder, last_step + 1, schema=schema, n_rows=sum(left), **options)
 
     def append(self, rows: Iterable[Row]) -> None:
         """Take rows in, and write a chunk if it is time."""
@@ -129,6 +147,7 @@ class Ledger(AbstractContextManager["Ledger"]):
         asked = [row._asdict() for row in rows]
         table = pa.Table.from_pylist(asked, self.schema).cast(self.schema)
         self._buffer, self.step = pa.concat_tables([self._buffer, table]), steps[-1]
+        self.n_rows += table.num_rows
         waited = self.clock() - self._written_at
         if self._buffer.num_rows >= self.rows_per_chunk or waited >= self.seconds_per_chunk:
             self.flush()
@@ -170,19 +189,49 @@ def _chunks(folder: Path) -> dict[int, Path]:
     return dict(sorted((int(number), p) for number, p in found.items() if number.isdecimal()))
 
 
-def _read(chunk: Path, schema: pa.Schema) -> pa.Table:
+def _rows_left(
+    folder: Path, chunks: list[Path], last_step: int, n_rows: int | None, schema: pa.Schema
+) -> list[int]:
+    """How many rows of each chunk a resumed run keeps; those after the last such chunk left out."""
+    anew = (
+        f"put {folder} back as it was, resume from an earlier checkpoint by its name, or move the "
+        "folder away to begin a new record"
+    )
+    left: list[int] = []
+    for chunk in chunks:
+        if sum(left) == n_rows:
+            break
+        table = _read(chunk, schema, anew)
+        left.append(table.filter(pc.less_equal(table["step"], last_step)).num_rows)
+        if left[-1] < table.num_rows:
+            break
+    if n_rows is None or sum(left) == n_rows:
+        return left
+    if chunks:
+        raise UsageError(
+            f"{folder} has {sum(left):,} rows up to step {last_step}, and had {n_rows:,} when the "
+            f"checkpoint was written: {anew}"
+        )
+    logger.warning(f"{folder} is gone: the record begins anew after step {last_step}")
+    return left
+
+
+def _read(
+    chunk: Path, schema: pa.Schema, advice: str = "move it away to do without it"
+) -> pa.Table:
     try:  # without partitioning=None, a folder named `a=b` on the way would make a column
-        return pq.read_table(chunk, partitioning=None).cast(schema)
+        table = pq.read_table(chunk, partitioning=None, page_checksum_verification=True)
+        return table.cast(schema)
     except (OSError, ValueError, pa.ArrowException) as error:
         why = str(error).splitlines()[0]
-        raise UsageError(f"cannot read {chunk}: {why}; move it away to do without it") from error
+        raise UsageError(f"cannot read {chunk}: {why}; {advice}") from error
 
 
 def _write(table: pa.Table, chunk: Path) -> None:
     """Write a chunk so that its name only ever stands for all of its rows."""
     temporary = chunk.with_name(f".{chunk.name}.tmp")
     with temporary.open("wb") as file:
-        pq.write_table(table, file)
+        pq.write_table(table, file, write_page_checksum=True)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(chunk)

@@ -23,6 +23,7 @@ REFERENCE_FILE = "pruning_reference.parquet"
 MEMORY_FILE = "pruning_memory.safetensors"
 BUDGET_FILE = "budget.json"
 SETTINGS_FILE = "pruning_settings.json"
+_ROWS = "rows"
 
 
 class Store(Protocol):
@@ -56,6 +57,7 @@ class RunRecord:
         self._stores: Mapping[str, Store] = {}
         self._ledger: Ledger | None = None
         self._probe: Ledger | None = None
+        self._rows: Mapping[str, int] = {}  # of the records, at the checkpoint
         self._started = 0.0
 
     def begin(
@@ -80,18 +82,25 @@ class RunRecord:
             probes: Whether there is a probe set.
         """
         self.counts, self._is_main, self._stores = StepCounts(), is_main, stores
+        self._rows = {}
         if checkpoint is not None:
             self._load(checkpoint)
         self._started = time.perf_counter() - self.counts.total_seconds
         if is_main:
             folder = self._folder / FOLDER
-            self._ledger = Ledger.resume(folder, step) if step else Ledger.start(folder)
+            self._ledger = (
+                Ledger.resume(folder, step, n_rows=self._rows.get(FOLDER))
+                if step
+                else Ledger.start(folder)
+            )
             path = self._folder / SETTINGS_FILE
             path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         if is_main and probes:
             folder = self._folder / PROBE_FOLDER
             self._probe = (
-                Ledger.resume(folder, step, schema=PROBE_SCHEMA)
+                Ledger.resume(
+                    folder, step, n_rows=self._rows.get(PROBE_FOLDER), schema=PROBE_SCHEMA
+                )
                 if step
                 else Ledger.start(folder, 0, schema=PROBE_SCHEMA)
             )
@@ -122,14 +131,19 @@ class RunRecord:
             self._probe.flush()
         self.counts.total_seconds = time.perf_counter() - self._started
         checkpoint.mkdir(parents=True, exist_ok=True)
-        (checkpoint / STATE_FILE).write_text(json.dumps(self.counts.state_dict()) + "\n")
+        rows = {FOLDER: self._ledger.n_rows}
+        if self._probe is not None:
+            rows[PROBE_FOLDER] = self._probe.n_rows
+        state = {**self.counts.state_dict(), _ROWS: rows}
+        (checkpoint / STATE_FILE).write_text(json.dumps(state) + "\n")
         for name, store in self._stores.items():
             store.save(checkpoint / name)
 
     def _load(self, checkpoint: Path) -> None:
         path = checkpoint / STATE_FILE
         if path.is_file():
-            state: Mapping[str, float] = json.loads(path.read_text())
+            state = json.loads(path.read_text())
+            self._rows = state.pop(_ROWS, {})  # older versions did not say
             self.counts.load_state_dict(state)
         else:
             logger.warning(f"{checkpoint} has no {STATE_FILE}; the budget counts from here")
