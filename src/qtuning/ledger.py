@@ -92,7 +92,7 @@ class Ledger(AbstractContextManager["Ledger"]):
     def __post_init__(self) -> None:
         self._written_at, self._closed = self.clock(), False
         self._buffer: pa.Table = self.schema.empty_table()
-        with _writing(self.folder):
+        with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / ".part-probe.tmp").touch()  # better to fail now than at the first chunk
             for leftover in self.folder.glob(".part-*.tmp"):
@@ -104,7 +104,7 @@ class Ledger(AbstractContextManager["Ledger"]):
         """Begin a new run's ledger; an older one is moved aside to `<folder>-1`, `-2`, ..."""
         if _chunks(folder):
             places = (folder.with_name(f"{folder.name}-{n}") for n in count(1))
-            with _writing(folder):
+            with writing(folder):
                 folder.rename(next(place for place in places if not place.exists()))
         return cls(folder, first_step, **options)
 
@@ -131,7 +131,7 @@ class Ledger(AbstractContextManager["Ledger"]):
         # From the last chunk backwards: whenever the process dies, a whole beginning is left.
         for place, chunk in reversed(list(enumerate(chunks))):
             stay = left[place] if place < len(left) else 0
-            with _writing(folder):
+            with writing(folder):
                 if not stay:
                     chunk.unlink()
                 elif stay < pq.read_metadata(chunk).num_rows:
@@ -155,7 +155,7 @@ class Ledger(AbstractContextManager["Ledger"]):
     def flush(self) -> None:
         """Write what is buffered, so that it outlives the process."""
         if self._buffer.num_rows:
-            with _writing(self.folder):
+            with writing(self.folder):
                 _write(self._buffer, self.folder / f"part-{self._next:06d}.parquet")
             self._buffer, self._next = self.schema.empty_table(), self._next + 1
             self._written_at = self.clock()
@@ -230,15 +230,20 @@ def _read(
 def _write(table: pa.Table, chunk: Path) -> None:
     """Write a chunk so that its name only ever stands for all of its rows."""
     temporary = chunk.with_name(f".{chunk.name}.tmp")
-    with temporary.open("wb") as file:
-        pq.write_table(table, file, write_page_checksum=True)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with temporary.open("wb") as file:
+            pq.write_table(table, file, write_page_checksum=True)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        temporary.unlink(missing_ok=True)  # on a full disk half a chunk only takes room
+        raise
     temporary.replace(chunk)
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def writing(folder: Path) -> Iterator[None]:
+    """Turn what the disk refuses into a UsageError that names the folder."""
     try:
         yield
     except OSError as error:

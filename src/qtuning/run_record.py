@@ -3,13 +3,15 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
 from accelerate.logging import get_logger
 
 from .budget import StepCounts
-from .ledger import FOLDER, Ledger
+from .errors import UsageError
+from .ledger import FOLDER, Ledger, writing
 from .probe_rows import PROBE_FOLDER, PROBE_SCHEMA, ProbeRow
 from .pruning_arguments import PruningArguments
 from .step import StepResult
@@ -36,8 +38,8 @@ class Store(Protocol):
         """Take what was written in place of what is remembered."""
 
 
-class RunRecord:
-    """The record of one run; only the main process writes files.
+class RunRecord(AbstractContextManager["RunRecord"]):
+    """The record of one run; only the main process writes files, all of them by the end of `with`.
 
     Attributes:
         window: Metrics since the last log.
@@ -94,7 +96,8 @@ class RunRecord:
                 else Ledger.start(folder)
             )
             path = self._folder / SETTINGS_FILE
-            path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+            with writing(self._folder):
+                path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         if is_main and probes:
             folder = self._folder / PROBE_FOLDER
             self._probe = (
@@ -160,10 +163,20 @@ class RunRecord:
         if self._is_main:
             print_budget(self.counts, args)
             path = self._folder / BUDGET_FILE
-            path.write_text(json.dumps(self.counts.state_dict(), indent=2) + "\n")
+            with writing(self._folder):
+                path.write_text(json.dumps(self.counts.state_dict(), indent=2) + "\n")
 
     def close(self) -> None:
         """Close ledger and probe, so that all of them is on disk."""
         for one in (self._ledger, self._probe):
             if one is not None:
                 one.close()
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Close; what ends the run tells more than what cannot be written after it."""
+        try:
+            self.close()
+        except UsageError as failed:
+            if error is None:
+                raise
+            logger.warning(f"the last decisions are lost: {failed}")

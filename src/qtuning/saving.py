@@ -48,6 +48,30 @@ def whole_checkpoint(
         rotate(checkpoint, limit, best())
 
 
+@contextmanager
+def room_for(what: Path) -> Iterator[None]:
+    """Say in a line that weights or the like cannot be written.
+
+    Args:
+        what: What is written within.
+
+    Raises:
+        UsageError: The disk refuses it.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        failed: Exception = error
+    except RuntimeError as error:  # what torch.save makes of a full disk
+        if not any(name in str(error) for name in _TORCH_WRITER):
+            raise
+        failed = error
+    else:
+        return
+    why = (str(failed).splitlines() or [type(failed).__name__])[0]
+    raise UsageError(f"cannot write {what}: {why}; make room or move it") from failed
+
+
 def choose_together(asked: str | bool | None, output_dir: Path, ranks: Ranks) -> Path | None:
     """``choose`` on the first process, for all of them."""
     chosen: Path | UsageError | None = None
@@ -65,25 +89,18 @@ def choose_together(asked: str | bool | None, output_dir: Path, ranks: Ranks) ->
 @contextmanager
 def _written_everywhere(checkpoint: Path, ranks: Ranks, args: TrainingArguments) -> Iterator[None]:
     """Go on where all ranks have written; where one has failed, all do."""
-    failed: Exception | None = None
+    failed: UsageError | None = None
     try:
-        yield
-    except (OSError, SafetensorError, UsageError) as error:
+        with room_for(checkpoint):
+            yield
+    except UsageError as error:
         failed = error
-    except RuntimeError as error:  # what torch.save makes of a full disk
-        if not any(name in str(error) for name in _TORCH_WRITER):
-            raise
-        failed = error
-    why = next(filter(None, ranks.of_every_process(_first_line(failed))), None)
+    told = ranks.of_every_process(None if failed is None else str(failed))
+    why = next(filter(None, told), None)
     if why is None:
         return
     if args.should_save:  # it only takes room, and a resume would set it aside
         rmtree(checkpoint, ignore_errors=True)
     raise UsageError(
-        f"cannot write {checkpoint}: {why}; older checkpoints are as they were: make room, then go "
-        "on with resume_from_checkpoint"
+        f"{why}, then go on with resume_from_checkpoint: older checkpoints are as they were"
     ) from failed
-
-
-def _first_line(error: Exception | None) -> str | None:
-    return None if error is None else (str(error).splitlines() or [type(error).__name__])[0]

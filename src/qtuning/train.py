@@ -18,6 +18,7 @@ from .data import load_data
 from .errors import StoppedError, UsageError
 from .models import check_model, load_causal_lm, load_tokenizer
 from .other_models import REFERENCE_MODEL, SCORER, check_same_tokenizer
+from .saving import room_for
 from .stopping import stop_on_signals
 from .trainer import QTuningTrainer
 
@@ -77,7 +78,8 @@ def run(argv: Sequence[str]) -> None:
     except StoppedError:
         trainer.accelerator.end_training()
         raise
-    trainer.save_model(training_args.output_dir)
+    with room_for(Path(training_args.output_dir)):
+        trainer.save_model(training_args.output_dir)
     trainer.accelerator.print(f"Model saved to {training_args.output_dir}.")
     if training_args.push_to_hub:
         trainer.push_to_hub(dataset_name=script_args.dataset_name)

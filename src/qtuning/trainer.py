@@ -253,14 +253,13 @@ class PruningMixin(_Trainer):
         self._resumed_from = chosen
         checkpoint = str(chosen) if chosen else None
         try:
-            return super().train(resume_from_checkpoint=checkpoint, **kwargs)
+            with self._record:
+                return super().train(resume_from_checkpoint=checkpoint, **kwargs)
         except UnpicklingError as error:
             raise UsageError(
                 f"checkpoint {checkpoint} holds pickled objects that are not weights, which are "
                 "not loaded: resume from one that you have written"
             ) from error
-        finally:
-            self._record.close()
 
     def _begin(self) -> None:
         self._labels = Labels(self.data_collator)
