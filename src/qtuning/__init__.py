@@ -7,7 +7,7 @@ when it is first asked for.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .errors import StoppedError, UsageError
+from .errors import PeerLostError, StoppedError, UsageError
 from .plane import Selection, Thresholds, rank_correlation, select_samples
 from .pruners import SAMPLE_PRUNERS, TOKEN_PRUNERS
 from .stats import SampleStats, TokenStats, sample_stats, token_stats
@@ -39,6 +39,7 @@ _LAZY = {
 __all__ = [
     "SAMPLE_PRUNERS",
     "TOKEN_PRUNERS",
+    "PeerLostError",
     "PruningArguments",
     "QTuningConfig",
     "QTuningTrainer",

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 
-from .errors import StoppedError, UsageError
+from .errors import PeerLostError, StoppedError, UsageError
 
 # verb -> module with a run(arguments) function, and what it does
 _VERBS = {
@@ -46,6 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StoppedError as error:
         _tell(error)
         return error.exit_code
+    except PeerLostError as error:
+        print(f"qtuning: {error}", file=sys.stderr)  # on every rank: the first may be the lost one
+        return 1
     except KeyboardInterrupt:
         _tell("interrupted")
         return 130

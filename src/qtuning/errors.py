@@ -27,3 +27,21 @@ class StoppedError(Exception):
         )
         self.checkpoint = checkpoint
         self.exit_code = 128 + signal
+
+
+class PeerLostError(RuntimeError):
+    """Other ranks died or hang, so that this one cannot go on.
+
+    Attributes:
+        ranks: Those that did not answer; none if all of them did, and the network is at fault.
+    """
+
+    def __init__(self, ranks: list[int], why: str) -> None:
+        """Say which, and how to go on."""
+        named = f"rank {', '.join(map(str, ranks))}" if ranks else "the connection between ranks"
+        first = " ".join(why.splitlines()[:1]).partition(". ")[0] or "no reason given"
+        super().__init__(
+            f"{named} was lost ({first}): see what it told last, then go on with "
+            "resume_from_checkpoint"
+        )
+        self.ranks = ranks

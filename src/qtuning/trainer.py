@@ -25,6 +25,7 @@ from .config import QTuningConfig
 from .distributed import Ranks
 from .errors import UsageError
 from .one_pass import OnePassStep
+from .peers import lost_peers_named
 from .probe import Probe, probe_metrics
 from .pruners.pair import NO_PRUNING, Pruners
 from .pruning_arguments import PruningArguments, pruning_fields
@@ -247,13 +248,16 @@ class PruningMixin(_Trainer):
 
         Raises:
             UsageError: No whole checkpoint to resume from, or the disk is full.
+            PeerLostError: Another rank died.
         """
         self._ranks = Ranks(self.accelerator, self.get_tp_size())
-        chosen = choose_together(resume_from_checkpoint, Path(self.args.output_dir), self._ranks)
+        with lost_peers_named():
+            folder = Path(vars(self.args)["output_dir"])
+            chosen = choose_together(resume_from_checkpoint, folder, self._ranks)
         self._resumed_from = chosen
         checkpoint = str(chosen) if chosen else None
         try:
-            with self._record:
+            with self._record, lost_peers_named():
                 return super().train(resume_from_checkpoint=checkpoint, **kwargs)
         except UnpicklingError as error:
             raise UsageError(
