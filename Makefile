@@ -3,6 +3,7 @@
 PYTHON ?= python3
 TEST_ARGS ?= -n 2
 DEMO_ARGS ?=
+FAULTS_ARGS ?=
 BENCH_ARGS ?=
 BENCH_OUTPUT ?= benchmarks/results/speed.json
 
@@ -20,7 +21,7 @@ pin = $(shell grep '^$(1)==' constraints.txt)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup check test demo bench clean
+.PHONY: help setup check test faults demo bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +35,9 @@ check: $(VENV)/.dev ## lint, formatting, types
 
 test: $(VENV)/.dev ## all tests; other options for pytest: TEST_ARGS="-k plane"
 	$(OFFLINE) $(THREADS) $(BIN)/pytest $(TEST_ARGS)
+
+faults: $(VENV)/.dev ## kill runs at 160 random moments and resume them, minutes; results in runs/faults
+	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.series $(FAULTS_ARGS)
 
 demo: $(VENV)/.demo ## fine-tune a small model with pruning; options: DEMO_ARGS=...
 	$(BIN)/python examples/demo.py $(DEMO_ARGS)

@@ -128,6 +128,13 @@ def test_the_command_stops_and_goes_on(tmp_path, arguments, capfd) -> None:
     assert "checkpoint-2 is whole" in said[1]
     assert cli.main([*arguments, *named, "--resume_from_checkpoint", "true"]) == 0
     assert (tmp_path / "out" / "model.safetensors").is_file()
+    optimizer = tmp_path / "out" / "checkpoint-2" / "optimizer.pt"
+    optimizer.write_bytes(optimizer.read_bytes()[:-1])
+    capfd.readouterr()
+    assert cli.main([*arguments, "--resume_from_checkpoint", str(optimizer.parent)]) == 2
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("qtuning: ")]
+    assert len(said) == 1
+    assert "checkpoint-2 is damaged (optimizer.pt has" in said[0]
 
 
 def test_an_interrupted_command_says_so_in_a_line(arguments, monkeypatch, capfd) -> None:

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-WAIT = 240.0
+WAIT = 120.0
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.faults.worker"])
 

@@ -56,6 +56,16 @@ def test_of_three_the_one_that_died_is_named(tmp_path) -> None:
         assert "rank 1 was lost" in line
 
 
+def test_a_rank_that_hangs_is_named_after_the_timeout(tmp_path) -> None:
+    ranks = run(tmp_path, 2, False, signal.SIGSTOP, 1, 2, timeout=4)
+    try:
+        assert processes.end(ranks[:1]) == [1]
+    finally:
+        ranks[1].kill()
+    (line,) = told(tmp_path, 0)
+    assert "rank 1 was lost" in line
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_one_rank_stops_all(tmp_path, whole, number) -> None:
     assert processes.end(run(tmp_path, 2, False, number, 1, 3)) == [128 + number] * 2
