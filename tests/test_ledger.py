@@ -400,20 +400,36 @@ def test_rows_are_counted_over_a_resume(folder: Path) -> None:
     assert ids(folder) == list("abcdefgh")
 
 
-def test_no_flipped_bit_changes_a_row_unseen(folder: Path) -> None:
-    write(folder, {1: ["a", "b", "c"]})
+def test_a_resumed_run_sees_every_flipped_bit(folder: Path) -> None:
+    ledger = Ledger.start(folder, rows_per_chunk=3)
+    ledger.append([row(1, name) for name in "abc"])
+    ledger.append([row(2, name) for name in "de"])
+    ledger.flush()
+    mark = ledger.mark
     chunk = folder / "part-000000.parquet"
     content, rows = chunk.read_bytes(), read_ledger(folder)
-    seen = 0
-    for place in range(0, len(content), 3):
+    for place in range(0, len(content), 7):
         changed = bytearray(content)
         changed[place] ^= 1 << place % 8
         chunk.write_bytes(changed)
-        try:
-            assert read_ledger(folder).equals(rows), place
-        except UsageError:
-            seen += 1
-    assert seen > len(content) // 6  # the rest is statistics and names that nobody reads
+        with pytest.raises(UsageError, match=r"cannot read|not as it was written|had 5"):
+            Ledger.resume(folder, 2, **mark)
+    chunk.write_bytes(content)
+    with Ledger.resume(folder, 2, **mark) as again:
+        assert again.mark == mark
+        again.append([row(3, "f")])
+    assert Ledger.resume(folder, 2, **mark).mark == mark  # what came after does not matter
+    assert read_ledger(folder).equals(rows)
+
+
+def test_a_reader_sees_flipped_bits_in_pages(folder: Path) -> None:
+    write(folder, {1: ["a", "b", "c"]})
+    chunk = folder / "part-000000.parquet"
+    content = chunk.read_bytes()
+    place = content.index(b"a", 4)  # the values of sample_id
+    chunk.write_bytes(content.replace(content[place : place + 1], b"x", 1))
+    with pytest.raises(UsageError, match="cannot read"):
+        read_ledger(folder)
 
 
 @pytest.mark.parametrize("table", [{"x": [1]}, {name: ["?"] for name in SCHEMA.names}])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -88,6 +89,7 @@ class Ledger(AbstractContextManager["Ledger"]):
     clock: Callable[[], float] = time.monotonic
     schema: pa.Schema = SCHEMA
     n_rows: int = 0  # so far, with those in the buffer
+    crc: int = 0  # CRC-32 of all chunks, one after the other
 
     def __post_init__(self) -> None:
         self._written_at, self._closed = self.clock(), False
@@ -115,12 +117,13 @@ class Ledger(AbstractContextManager["Ledger"]):
         last_step: int,
         *,
         n_rows: int | None = None,
+        crc: int | None = None,
         schema: pa.Schema = SCHEMA,
         **options: Any,
     ) -> Ledger:
         """Go on from the checkpoint after `last_step`; later rows go, as they will come again.
 
-        `n_rows` is how many there were at the checkpoint, if that is known: what comes after them
+        `n_rows` and `crc` are the `mark` at the checkpoint, if that is known: what comes after it
         is not even read, and may be damaged. A ledger that was moved away begins anew.
 
         Raises:
@@ -128,6 +131,8 @@ class Ledger(AbstractContextManager["Ledger"]):
         """
         chunks = list(_chunks(folder).values())
         left = _rows_left(folder, chunks, last_step, n_rows, schema)
+        if chunks and crc not in (None, _checksum(chunks[: len(left)])):
+            raise UsageError(f"{folder} is not as it was written: {_anew(folder)}")
         # From the last chunk backwards: whenever the process dies, a whole beginning is left.
         for place, chunk in reversed(list(enumerate(chunks))):
             stay = left[place] if place < len(left) else 0
@@ -136,7 +141,8 @@ class Ledger(AbstractContextManager["Ledger"]):
                     chunk.unlink()
                 elif stay < pq.read_metadata(chunk).num_rows:
                     _write(_read(chunk, schema).slice(0, stay), chunk)
-        return cls(folder, last_step + 1, schema=schema, n_rows=sum(left), **options)
+        crc = _checksum(_chunks(folder).values())
+        return cls(folder, last_step + 1, schema=schema, n_rows=sum(left), crc=crc, **options)
 
     def append(self, rows: Iterable[Row]) -> None:
         """Take rows in, and write a chunk if it is time."""
@@ -155,10 +161,17 @@ class Ledger(AbstractContextManager["Ledger"]):
     def flush(self) -> None:
         """Write what is buffered, so that it outlives the process."""
         if self._buffer.num_rows:
+            chunk = self.folder / f"part-{self._next:06d}.parquet"
             with writing(self.folder):
-                _write(self._buffer, self.folder / f"part-{self._next:06d}.parquet")
+                _write(self._buffer, chunk)
+                self.crc = _checksum([chunk], self.crc)
             self._buffer, self._next = self.schema.empty_table(), self._next + 1
             self._written_at = self.clock()
+
+    @property
+    def mark(self) -> dict[str, int]:
+        """What a checkpoint remembers of a flushed ledger, for `resume`."""
+        return {"n_rows": self.n_rows, "crc": self.crc}
 
     def close(self) -> None:
         """Write what is buffered; a closed ledger takes no more rows."""
@@ -189,19 +202,29 @@ def _chunks(folder: Path) -> dict[int, Path]:
     return dict(sorted((int(number), p) for number, p in found.items() if number.isdecimal()))
 
 
+def _anew(folder: Path) -> str:
+    return (
+        f"put {folder} back as it was, resume from an earlier checkpoint by its name, or move the "
+        "folder away to begin a new record"
+    )
+
+
+def _checksum(chunks: Iterable[Path], crc: int = 0) -> int:
+    """Of whole files: the checksums of Parquet leave out what tells how to read the pages."""
+    for chunk in chunks:
+        crc = zlib.crc32(chunk.read_bytes(), crc)
+    return crc
+
+
 def _rows_left(
     folder: Path, chunks: list[Path], last_step: int, n_rows: int | None, schema: pa.Schema
 ) -> list[int]:
     """How many rows of each chunk a resumed run keeps; those after the last such chunk left out."""
-    anew = (
-        f"put {folder} back as it was, resume from an earlier checkpoint by its name, or move the "
-        "folder away to begin a new record"
-    )
     left: list[int] = []
     for chunk in chunks:
         if sum(left) == n_rows:
             break
-        table = _read(chunk, schema, anew)
+        table = _read(chunk, schema, _anew(folder))
         left.append(table.filter(pc.less_equal(table["step"], last_step)).num_rows)
         if left[-1] < table.num_rows:
             break
@@ -210,7 +233,7 @@ def _rows_left(
     if chunks:
         raise UsageError(
             f"{folder} has {sum(left):,} rows up to step {last_step}, and had {n_rows:,} when the "
-            f"checkpoint was written: {anew}"
+            f"checkpoint was written: {_anew(folder)}"
         )
     logger.warning(f"{folder} is gone: the record begins anew after step {last_step}")
     return left

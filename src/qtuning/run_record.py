@@ -25,7 +25,7 @@ REFERENCE_FILE = "pruning_reference.parquet"
 MEMORY_FILE = "pruning_memory.safetensors"
 BUDGET_FILE = "budget.json"
 SETTINGS_FILE = "pruning_settings.json"
-_ROWS = "rows"
+_MARKS = "records"
 
 
 class Store(Protocol):
@@ -59,7 +59,7 @@ class RunRecord(AbstractContextManager["RunRecord"]):
         self._stores: Mapping[str, Store] = {}
         self._ledger: Ledger | None = None
         self._probe: Ledger | None = None
-        self._rows: Mapping[str, int] = {}  # of the records, at the checkpoint
+        self._marks: Mapping[str, dict[str, int]] = {}  # of the records, at the checkpoint
         self._started = 0.0
 
     def begin(
@@ -84,14 +84,14 @@ class RunRecord(AbstractContextManager["RunRecord"]):
             probes: Whether there is a probe set.
         """
         self.counts, self._is_main, self._stores = StepCounts(), is_main, stores
-        self._rows = {}
+        self._marks = {}
         if checkpoint is not None:
             self._load(checkpoint)
         self._started = time.perf_counter() - self.counts.total_seconds
         if is_main:
             folder = self._folder / FOLDER
             self._ledger = (
-                Ledger.resume(folder, step, n_rows=self._rows.get(FOLDER))
+                Ledger.resume(folder, step, **self._marks.get(FOLDER, {}))
                 if step
                 else Ledger.start(folder)
             )
@@ -102,7 +102,7 @@ class RunRecord(AbstractContextManager["RunRecord"]):
             folder = self._folder / PROBE_FOLDER
             self._probe = (
                 Ledger.resume(
-                    folder, step, n_rows=self._rows.get(PROBE_FOLDER), schema=PROBE_SCHEMA
+                    folder, step, schema=PROBE_SCHEMA, **self._marks.get(PROBE_FOLDER, {})
                 )
                 if step
                 else Ledger.start(folder, 0, schema=PROBE_SCHEMA)
@@ -134,10 +134,10 @@ class RunRecord(AbstractContextManager["RunRecord"]):
             self._probe.flush()
         self.counts.total_seconds = time.perf_counter() - self._started
         checkpoint.mkdir(parents=True, exist_ok=True)
-        rows = {FOLDER: self._ledger.n_rows}
+        marks = {FOLDER: self._ledger.mark}
         if self._probe is not None:
-            rows[PROBE_FOLDER] = self._probe.n_rows
-        state = {**self.counts.state_dict(), _ROWS: rows}
+            marks[PROBE_FOLDER] = self._probe.mark
+        state = {**self.counts.state_dict(), _MARKS: marks}
         (checkpoint / STATE_FILE).write_text(json.dumps(state) + "\n")
         for name, store in self._stores.items():
             store.save(checkpoint / name)
@@ -146,7 +146,7 @@ class RunRecord(AbstractContextManager["RunRecord"]):
         path = checkpoint / STATE_FILE
         if path.is_file():
             state = json.loads(path.read_text())
-            self._rows = state.pop(_ROWS, {})  # older versions did not say
+            self._marks = state.pop(_MARKS, {})  # older versions did not say
             self.counts.load_state_dict(state)
         else:
             logger.warning(f"{checkpoint} has no {STATE_FILE}; the budget counts from here")
