@@ -13,7 +13,7 @@ _FOREIGN = (
     *("gloo", "Gloo", "NCCL", "Connection closed by peer", "Connection reset by peer"),
     *("Broken pipe", "Timed out waiting"),
 )
-_LONG, _SHORT, _PAUSE = 10.0, 1.0, 0.05
+_LONG, _SHORT, _PAUSE = 20.0, 1.0, 0.05
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from qtuning.checkpoints import damage
 
 from . import processes, worker
 
+pytestmark = pytest.mark.slow  # all of them together
+
 
 def told(folder, rank):
     lines = (folder / f"told-{rank}.txt").read_text().splitlines()
