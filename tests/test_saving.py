@@ -73,6 +73,17 @@ def test_what_a_full_disk_says_becomes_a_line(tmp_path, args, error) -> None:
         raise error
 
 
+def test_an_old_one_that_cannot_be_deleted_is_told_in_a_line(tmp_path, args, monkeypatch) -> None:
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "checkpoint-1").mkdir()
+    monkeypatch.setattr("qtuning.checkpoints.shutil.rmtree", refuse)
+    with pytest.raises(UsageError, match="Permission denied"):
+        save(tmp_path / "checkpoint-2", Ranks(), args)
+    assert damage(tmp_path / "checkpoint-2") is None
+
+
 def test_other_errors_are_themselves(tmp_path, args) -> None:
     with pytest.raises(RuntimeError, match="of another kind"):
         save(tmp_path / "checkpoint-2", Ranks(), args, RuntimeError("of another kind"))

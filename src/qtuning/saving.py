@@ -45,7 +45,8 @@ def whole_checkpoint(
         if args.should_save:
             seal(checkpoint)
     if args.should_save:
-        rotate(checkpoint, limit, best())
+        with room_for(checkpoint.parent):
+            rotate(checkpoint, limit, best())
 
 
 @contextmanager
