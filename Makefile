@@ -3,6 +3,7 @@
 PYTHON ?= python3
 TEST_ARGS ?= -n 2
 DEMO_ARGS ?=
+FAULTS_ARGS ?=
 BENCH_ARGS ?=
 SOAK_ARGS ?=
 BENCH_OUTPUT ?= benchmarks/results/speed.json
@@ -23,7 +24,7 @@ pin = $(shell grep '^$(1)==' constraints.txt)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup check test test-oldest test-newest demo bench soak clean
+.PHONY: help setup check test test-oldest test-newest faults demo bench soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +44,9 @@ test-oldest: ## all tests on the oldest versions, in an environment of their own
 
 test-newest: ## all tests on the newest versions there are, in an environment of their own
 	$(MAKE) test VENV=.venv-newest VERSIONS=constraints-newest.txt TEST_ARGS="$(TEST_ARGS)"
+
+faults: $(VENV)/.dev ## kill runs at 160 random moments and resume them, minutes; results in runs/faults
+	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.series $(FAULTS_ARGS)
 
 demo: $(VENV)/.demo ## fine-tune a small model with pruning; options: DEMO_ARGS=...
 	$(BIN)/python examples/demo.py $(DEMO_ARGS)

@@ -89,6 +89,7 @@ def test_what_is_supported_passes() -> None:
         ({"parallel": SimpleNamespace(cp_enabled=True, sp_enabled=False)}, "context"),
         ({"parallel": SimpleNamespace(cp_enabled=False, sp_enabled=True)}, "sequence"),
         ({"n_gpu": 2}, "DataParallel"),
+        ({"enable_jit_checkpoint": True}, "stop_on_signals"),
         ({"train_dataset": TorchStream(), "score_refresh": 0.5}, "no names"),
         ({"train_dataset": TorchStream(), "scorer_model_name_or_path": "m"}, "no names"),
         ({"train_dataset": TorchStream(), "probe_samples": 100}, "probe_samples on a stream"),

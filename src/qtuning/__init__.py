@@ -7,7 +7,7 @@ when it is first asked for.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .errors import UsageError
+from .errors import PeerLostError, StoppedError, UsageError
 from .plane import Selection, Thresholds, rank_correlation, select_samples
 from .pruners import SAMPLE_PRUNERS, TOKEN_PRUNERS
 from .stats import SampleStats, TokenStats, sample_stats, token_stats
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .probe_rows import read_probe
     from .pruning_arguments import PruningArguments
     from .reporting.report import report
+    from .stopping import stop_on_signals
     from .trainer import QTuningTrainer, with_pruning
 
 _LAZY = {
@@ -31,17 +32,20 @@ _LAZY = {
     "read_probe": "probe_rows",
     "report": "reporting.report",
     "score": "offline.api",
+    "stop_on_signals": "stopping",
     "with_pruning": "trainer",
 }
 
 __all__ = [
     "SAMPLE_PRUNERS",
     "TOKEN_PRUNERS",
+    "PeerLostError",
     "PruningArguments",
     "QTuningConfig",
     "QTuningTrainer",
     "SampleStats",
     "Selection",
+    "StoppedError",
     "Thresholds",
     "TokenStats",
     "UsageError",
@@ -54,6 +58,7 @@ __all__ = [
     "sample_stats",
     "score",
     "select_samples",
+    "stop_on_signals",
     "token_scores",
     "token_stats",
     "with_pruning",

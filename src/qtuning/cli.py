@@ -1,6 +1,7 @@
 """The command: ``qtuning <verb>``, the same as ``python -m qtuning <verb>``.
 
-Exit codes: 0 done; 2 unusable input or arguments, with one line on stderr; 1 anything else.
+Exit codes: 0 done; 2 unusable input or arguments, with one line on stderr; 130 stopped by Ctrl-C,
+143 by SIGTERM; 1 anything else.
 """
 
 import os
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 
-from .errors import UsageError
+from .errors import PeerLostError, StoppedError, UsageError
 
 # verb -> module with a run(arguments) function, and what it does
 _VERBS = {
@@ -40,7 +41,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         module = import_module(f".{_VERBS[arguments[0]][0]}", __package__)
         module.run(arguments[1:])
     except UsageError as error:
-        if os.environ.get("LOCAL_RANK", "0") == "0":
-            print(f"qtuning: {' '.join(str(error).split())}", file=sys.stderr)
+        _tell(error)
         return 2
+    except StoppedError as error:
+        _tell(error)
+        return error.exit_code
+    except PeerLostError as error:
+        print(f"qtuning: {error}", file=sys.stderr)  # on every rank: the first may be the lost one
+        return 1
+    except KeyboardInterrupt:
+        _tell("interrupted")
+        return 130
     return 0
+
+
+def _tell(error: object) -> None:
+    """Print a line; one rank a machine is enough."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"qtuning: {' '.join(str(error).split())}", file=sys.stderr)

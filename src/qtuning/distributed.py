@@ -39,11 +39,15 @@ class Ranks:
         Python objects travel, not tensors: lengths differ between ranks, and floats arrive
         exactly as they left.
         """
+        return self.of_every_process(list(items))[:: self._tensor_parallel_size]
+
+    def of_every_process(self, item: T) -> list[T]:
+        """Everybody's item, tensor-parallel ranks counted one by one; all must call it."""
         if self.size * self._tensor_parallel_size == 1:
-            return [list(items)]
-        gathered: list[tuple[int, list[T]]] = gather_object([(self._process, list(items))])
+            return [item]
+        gathered: list[tuple[int, T]] = gather_object([(self._process, item)])
         by_process = dict(gathered)
-        return [by_process[rank * self._tensor_parallel_size] for rank in range(self.size)]
+        return [by_process[process] for process in range(len(by_process))]
 
     def gather_flat(self, items: Sequence[T]) -> list[T]:
         """Everybody's items in one list, rank after rank; every rank must call it."""

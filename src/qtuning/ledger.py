@@ -8,8 +8,10 @@ its own (``probe.py``).
 
 from __future__ import annotations
 
+import logging
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qtuning.errors import UsageError
+
+logger = logging.getLogger(__name__)  # one process writes
 
 FOLDER = "ledger"
 
@@ -73,7 +77,7 @@ SCHEMA = pa.schema(
 
 @dataclass
 class Ledger(AbstractContextManager["Ledger"]):
-    """Writes the ledger of one run; `start` and `resume` take the last four fields as options.
+    """Writes the ledger of one run; `start` and `resume` take the fields from the third as options.
 
     Call `flush` before each checkpoint: a run resumed from it never repeats the steps before it.
     """
@@ -84,11 +88,13 @@ class Ledger(AbstractContextManager["Ledger"]):
     seconds_per_chunk: float = 30.0  # after the chunk before
     clock: Callable[[], float] = time.monotonic
     schema: pa.Schema = SCHEMA
+    n_rows: int = 0  # so far, with those in the buffer
+    crc: int = 0  # CRC-32 of all chunks, one after the other
 
     def __post_init__(self) -> None:
         self._written_at, self._closed = self.clock(), False
         self._buffer: pa.Table = self.schema.empty_table()
-        with _writing(self.folder):
+        with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / ".part-probe.tmp").touch()  # better to fail now than at the first chunk
             for leftover in self.folder.glob(".part-*.tmp"):
@@ -100,25 +106,43 @@ class Ledger(AbstractContextManager["Ledger"]):
         """Begin a new run's ledger; an older one is moved aside to `<folder>-1`, `-2`, ..."""
         if _chunks(folder):
             places = (folder.with_name(f"{folder.name}-{n}") for n in count(1))
-            with _writing(folder):
+            with writing(folder):
                 folder.rename(next(place for place in places if not place.exists()))
         return cls(folder, first_step, **options)
 
     @classmethod
     def resume(
-        cls, folder: Path, last_step: int, *, schema: pa.Schema = SCHEMA, **options: Any
+        cls,
+        folder: Path,
+        last_step: int,
+        *,
+        n_rows: int | None = None,
+        crc: int | None = None,
+        schema: pa.Schema = SCHEMA,
+        **options: Any,
     ) -> Ledger:
-        """Go on from the checkpoint after `last_step`; later rows go, as they will come again."""
+        """Go on from the checkpoint after `last_step`; later rows go, as they will come again.
+
+        `n_rows` and `crc` are the `mark` at the checkpoint, if that is known: what comes after it
+        is not even read, and may be damaged. A ledger that was moved away begins anew.
+
+        Raises:
+            UsageError: Rows up to the checkpoint cannot be read, or not all of them are there.
+        """
+        chunks = list(_chunks(folder).values())
+        left = _rows_left(folder, chunks, last_step, n_rows, schema)
+        if chunks and crc not in (None, _checksum(chunks[: len(left)])):
+            raise UsageError(f"{folder} is not as it was written: {_anew(folder)}")
         # From the last chunk backwards: whenever the process dies, a whole beginning is left.
-        for chunk in reversed(_chunks(folder).values()):
-            table = _read(chunk, schema)
-            wanted = table.filter(pc.less_equal(table["step"], last_step))
-            with _writing(folder):
-                if wanted.num_rows:
-                    _write(wanted, chunk)
-                    break
-                chunk.unlink()
-        return cls(folder, last_step + 1, schema=schema, **options)
+        for place, chunk in reversed(list(enumerate(chunks))):
+            stay = left[place] if place < len(left) else 0
+            with writing(folder):
+                if not stay:
+                    chunk.unlink()
+                elif stay < pq.read_metadata(chunk).num_rows:
+                    _write(_read(chunk, schema).slice(0, stay), chunk)
+        crc = _checksum(_chunks(folder).values())
+        return cls(folder, last_step + 1, schema=schema, n_rows=sum(left), crc=crc, **options)
 
     def append(self, rows: Iterable[Row]) -> None:
         """Take rows in, and write a chunk if it is time."""
@@ -129,6 +153,7 @@ class Ledger(AbstractContextManager["Ledger"]):
         asked = [row._asdict() for row in rows]
         table = pa.Table.from_pylist(asked, self.schema).cast(self.schema)
         self._buffer, self.step = pa.concat_tables([self._buffer, table]), steps[-1]
+        self.n_rows += table.num_rows
         waited = self.clock() - self._written_at
         if self._buffer.num_rows >= self.rows_per_chunk or waited >= self.seconds_per_chunk:
             self.flush()
@@ -136,10 +161,17 @@ class Ledger(AbstractContextManager["Ledger"]):
     def flush(self) -> None:
         """Write what is buffered, so that it outlives the process."""
         if self._buffer.num_rows:
-            with _writing(self.folder):
-                _write(self._buffer, self.folder / f"part-{self._next:06d}.parquet")
+            chunk = self.folder / f"part-{self._next:06d}.parquet"
+            with writing(self.folder):
+                _write(self._buffer, chunk)
+                self.crc = _checksum([chunk], self.crc)
             self._buffer, self._next = self.schema.empty_table(), self._next + 1
             self._written_at = self.clock()
+
+    @property
+    def mark(self) -> dict[str, int]:
+        """What a checkpoint remembers of a flushed ledger, for `resume`."""
+        return {"n_rows": self.n_rows, "crc": self.crc}
 
     def close(self) -> None:
         """Write what is buffered; a closed ledger takes no more rows."""
@@ -170,26 +202,71 @@ def _chunks(folder: Path) -> dict[int, Path]:
     return dict(sorted((int(number), p) for number, p in found.items() if number.isdecimal()))
 
 
-def _read(chunk: Path, schema: pa.Schema) -> pa.Table:
+def _anew(folder: Path) -> str:
+    return (
+        f"put {folder} back as it was, resume from an earlier checkpoint by its name, or move the "
+        "folder away to begin a new record"
+    )
+
+
+def _checksum(chunks: Iterable[Path], crc: int = 0) -> int:
+    """Of whole files: the checksums of Parquet leave out what tells how to read the pages."""
+    for chunk in chunks:
+        crc = zlib.crc32(chunk.read_bytes(), crc)
+    return crc
+
+
+def _rows_left(
+    folder: Path, chunks: list[Path], last_step: int, n_rows: int | None, schema: pa.Schema
+) -> list[int]:
+    """How many rows of each chunk a resumed run keeps; those after the last such chunk left out."""
+    left: list[int] = []
+    for chunk in chunks:
+        if sum(left) == n_rows:
+            break
+        table = _read(chunk, schema, _anew(folder))
+        left.append(table.filter(pc.less_equal(table["step"], last_step)).num_rows)
+        if left[-1] < table.num_rows:
+            break
+    if n_rows is None or sum(left) == n_rows:
+        return left
+    if chunks:
+        raise UsageError(
+            f"{folder} has {sum(left):,} rows up to step {last_step}, and had {n_rows:,} when the "
+            f"checkpoint was written: {_anew(folder)}"
+        )
+    logger.warning(f"{folder} is gone: the record begins anew after step {last_step}")
+    return left
+
+
+def _read(
+    chunk: Path, schema: pa.Schema, advice: str = "move it away to do without it"
+) -> pa.Table:
     try:  # without partitioning=None, a folder named `a=b` on the way would make a column
-        return pq.read_table(chunk, partitioning=None).cast(schema)
+        table = pq.read_table(chunk, partitioning=None, page_checksum_verification=True)
+        return table.cast(schema)
     except (OSError, ValueError, pa.ArrowException) as error:
         why = str(error).splitlines()[0]
-        raise UsageError(f"cannot read {chunk}: {why}; move it away to do without it") from error
+        raise UsageError(f"cannot read {chunk}: {why}; {advice}") from error
 
 
 def _write(table: pa.Table, chunk: Path) -> None:
     """Write a chunk so that its name only ever stands for all of its rows."""
     temporary = chunk.with_name(f".{chunk.name}.tmp")
-    with temporary.open("wb") as file:
-        pq.write_table(table, file)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with temporary.open("wb") as file:
+            pq.write_table(table, file, write_page_checksum=True)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        temporary.unlink(missing_ok=True)  # on a full disk half a chunk only takes room
+        raise
     temporary.replace(chunk)
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def writing(folder: Path) -> Iterator[None]:
+    """Turn what the disk refuses into a UsageError that names the folder."""
     try:
         yield
     except OSError as error:

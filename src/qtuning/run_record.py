@@ -3,13 +3,15 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
 from accelerate.logging import get_logger
 
 from .budget import StepCounts
-from .ledger import FOLDER, Ledger
+from .errors import UsageError
+from .ledger import FOLDER, Ledger, writing
 from .probe_rows import PROBE_FOLDER, PROBE_SCHEMA, ProbeRow
 from .pruning_arguments import PruningArguments
 from .step import StepResult
@@ -23,6 +25,7 @@ REFERENCE_FILE = "pruning_reference.parquet"
 MEMORY_FILE = "pruning_memory.safetensors"
 BUDGET_FILE = "budget.json"
 SETTINGS_FILE = "pruning_settings.json"
+_MARKS = "records"
 
 
 class Store(Protocol):
@@ -35,8 +38,8 @@ class Store(Protocol):
         """Take what was written in place of what is remembered."""
 
 
-class RunRecord:
-    """The record of one run; only the main process writes files.
+class RunRecord(AbstractContextManager["RunRecord"]):
+    """The record of one run; only the main process writes files, all of them by the end of `with`.
 
     Attributes:
         window: Metrics since the last log.
@@ -56,6 +59,7 @@ class RunRecord:
         self._stores: Mapping[str, Store] = {}
         self._ledger: Ledger | None = None
         self._probe: Ledger | None = None
+        self._marks: Mapping[str, dict[str, int]] = {}  # of the records, at the checkpoint
         self._started = 0.0
 
     def begin(
@@ -80,18 +84,26 @@ class RunRecord:
             probes: Whether there is a probe set.
         """
         self.counts, self._is_main, self._stores = StepCounts(), is_main, stores
+        self._marks = {}
         if checkpoint is not None:
             self._load(checkpoint)
         self._started = time.perf_counter() - self.counts.total_seconds
         if is_main:
             folder = self._folder / FOLDER
-            self._ledger = Ledger.resume(folder, step) if step else Ledger.start(folder)
+            self._ledger = (
+                Ledger.resume(folder, step, **self._marks.get(FOLDER, {}))
+                if step
+                else Ledger.start(folder)
+            )
             path = self._folder / SETTINGS_FILE
-            path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+            with writing(self._folder):
+                path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         if is_main and probes:
             folder = self._folder / PROBE_FOLDER
             self._probe = (
-                Ledger.resume(folder, step, schema=PROBE_SCHEMA)
+                Ledger.resume(
+                    folder, step, schema=PROBE_SCHEMA, **self._marks.get(PROBE_FOLDER, {})
+                )
                 if step
                 else Ledger.start(folder, 0, schema=PROBE_SCHEMA)
             )
@@ -122,14 +134,19 @@ class RunRecord:
             self._probe.flush()
         self.counts.total_seconds = time.perf_counter() - self._started
         checkpoint.mkdir(parents=True, exist_ok=True)
-        (checkpoint / STATE_FILE).write_text(json.dumps(self.counts.state_dict()) + "\n")
+        marks = {FOLDER: self._ledger.mark}
+        if self._probe is not None:
+            marks[PROBE_FOLDER] = self._probe.mark
+        state = {**self.counts.state_dict(), _MARKS: marks}
+        (checkpoint / STATE_FILE).write_text(json.dumps(state) + "\n")
         for name, store in self._stores.items():
             store.save(checkpoint / name)
 
     def _load(self, checkpoint: Path) -> None:
         path = checkpoint / STATE_FILE
         if path.is_file():
-            state: Mapping[str, float] = json.loads(path.read_text())
+            state = json.loads(path.read_text())
+            self._marks = state.pop(_MARKS, {})  # older versions did not say
             self.counts.load_state_dict(state)
         else:
             logger.warning(f"{checkpoint} has no {STATE_FILE}; the budget counts from here")
@@ -146,10 +163,20 @@ class RunRecord:
         if self._is_main:
             print_budget(self.counts, args)
             path = self._folder / BUDGET_FILE
-            path.write_text(json.dumps(self.counts.state_dict(), indent=2) + "\n")
+            with writing(self._folder):
+                path.write_text(json.dumps(self.counts.state_dict(), indent=2) + "\n")
 
     def close(self) -> None:
         """Close ledger and probe, so that all of them is on disk."""
         for one in (self._ledger, self._probe):
             if one is not None:
                 one.close()
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Close; what ends the run tells more than what cannot be written after it."""
+        try:
+            self.close()
+        except UsageError as failed:
+            if error is None:
+                raise
+            logger.warning(f"the last decisions are lost: {failed}")

@@ -55,6 +55,11 @@ def check_supported(
             "train_sampling_strategy='batch_rebalance': micro-batches are balanced after pruning",
         ),
         (
+            bool(vars(trainer.args).get("enable_jit_checkpoint")),  # newer transformers
+            "enable_jit_checkpoint, which saves between a step's decisions and its end: call "
+            "train() within qtuning.stop_on_signals(trainer), as `qtuning train` does",
+        ),
+        (
             _forgets_scores(trainer, needs),
             "score_refresh, scorer_model_name_or_path and pruners that look back (infobatch) on a "
             "torch IterableDataset, whose samples have no names to remember scores by: use "

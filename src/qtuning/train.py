@@ -15,9 +15,11 @@ from trl import get_peft_config, get_quantization_config
 from .arguments import check, parse
 from .config import QTuningConfig
 from .data import load_data
-from .errors import UsageError
+from .errors import StoppedError, UsageError
 from .models import check_model, load_causal_lm, load_tokenizer
 from .other_models import REFERENCE_MODEL, SCORER, check_same_tokenizer
+from .saving import room_for
+from .stopping import stop_on_signals
 from .trainer import QTuningTrainer
 
 
@@ -26,6 +28,7 @@ def run(argv: Sequence[str]) -> None:
 
     Raises:
         UsageError: Unusable arguments or data.
+        StoppedError: SIGTERM or Ctrl-C; the checkpoint is written.
     """
     script_args, training_args, model_args, dataset_args = parse(argv)
     check(training_args, model_args)
@@ -69,8 +72,14 @@ def run(argv: Sequence[str]) -> None:
         )
     except (ValueError, ImportError) as error:  # options that TRL finds not to fit the data
         raise UsageError(str(error)) from error
-    trainer.train(resume_from_checkpoint=_resume(training_args.resume_from_checkpoint))
-    trainer.save_model(training_args.output_dir)
+    try:
+        with stop_on_signals(trainer):
+            trainer.train(resume_from_checkpoint=_resume(training_args.resume_from_checkpoint))
+    except StoppedError:
+        trainer.accelerator.end_training()
+        raise
+    with room_for(Path(training_args.output_dir)):
+        trainer.save_model(training_args.output_dir)
     trainer.accelerator.print(f"Model saved to {training_args.output_dir}.")
     if training_args.push_to_hub:
         trainer.push_to_hub(dataset_name=script_args.dataset_name)

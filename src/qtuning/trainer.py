@@ -6,15 +6,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.logging import get_logger
 from accelerate.utils import DistributedType
 from torch.utils.data import IterableDataset as TorchIterableDataset
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer
 from transformers.trainer_pt_utils import get_model_param_count
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTTrainer
 
 from .assembly import Loaded, assemble
@@ -24,11 +25,14 @@ from .config import QTuningConfig
 from .distributed import Ranks
 from .errors import UsageError
 from .one_pass import OnePassStep
+from .peers import lost_peers_named
 from .probe import Probe, probe_metrics
 from .pruners.pair import NO_PRUNING, Pruners
 from .pruning_arguments import PruningArguments, pruning_fields
+from .run_callback import RunCallback
 from .run_record import RunRecord
 from .sample_ids import with_sample_ids
+from .saving import choose_together, whole_checkpoint
 from .step import StepResult
 from .support import check_supported
 from .telling import start_lines
@@ -94,7 +98,7 @@ class PruningMixin(_Trainer):
         self._resumed_from: Path | None = None
         self._one_pass: OnePassStep | None = None
         self._probe: Probe | None = None
-        self.add_callback(_RunCallback(self))
+        self.add_callback(RunCallback(self))
 
     def _check_rows(self, before: Any) -> None:
         """Say how many samples were left out, and name those that packing has made anew."""
@@ -241,20 +245,30 @@ class PruningMixin(_Trainer):
         super().log(logs, *args, **kwargs)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
-        """Train as the trainer class does; the ledger is whole whatever ends it."""
-        if resume_from_checkpoint is True:
-            resume_from_checkpoint = get_last_checkpoint(self.args.output_dir)
-            if resume_from_checkpoint is None:
-                raise UsageError(f"no checkpoint to resume from in {self.args.output_dir}")
-        checkpoint = str(resume_from_checkpoint) if resume_from_checkpoint else None
-        self._resumed_from = Path(checkpoint) if checkpoint else None
+        """Train as the trainer class does; the ledger is whole whatever ends it.
+
+        ``True`` resumes from the last whole checkpoint, and sets aside those broken after it.
+
+        Raises:
+            UsageError: No whole checkpoint to resume from, or the disk is full.
+            PeerLostError: Another rank died.
+        """
+        self._ranks = Ranks(self.accelerator, self.get_tp_size())
+        with lost_peers_named():
+            folder = Path(vars(self.args)["output_dir"])
+            chosen = choose_together(resume_from_checkpoint, folder, self._ranks)
+        self._resumed_from = chosen
+        checkpoint = str(chosen) if chosen else None
         try:
-            return super().train(resume_from_checkpoint=checkpoint, **kwargs)
-        finally:
-            self._record.close()
+            with self._record, lost_peers_named():
+                return super().train(resume_from_checkpoint=checkpoint, **kwargs)
+        except UnpicklingError as error:
+            raise UsageError(
+                f"checkpoint {checkpoint} holds pickled objects that are not weights, which are "
+                "not loaded: resume from one that you have written"
+            ) from error
 
     def _begin(self) -> None:
-        self._ranks = Ranks(self.accelerator, self.get_tp_size())
         self._labels = Labels(self.data_collator)
         made = assemble(self, self._loaded, self._labels, self._ranks, self._pruners)
         self._step_pruner = made.step_pruner
@@ -330,36 +344,13 @@ class PruningMixin(_Trainer):
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """A checkpoint holds what pruning needs to go on from it."""
-        folder = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        self._record.save(Path(self.args.output_dir) / folder)
-        super()._save_checkpoint(*args, **kwargs)
-
-
-class _RunCallback(TrainerCallback):
-    """Tells the trainer where the loop is, which has no other public hook for it."""
-
-    def __init__(self, trainer: PruningMixin) -> None:
-        self._trainer = trainer
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self._trainer._begin()
-
-    def on_pre_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self._trainer._trained()
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self._trainer._step_ended()
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self._trainer._ended()
+        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        folder = Path(vars(self.args)["output_dir"]) / name
+        with whole_checkpoint(
+            folder, self._ranks, self.args, lambda: self.state.best_model_checkpoint
+        ):
+            self._record.save(folder)
+            super()._save_checkpoint(*args, **kwargs)
 
 
 @functools.cache
