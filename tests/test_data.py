@@ -232,7 +232,7 @@ def test_a_file_that_is_not_what_its_name_says(
 ) -> None:
     file = write(tmp_path / name, content)
     message = refusal(file)
-    assert message.startswith(f"{file}: cannot be read (")
+    assert message.startswith(f"{file}: cannot be read")
     assert said in message
 
 

@@ -13,6 +13,7 @@ from datasets.exceptions import DatasetsError
 
 from .errors import UsageError
 from .formats import to_trl
+from .table_files import check_parquet, load_saved
 
 Data: TypeAlias = Dataset | IterableDataset
 Splits: TypeAlias = dict[str, Data]
@@ -124,6 +125,8 @@ def _load(script_args: Any, dataset_args: Any) -> Splits:
         return _load_file(path, **options)
     if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
         return _load_saved(path, streaming=script_args.dataset_streaming)
+    for file in path.rglob("*.parquet"):
+        check_parquet(file)
     return dict(datasets.load_dataset(str(path), **options))
 
 
@@ -142,6 +145,8 @@ def _load_file(path: Path, *, name: str | None, streaming: bool) -> Splits:
         pass
     if path.stat().st_size == 0:
         raise UsageError(f"{path}: the file is empty")
+    if builder == "parquet":
+        check_parquet(path)
     return dict(datasets.load_dataset(builder, data_files=str(path), streaming=streaming))
 
 
@@ -152,8 +157,7 @@ def _builder(path: Path) -> str | None:
 
 def _load_saved(path: Path, *, streaming: bool) -> Splits:
     """A folder that ``save_to_disk`` wrote."""
-    loaded = datasets.load_from_disk(str(path))
-    splits = {"train": loaded} if isinstance(loaded, Dataset) else dict(loaded)
+    splits = {name or "train": data for name, data in load_saved(path).items()}
     return {k: d.to_iterable_dataset() for k, d in splits.items()} if streaming else splits
 
 

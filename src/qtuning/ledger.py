@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qtuning.errors import UsageError
+from qtuning.table_files import read_parquet
 
 FOLDER = "ledger"
 
@@ -171,11 +172,7 @@ def _chunks(folder: Path) -> dict[int, Path]:
 
 
 def _read(chunk: Path, schema: pa.Schema) -> pa.Table:
-    try:  # without partitioning=None, a folder named `a=b` on the way would make a column
-        return pq.read_table(chunk, partitioning=None).cast(schema)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        why = str(error).splitlines()[0]
-        raise UsageError(f"cannot read {chunk}: {why}; move it away to do without it") from error
+    return read_parquet(chunk, schema=schema, advice="move it away to do without it")
 
 
 def _write(table: pa.Table, chunk: Path) -> None:

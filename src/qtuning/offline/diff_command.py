@@ -13,10 +13,11 @@ from ..errors import UsageError
 from ..one_line_parser import OneLineParser
 from ..pruning_arguments import PruningArguments
 from .checks import check_sizes
-from .decided import is_decided, one_visit, read_decided
+from .decided import one_visit, read_decided
 from .diff import Agreement, Difference, agreement
 from .diff_tables import RULE, Side, show
 from .row_text import first_words
+from .score_columns import is_decided
 
 
 @dataclass

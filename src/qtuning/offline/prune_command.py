@@ -15,6 +15,7 @@ from .checks import check_sizes
 from .export import FORMATS, export
 from .origin import read_origin
 from .prune import Decisions, decide_offline
+from .score_columns import typed_scores
 from .scored_table import read_scores
 
 
@@ -66,7 +67,7 @@ def run(argv: Sequence[str]) -> None:
         raise UsageError("no output: give --output a file or folder")
     if options.pool_size is not None:
         check_sizes(pool_size=options.pool_size)
-    table = read_scores(options.scores)
+    table = typed_scores(read_scores(options.scores), str(options.scores))
     found = decide_offline(table, pruning, pool_size=options.pool_size, seed=options.seed)
     export(
         table,

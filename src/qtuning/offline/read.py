@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from datasets import Dataset, DatasetDict, load_from_disk
+from datasets import Dataset
 
 from ..data import bad_line
 from ..errors import UsageError
 from ..ledger import FOLDER, read_ledger
+from ..table_files import load_saved
 from .origin import described, with_origin
 from .scored_table import read_scores
 
@@ -54,14 +55,9 @@ def _read_folder(path: Path) -> pa.Table:
     if (path / FOLDER).is_dir() or path.name == FOLDER:
         return read_ledger(path)
     if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
-        try:
-            data = load_from_disk(str(path))
-        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-            why = (str(error).splitlines() or [""])[0]
-            raise UsageError(f"{path}: cannot be read as a saved data set ({why})") from error
-        if isinstance(data, DatasetDict):
+        data = load_saved(path).get(None)
+        if data is None:
             raise UsageError(f"{path}: has splits; name the folder of one of them")
-        assert isinstance(data, Dataset)
         return _of_data_set(data)
     raise UsageError(
         f"{path}: holds no decisions: name a run's output folder, or write them with `qtuning "

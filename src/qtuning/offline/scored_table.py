@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ..errors import UsageError
 from ..stats import stats_of_one
+from ..table_files import read_parquet
 
 if TYPE_CHECKING:
     from ..scoring import Scores
@@ -105,8 +105,4 @@ def read_scores(path: Path) -> pa.Table:
     """
     if not path.is_file():
         raise UsageError(f"{path}: no such file; name the Parquet file that `qtuning score` wrote")
-    try:
-        return pq.read_table(path, partitioning=None)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        why = str(error).splitlines()[0]
-        raise UsageError(f"{path}: cannot be read as Parquet ({why}); score again") from error
+    return read_parquet(path, advice="score again")

@@ -16,12 +16,13 @@ from ..batching import SAMPLE_ID
 from ..budget import share
 from ..errors import UsageError
 from ..ledger import FOLDER, read_ledger
-from ..offline.decided import is_decided, one_visit, read_decided
+from ..offline.decided import one_visit, read_decided
 from ..offline.diff import agreement
 from ..offline.export import with_decisions
 from ..offline.origin import Origin, origin_if_any
 from ..offline.prune import Decisions, decide_offline
 from ..offline.read import named, read_table
+from ..offline.score_columns import is_decided
 from ..offline.source import names_of
 from ..probe_rows import PROBE_FOLDER, read_probe
 from ..pruning_arguments import PruningArguments, pruning_fields
