@@ -15,9 +15,9 @@ from trl import get_peft_config, get_quantization_config
 from .arguments import check, parse
 from .config import QTuningConfig
 from .data import load_data
-from .errors import UsageError
 from .models import check_model, load_causal_lm, load_tokenizer
 from .other_models import REFERENCE_MODEL, SCORER, check_same_tokenizer
+from .preparing import preparing
 from .trainer import QTuningTrainer
 
 
@@ -58,7 +58,7 @@ def run(argv: Sequence[str]) -> None:
     model = load_causal_lm(name, **options)
     if model_args.use_peft and name.endswith(".gguf"):
         _save_base(model, tokenizer, training_args)
-    try:
+    with preparing():
         trainer = QTuningTrainer(
             model,
             training_args,
@@ -67,8 +67,6 @@ def run(argv: Sequence[str]) -> None:
             processing_class=tokenizer,
             peft_config=get_peft_config(model_args),
         )
-    except (ValueError, ImportError) as error:  # options that TRL finds not to fit the data
-        raise UsageError(str(error)) from error
     trainer.train(resume_from_checkpoint=_resume(training_args.resume_from_checkpoint))
     trainer.save_model(training_args.output_dir)
     trainer.accelerator.print(f"Model saved to {training_args.output_dir}.")

@@ -15,6 +15,7 @@ from ..batching import SAMPLE_ID, Example, Labels, answer_positions
 from ..config import QTuningConfig
 from ..dealing import pass_overhead
 from ..formats import to_trl
+from ..preparing import preparing
 from ..scoring import Scorer, Scores
 from ..trainer import QTuningTrainer
 from .scored_table import ScoreColumns
@@ -104,9 +105,10 @@ class PartScorer:
             chat=self._tokenizer.chat_template is not None,
             text_field=job.text_field,
         )
-        return QTuningTrainer(
-            self._model, args, train_dataset=trl_rows, processing_class=self._tokenizer
-        )
+        with preparing():
+            return QTuningTrainer(
+                self._model, args, train_dataset=trl_rows, processing_class=self._tokenizer
+            )
 
     def _scorer(self, trainer: QTuningTrainer) -> Scorer:
         device = trainer.args.device
