@@ -23,6 +23,9 @@ _VERBS = {
 }
 
 
+_LONGEST = 900  # characters of a message
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb and return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -41,6 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         module.run(arguments[1:])
     except UsageError as error:
         if os.environ.get("LOCAL_RANK", "0") == "0":
-            print(f"qtuning: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"qtuning: {_one_line(str(error))}", file=sys.stderr)
         return 2
     return 0
+
+
+def _one_line(message: str) -> str:
+    """Fit for a terminal: messages quote names and data that others have written."""
+    words = " ".join(message.split())
+    words = words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words)

@@ -131,6 +131,9 @@ def load_causal_lm(
         if dtype not in _DTYPES:
             raise UsageError(f"--dtype {dtype}: not one of auto, {', '.join(_DTYPES)}")
         dtype = _DTYPES[dtype]
+    ours = {"use_safetensors", "weights_only", "output_loading_info"} & options.keys()
+    if ours:
+        raise UsageError(f"{name}: {ours.pop()} is not for you to choose: weights are safetensors")
     source, where = _source(name)
     if where:
         options["quantization_config"] = _unpacked(name, options.get("quantization_config"))
