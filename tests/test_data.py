@@ -8,8 +8,9 @@ import pytest
 from datasets import Dataset, DatasetDict
 from trl import DatasetMixtureConfig, ScriptArguments
 
-from qtuning.data import bad_line, is_local, load_data
+from qtuning.data import is_local, load_data
 from qtuning.errors import UsageError
+from qtuning.json_files import bad_line
 
 ROWS = [{"prompt": f"p{i}", "completion": f"c{i}", "id": i} for i in range(10)]
 LINES = [json.dumps(row) for row in ROWS]

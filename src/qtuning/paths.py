@@ -15,6 +15,8 @@ def path_of(name: str | Path, option: str) -> Path:
     Raises:
         UsageError: No file can have this name: it is too long, or has characters that no name has.
     """
+    if "\0" in str(name):
+        raise UsageError(f"{option} {str(name)[:80]!r}: no name has a null byte; name another")
     try:
         path = Path(name).expanduser()
         path.exists()

@@ -13,6 +13,7 @@ from .batching import SAMPLE_ID
 from .decide import Row, RowExtras
 from .errors import UsageError
 from .ledger import FOLDER, read_ledger
+from .paths import path_of
 from .table_files import check_parquet, read_parquet
 
 logger = get_logger(__name__)
@@ -166,7 +167,7 @@ def check_initial_scores(path: Path | str) -> Path:
     Raises:
         UsageError: Nothing is there, or neither a ledger nor a file with the columns wanted.
     """
-    path = Path(path).expanduser()
+    path = path_of(path, "initial_scores")
     if not path.exists():
         raise UsageError(f"initial_scores {path}: no such file or folder")
     if path.is_file():

@@ -18,6 +18,7 @@ from .data import load_data
 from .models import check_model, load_causal_lm, load_tokenizer
 from .other_models import REFERENCE_MODEL, SCORER, check_same_tokenizer
 from .preparing import preparing
+from .token_ids import check_vocabulary
 from .trainer import QTuningTrainer
 
 
@@ -56,6 +57,10 @@ def run(argv: Sequence[str]) -> None:
     }
     training_args.model_init_kwargs = None
     model = load_causal_lm(name, **options)
+    size = model.get_input_embeddings().num_embeddings
+    for data in (train_dataset, eval_dataset):
+        if data is not None:
+            check_vocabulary(data, size, script_args.dataset_name)
     if model_args.use_peft and name.endswith(".gguf"):
         _save_base(model, tokenizer, training_args)
     with preparing():

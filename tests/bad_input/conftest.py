@@ -43,7 +43,9 @@ def score_table(n: int = 8) -> pa.Table:
         }
     )
     origin = {"model_name": "none", "revision": None, "dtype": "float32", "max_length": 64}
-    return table.cast(with_origin(table.schema, {**origin, "tokenizer": "", "chat_template": ""}))
+    origin |= {"tokenizer": "", "chat_template": "", "text_field": "text"}
+    origin |= {"assistant_only_loss": False}
+    return table.cast(with_origin(table.schema, origin))
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def grid(tmp_path, **changes):
     ("changes", "said"),
     [
         ({"models": ["m"]}, "models: must be a mapping"),
-        ({"models": {"m": "a\0b"}}, "no name of a model has"),
+        ({"models": {"m": "a\0b"}}, "no name has a null byte"),
         ({"data": {"d": 5}}, "data: d: must be a mapping"),
         ({"data": {"d": {"train": "r", "train_rows": "x"}}}, "train_rows cannot be 'x'"),
         ({"data": {"d": {"train": "r", "shuffled": "much"}}}, "shuffled cannot be 'much'"),

@@ -42,7 +42,7 @@ def run(argv: Sequence[str]) -> None:
     if tasks and not options.tables_only:
         folder = grid.evaluation.get("data_dir")
         check_tasks(tasks, None if folder is None else Path(folder))
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     output: Path = options.output_dir
     jobs = options.jobs or jobs_with_room(max(map(_bytes, grid.models.values())))
     try:

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from ..errors import UsageError
+from ..ledger import SCHEMA
 from ..pruners.base import SCORES
 from ..pruners.pair import Pruners
 from ..pruning_arguments import PruningArguments
@@ -17,6 +18,8 @@ from .prune import decide_offline
 from .read import named, read_table
 from .score_columns import is_decided, typed_scores
 from .scored_table import TOKEN_NAMES
+
+_OF_RUNS = ("epoch", "step", "tokens_kept", "scored")
 
 
 def read_decided(
@@ -45,7 +48,10 @@ def read_decided(
         UsageError: Nothing is there, it cannot be read, it holds no scores, or the rule needs more
             than is there.
     """
-    table = typed_scores(read_table(source), named(source))
+    table = read_table(source)
+    if set(table.column_names) != set(SCHEMA.names):  # not a ledger, so these are the user's own
+        table = table.drop_columns([name for name in _OF_RUNS if name in table.column_names])
+    table = typed_scores(table, named(source))
     if args is not None and not is_decided(table):
         return _decide(table, args, pool_size, seed)
     return _with_tokens_kept(table) if is_decided(table) else table

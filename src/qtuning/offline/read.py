@@ -8,12 +8,17 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset
 
-from ..data import bad_line
 from ..errors import UsageError
+from ..json_files import bad_line
 from ..ledger import FOLDER, read_ledger
+from ..paths import path_of
 from ..table_files import load_saved
 from .origin import described, with_origin
 from .scored_table import read_scores
+
+_UNREADABLE = (
+    *(OSError, ValueError, AttributeError, TypeError, RecursionError, pa.ArrowException),
+)
 
 
 def named(source: Path | str | Dataset) -> str:
@@ -31,7 +36,7 @@ def read_table(source: Path | str | Dataset) -> pa.Table:
     """
     if isinstance(source, Dataset):
         return _of_data_set(source)
-    path = Path(source).expanduser()
+    path = path_of(source, "the data")
     if path.is_dir():
         return _read_folder(path)
     if not path.exists():
@@ -70,7 +75,7 @@ def _read_jsonl(path: Path) -> pa.Table:
         rows = list(_json_rows(path))
         names = list(dict.fromkeys(name for row in rows for name in row))
         return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
-    except (ValueError, AttributeError) as error:  # bytes, JSON, no object; mixed types
+    except _UNREADABLE as error:  # bytes, JSON, no object; mixed types
         why = bad_line(path) or str(error).splitlines()[0]
         raise UsageError(f"{path}: cannot be read ({why}); mend it") from error
 

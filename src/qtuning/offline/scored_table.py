@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from ..errors import UsageError
+from ..paths import path_of
 from ..stats import stats_of_one
 from ..table_files import read_parquet
 
@@ -103,6 +104,6 @@ def read_scores(path: Path) -> pa.Table:
     Raises:
         UsageError: It is not there or cannot be read.
     """
-    if not path.is_file():
+    if not path_of(path, "the scores").is_file():
         raise UsageError(f"{path}: no such file; name the Parquet file that `qtuning score` wrote")
     return read_parquet(path, advice="score again")

@@ -169,7 +169,11 @@ def _settings(path: Path, given: PruningArguments) -> dict[str, Any]:
         return pruning_fields(given)
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
-        return {name: known[name] for name in pruning_fields(given)}
+        settings = {name: known[name] for name in pruning_fields(given)}
+        for name in ("sample_ratio", "token_ratio"):
+            if not 0.0 < settings[name] <= 1.0:
+                raise ValueError(f"{name} is {settings[name]}")
+        return settings
     except (ValueError, TypeError, KeyError) as error:
         raise UsageError(f"{path}: is damaged ({error}); remove it") from error
 
@@ -215,11 +219,14 @@ def _cost(path: Path) -> dict[str, str]:
     """What the run cost, of its own record; nothing while it goes on."""
     if not path.is_file():
         return {}
-    counts = json.loads(path.read_text(encoding="utf-8"))
-    trained, scored = counts["trained_tokens"], counts["scored_tokens"]
-    whole = counts["input_tokens"]
-    return {
-        "scored": f"{share(scored, whole):.1%} of all tokens",
-        "trained on": f"{share(trained, whole):.1%} of all tokens",
-        "time": f"{counts['total_seconds'] / 60:.1f} min",
-    }
+    try:
+        counts = json.loads(path.read_text(encoding="utf-8"))
+        trained, scored = counts["trained_tokens"], counts["scored_tokens"]
+        whole = counts["input_tokens"]
+        return {
+            "scored": f"{share(scored, whole):.1%} of all tokens",
+            "trained on": f"{share(trained, whole):.1%} of all tokens",
+            "time": f"{counts['total_seconds'] / 60:.1f} min",
+        }
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UsageError(f"{path}: is damaged ({error}); remove it") from error
