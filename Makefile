@@ -4,6 +4,8 @@ PYTHON ?= python3
 TEST_ARGS ?= -n 2
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+FUZZ_MINUTES ?= 30
+FUZZ_SEED ?= 0
 BENCH_OUTPUT ?= benchmarks/results/speed.json
 
 VENV := .venv
@@ -20,7 +22,7 @@ pin = $(shell grep '^$(1)==' constraints.txt)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup check test demo bench clean
+.PHONY: help setup check test demo bench fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +43,9 @@ demo: $(VENV)/.demo ## fine-tune a small model with pruning; options: DEMO_ARGS=
 bench: $(VENV)/.demo ## measure speed and memory, hours; options: BENCH_ARGS="--suite pool"
 	$(BIN)/python benchmarks/speed.py --output $(BENCH_OUTPUT) $(BENCH_ARGS)
 	$(BIN)/python benchmarks/report.py $(BENCH_OUTPUT)
+
+fuzz: $(VENV)/.dev ## break files at random and read them; FUZZ_MINUTES=30 FUZZ_SEED=0
+	$(BIN)/python -m tests.fuzz --minutes $(FUZZ_MINUTES) --seed $(FUZZ_SEED)
 
 clean: ## remove caches and build output; .venv stays
 	rm -rf build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

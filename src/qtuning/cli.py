@@ -28,6 +28,9 @@ _LONGEST = 900  # characters of a message
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb and return the exit code."""
+    # TRL and datasets count their users; they read this when they are imported.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: qtuning <verb> [--config FILE.yaml] [--option value ...]\n")

@@ -94,8 +94,9 @@ def load_tokenizer(
         )
     except _LOADING as error:
         raise UsageError(f"{name}: cannot load the tokenizer ({_brief(error)})") from error
-    except Exception as error:
-        if type(error) is not Exception:  # tokenizers raises this, and nothing narrower
+    except BaseException as error:
+        # tokenizers, which is Rust, raises Exception itself; its panics are not even that.
+        if type(error) is not Exception and type(error).__name__ != "PanicException":
             raise
         raise UsageError(f"{name}: its tokenizer is damaged ({_brief(error)})") from error
     return tokenizer

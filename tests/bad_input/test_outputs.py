@@ -64,6 +64,25 @@ def test_a_failed_export_leaves_nothing(refuses, scores, tmp_path, format) -> No
     assert (precious / "file").read_text() == "mine"
 
 
+@pytest.mark.parametrize("format", ["parquet", "jsonl", "datasets", "llamafactory"])
+def test_nothing_is_kept(tmp_path, format) -> None:
+    table = score_table()
+    place = table.column_names.index("ppl")
+    table = table.set_column(place, "ppl", pa.array([float("nan")] * 8))
+    pq.write_table(table, tmp_path / "s.parquet")
+    command = ["prune", tmp_path / "s.parquet", "--format", format, "--output", tmp_path / "out"]
+    assert cli.main([str(word) for word in command]) == 0
+
+
+@pytest.mark.parametrize("turns", [[None], [None, None], []])
+def test_turns_that_are_none_in_a_report(tmp_path, turns) -> None:
+    kind = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+    table = score_table().append_column("messages", pa.array([turns] * 8, kind))
+    pq.write_table(table, tmp_path / "s.parquet")
+    command = ["report", tmp_path / "s.parquet", "--output", tmp_path / "out.html"]
+    assert cli.main([str(word) for word in command]) == 0
+
+
 def test_columns_of_the_users_that_are_called_as_ours(tmp_path) -> None:
     """A run's record has columns step, epoch and tokens_kept; so may anybody's data."""
     table = score_table()

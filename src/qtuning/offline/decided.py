@@ -78,7 +78,7 @@ def one_visit(table: pa.Table, epoch: int | None = None, where: str = "the ledge
             )
         table = table.filter(pc.equal(table["epoch"], epoch))
     last = {name: place for place, name in enumerate(table["sample_id"].to_pylist())}
-    return table.take(sorted(last.values()))
+    return table.take(pa.array(sorted(last.values()), pa.int64()))
 
 
 def _decide(table: pa.Table, args: PruningArguments, pool_size: int | None, seed: int) -> pa.Table:

@@ -84,7 +84,9 @@ def _write(
     else:
         temporary.mkdir()
         kept = [i for i, keep in enumerate(found.kept.tolist()) if keep]
-        rows = decided.take(kept).drop_columns([n for n in _ADDED if n in decided.column_names])
+        rows = decided.take(pa.array(kept, pa.int64())).drop_columns(
+            [n for n in _ADDED if n in decided.column_names]
+        )
         keeps = {place: found.token_keeps.get(i) for place, i in enumerate(kept)}
         _TRAINERS[to](rows, keeps, temporary, output, origin, token_mode)
     temporary.replace(output)

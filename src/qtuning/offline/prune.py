@@ -133,7 +133,7 @@ def _token_keeps(
             f"token_pruner {args.token_pruner} reads token scores: score with --per_token, or set "
             "token_ratio to 1.0"
         )
-    wanted = scores.take(places)
+    wanted = scores.take(pa.array(places, pa.int64()))
     nll = _lists(wanted["token_nll"]) if reads else [None] * len(places)
     entropy = _lists(wanted["token_entropy"]) if reads else [None] * len(places)
     lengths = _tensor(wanted["n_tokens"]).tolist()
