@@ -6,6 +6,8 @@ DEMO_ARGS ?=
 FAULTS_ARGS ?=
 BENCH_ARGS ?=
 SOAK_ARGS ?=
+FUZZ_MINUTES ?= 30
+FUZZ_SEED ?= 0
 BENCH_OUTPUT ?= benchmarks/results/speed.json
 
 VENV := .venv
@@ -24,7 +26,7 @@ pin = $(shell grep '^$(1)==' constraints.txt)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup check test test-oldest test-newest faults demo bench soak clean
+.PHONY: help setup check test test-oldest test-newest faults demo bench soak fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -57,6 +59,9 @@ bench: $(VENV)/.demo ## measure speed and memory, hours; options: BENCH_ARGS="--
 
 soak: $(VENV)/.dev ## 2,000 steps: memory, handles, ledger; options: SOAK_ARGS="--steps 500"
 	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak $(SOAK_ARGS)
+
+fuzz: $(VENV)/.dev ## break files at random and read them; FUZZ_MINUTES=30 FUZZ_SEED=0
+	$(BIN)/python -m tests.fuzz --minutes $(FUZZ_MINUTES) --seed $(FUZZ_SEED)
 
 clean: ## remove caches and build output; .venv stays
 	rm -rf build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

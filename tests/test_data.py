@@ -8,8 +8,9 @@ import pytest
 from datasets import Dataset, DatasetDict
 from trl import DatasetMixtureConfig, ScriptArguments
 
-from qtuning.data import bad_line, is_local, load_data
+from qtuning.data import is_local, load_data
 from qtuning.errors import UsageError
+from qtuning.json_files import bad_line
 
 ROWS = [{"prompt": f"p{i}", "completion": f"c{i}", "id": i} for i in range(10)]
 LINES = [json.dumps(row) for row in ROWS]
@@ -232,7 +233,7 @@ def test_a_file_that_is_not_what_its_name_says(
 ) -> None:
     file = write(tmp_path / name, content)
     message = refusal(file)
-    assert message.startswith(f"{file}: cannot be read (")
+    assert message.startswith(f"{file}: cannot be read")
     assert said in message
 
 

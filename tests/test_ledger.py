@@ -334,7 +334,7 @@ def test_a_damaged_chunk_is_named(folder: Path, content: bytes | None) -> None:
     chunk = folder / "part-000001.parquet"
     chunk.write_bytes(chunk.read_bytes()[:-20] if content is None else content)
     for use in (read_ledger, lambda folder: Ledger.resume(folder, 1)):
-        with pytest.raises(UsageError, match=r"cannot read .*part-000001\.parquet") as caught:
+        with pytest.raises(UsageError, match=r"part-000001\.parquet") as caught:
             use(folder)
         assert "\n" not in str(caught.value)
 
@@ -436,7 +436,7 @@ def test_a_reader_sees_flipped_bits_in_pages(folder: Path) -> None:
 def test_a_foreign_chunk_is_named(folder: Path, table: dict[str, list[object]]) -> None:
     write(folder, {1: ["a"]})
     pq.write_table(pa.table(table), folder / "part-000001.parquet")
-    with pytest.raises(UsageError, match=r"cannot read .*part-000001\.parquet"):
+    with pytest.raises(UsageError, match=r"part-000001\.parquet"):
         read_ledger(folder)
 
 

@@ -137,18 +137,6 @@ def test_hub_that_cannot_be_reached() -> None:
     assert "cannot load the model (We couldn't connect" in refusal(load_causal_lm, name)
 
 
-def test_broken_folders(folder: Path) -> None:
-    weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-100])
-    assert "cannot load the model (" in refusal(load_causal_lm, folder)
-    (folder / "config.json").write_text('{"model_type": "nope"}')
-    assert "model type `nope`" in refusal(load_causal_lm, folder)
-    (folder / "config.json").write_text("{")
-    assert "not a valid JSON file" in refusal(load_causal_lm, folder)
-    (folder / "tokenizer.json").unlink()
-    assert "cannot load the tokenizer (" in refusal(load_tokenizer, folder)
-
-
 def test_shapes_that_do_not_match(folder: Path) -> None:
     tiny.llama(hidden_size=16).config.save_pretrained(folder)
     assert "cannot load the model (" in refusal(load_causal_lm, folder)

@@ -114,7 +114,7 @@ def test_a_store_knows_a_sample_by_name_and_length(tmp_path):
 
 def test_a_store_that_cannot_be_read(tmp_path):
     (tmp_path / "s.parquet").write_text("no")
-    with pytest.raises(UsageError, match="cannot read"):
+    with pytest.raises(UsageError, match="cannot be read"):
         ReferenceStore().load(tmp_path / "s.parquet")
 
 

@@ -24,8 +24,14 @@ _VERBS = {
 }
 
 
+_LONGEST = 900  # characters of a message
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb and return the exit code."""
+    # TRL and datasets count their users; they read this when they are imported.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: qtuning <verb> [--config FILE.yaml] [--option value ...]\n")
@@ -58,4 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _tell(error: object) -> None:
     """Print a line; one rank a machine is enough."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        print(f"qtuning: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"qtuning: {_one_line(str(error))}", file=sys.stderr)
+
+
+def _one_line(message: str) -> str:
+    """Fit for a terminal: messages quote names and data that others have written."""
+    words = " ".join(message.split())
+    words = words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words)

@@ -1,18 +1,19 @@
 """Load the data that TRL's ``ScriptArguments`` name: a file, a folder or a Hub data set."""
 
-import gzip
-import json
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import datasets
+import pyarrow as pa
 from datasets import Dataset, IterableDataset
 from datasets.exceptions import DatasetsError
 
 from .errors import UsageError
 from .formats import to_trl
+from .json_files import bad_line, check_json
+from .paths import path_of
+from .table_files import check_parquet, load_saved
 
 Data: TypeAlias = Dataset | IterableDataset
 Splits: TypeAlias = dict[str, Data]
@@ -36,6 +37,8 @@ _READING = (
     EOFError,
     zlib.error,
     DatasetsError,
+    # Of rows that the readers did not expect: a list for an object, a name that is there twice.
+    *(TypeError, LookupError, AttributeError, AssertionError, MemoryError, pa.ArrowException),
 )
 
 
@@ -117,18 +120,24 @@ def _load(script_args: Any, dataset_args: Any) -> Splits:
     options = {"name": script_args.dataset_config, "streaming": script_args.dataset_streaming}
     if not is_local(name):
         return dict(datasets.load_dataset(name, **options))
-    path = Path(name).expanduser()
+    path = path_of(name, "--dataset_name")
     if not path.exists():
         raise UsageError(f"--dataset_name {name}: no such file or folder")
     if path.is_file():
         return _load_file(path, **options)
     if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
         return _load_saved(path, streaming=script_args.dataset_streaming)
+    for file in path.rglob("*"):
+        if file.suffix == ".parquet":
+            check_parquet(file)
+        elif _builder(file) == "json" and file.is_file():
+            check_json(file)
     return dict(datasets.load_dataset(str(path), **options))
 
 
 def is_local(name: str) -> bool:
     """Whether ``name`` means this machine's disk rather than the Hub."""
+    path_of(name, "--dataset_name")
     return name.startswith((".", "/", "~")) or name.endswith(tuple(BUILDERS)) or Path(name).exists()
 
 
@@ -142,6 +151,10 @@ def _load_file(path: Path, *, name: str | None, streaming: bool) -> Splits:
         pass
     if path.stat().st_size == 0:
         raise UsageError(f"{path}: the file is empty")
+    if builder == "parquet":
+        check_parquet(path)
+    if builder == "json":
+        check_json(path)
     return dict(datasets.load_dataset(builder, data_files=str(path), streaming=streaming))
 
 
@@ -152,8 +165,7 @@ def _builder(path: Path) -> str | None:
 
 def _load_saved(path: Path, *, streaming: bool) -> Splits:
     """A folder that ``save_to_disk`` wrote."""
-    loaded = datasets.load_from_disk(str(path))
-    splits = {"train": loaded} if isinstance(loaded, Dataset) else dict(loaded)
+    splits = {name or "train": data for name, data in load_saved(path).items()}
     return {k: d.to_iterable_dataset() for k, d in splits.items()} if streaming else splits
 
 
@@ -216,41 +228,3 @@ def _cause(error: BaseException) -> str:
 def _first_line(error: BaseException) -> str:
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
-
-
-def bad_line(path: Path) -> str | None:
-    """The first line that is not a JSON object, and why; datasets tells bytes, or nothing."""
-    try:
-        if path.name.endswith((".json", ".json.gz")):
-            try:
-                json.loads(b"".join(_lines(path)))
-            except json.JSONDecodeError as error:
-                if not error.msg.startswith("Extra data"):  # else one object a line
-                    return f"line {error.lineno}: {error.msg}"
-            else:
-                return None
-        for number, line in enumerate(_lines(path), 1):
-            problem = _bad_json(line)
-            if problem:
-                return f"line {number}: {problem}"
-    except UnicodeDecodeError as error:
-        return f"not UTF-8: {error.reason}"
-    except (OSError, EOFError, zlib.error):
-        pass  # not a .gz after all, or cut off: the loader's own words tell that
-    return None
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as lines:
-        yield from lines
-
-
-def _bad_json(line: bytes) -> str | None:
-    try:
-        text = line.decode("utf-8-sig").strip()
-        value = json.loads(text) if text else {}
-    except UnicodeDecodeError as error:
-        return f"not UTF-8 ({error.reason} at byte {error.start + 1})"
-    except json.JSONDecodeError as error:
-        return f"{error.msg} at column {error.colno}"
-    return None if isinstance(value, dict) else f"{text[:40]} is not a JSON object"

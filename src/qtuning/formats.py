@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from datasets import Dataset, IterableDataset
 
 from .errors import UsageError
+from .token_ids import check_tokens
 
 Data: TypeAlias = Dataset | IterableDataset
 Row: TypeAlias = dict[str, Any]
@@ -77,6 +78,7 @@ def to_trl(data: Data, where: str, *, chat: bool, text_field: str = "text") -> D
     columns = columns_of(data)
     names = find_format(columns, where, text_field)
     if names == ("input_ids",):
+        check_tokens(data, where)
         return data  # masks and labels beside it are part of the format
     check_row(first, 0, names=names, where=where)
     if isinstance(data, Dataset):

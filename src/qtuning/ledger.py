@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qtuning.errors import UsageError
+from qtuning.table_files import read_parquet
 
 logger = logging.getLogger(__name__)  # one process writes
 
@@ -242,12 +243,7 @@ def _rows_left(
 def _read(
     chunk: Path, schema: pa.Schema, advice: str = "move it away to do without it"
 ) -> pa.Table:
-    try:  # without partitioning=None, a folder named `a=b` on the way would make a column
-        table = pq.read_table(chunk, partitioning=None, page_checksum_verification=True)
-        return table.cast(schema)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        why = str(error).splitlines()[0]
-        raise UsageError(f"cannot read {chunk}: {why}; {advice}") from error
+    return read_parquet(chunk, schema=schema, advice=advice)
 
 
 def _write(table: pa.Table, chunk: Path) -> None:

@@ -3,12 +3,16 @@
 import importlib.util
 import re
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 
 from .errors import UsageError
+from .model_folder import check_folder
+from .paths import path_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -16,8 +20,12 @@ if TYPE_CHECKING:
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _WEIGHT_FILES = (".gguf", ".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
-# What transformers raises for files and names it cannot use; struct.error is a cut off GGUF.
-_LOADING = (OSError, ValueError, RuntimeError, ImportError, KeyError, struct.error)
+# What transformers and those below it raise for files and names they cannot use; struct.error is a
+# cut off GGUF.
+_LOADING = (
+    *(OSError, ValueError, RuntimeError, ImportError, LookupError, TypeError, AttributeError),
+    *(AssertionError, ArithmeticError, MemoryError, struct.error, StrictDataclassError),
+)
 
 
 def check_model(name: str, option: str = "--model_name_or_path") -> None:
@@ -26,9 +34,11 @@ def check_model(name: str, option: str = "--model_name_or_path") -> None:
     Raises:
         UsageError: A missing path, a folder that holds no model, or a file that is not GGUF.
     """
-    path = Path(name).expanduser()
+    if not name.isprintable():
+        raise UsageError(f"{option} {name!r}: has characters that no name of a model has")
+    path = path_of(name, option)
     if path.is_dir():
-        _check_folder(path, option)
+        check_folder(path, option)
     elif path.exists():
         _check_gguf(path, option)
     elif name.startswith((".", "/", "~")) or name.endswith(_WEIGHT_FILES):
@@ -38,23 +48,6 @@ def check_model(name: str, option: str = "--model_name_or_path") -> None:
             f"{option} {name}: neither a folder or file that is there nor a Hub id "
             "(organisation/model)"
         )
-
-
-def _check_folder(path: Path, option: str) -> None:
-    if not (path / "config.json").is_file():
-        kind = "a PEFT adapter" if (path / "adapter_config.json").is_file() else "no model"
-        raise UsageError(
-            f"{option} {path}: {kind}, config.json is missing; "
-            "name a folder that save_pretrained wrote"
-        )
-    if any(path.glob("*.safetensors")):
-        return
-    if any(path.glob("pytorch_model*.bin")):
-        raise UsageError(
-            f"{option} {path}: only pytorch_model.bin, which can run code when it is "
-            "read; convert it to safetensors (save_pretrained of transformers writes them)"
-        )
-    raise UsageError(f"{option} {path}: no *.safetensors weights in the folder")
 
 
 def _check_gguf(path: Path, option: str) -> None:
@@ -101,6 +94,11 @@ def load_tokenizer(
         )
     except _LOADING as error:
         raise UsageError(f"{name}: cannot load the tokenizer ({_brief(error)})") from error
+    except BaseException as error:
+        # tokenizers, which is Rust, raises Exception itself; its panics are not even that.
+        if type(error) is not Exception and type(error).__name__ != "PanicException":
+            raise
+        raise UsageError(f"{name}: its tokenizer is damaged ({_brief(error)})") from error
     return tokenizer
 
 
@@ -134,23 +132,40 @@ def load_causal_lm(
         if dtype not in _DTYPES:
             raise UsageError(f"--dtype {dtype}: not one of auto, {', '.join(_DTYPES)}")
         dtype = _DTYPES[dtype]
+    ours = {"use_safetensors", "weights_only", "output_loading_info"} & options.keys()
+    if ours:
+        raise UsageError(f"{name}: {ours.pop()} is not for you to choose: weights are safetensors")
     source, where = _source(name)
     if where:
         options["quantization_config"] = _unpacked(name, options.get("quantization_config"))
     given = {key: value for key, value in {**options, **where}.items() if value is not None}
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        model: PreTrainedModel
+        model, told = AutoModelForCausalLM.from_pretrained(
             source,
             dtype=dtype,
             revision=revision or "main",
             trust_remote_code=trust_remote_code,
             attn_implementation=attn_implementation,
             use_safetensors=True,
+            output_loading_info=True,
             **given,
         )
     except (*_LOADING, SafetensorError) as error:
         raise UsageError(f"{name}: cannot load the model ({_brief(error)})") from error
+    _check_complete(name, told)
     return _forget_packing(model) if where else model
+
+
+def _check_complete(name: str, told: Mapping[str, Any]) -> None:
+    """Weights that are not in the files have been drawn at random, which transformers only logs."""
+    absent = sorted(map(str, (*told["missing_keys"], *told["mismatched_keys"])))
+    if absent:
+        more = f" and {len(absent) - 1:,} more" if len(absent) > 1 else ""
+        raise UsageError(
+            f"{name}: incomplete: {absent[0]}{more} is not in the weights, or of another shape; "
+            "download the model again"
+        )
 
 
 def _unpacked(name: str, asked: object) -> Any:
@@ -179,5 +194,6 @@ def _forget_packing(model: "PreTrainedModel") -> "PreTrainedModel":
 
 def _brief(error: BaseException) -> str:
     """Its first sentence-like line: transformers' messages go on with general advice."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0].strip() if lines else type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # huggingface_hub says in the first line that a field is wrong, and in the second how.
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1]) if lines else type(error).__name__

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from .score_store import read_table, rows_of
+from .score_store import rows_of
+from .table_files import read_parquet
 
 _SCHEMA = pa.schema([("sample_id", pa.string()), ("nll", pa.list_(pa.float32()))])
 
@@ -46,5 +47,5 @@ class ReferenceStore:
         Raises:
             UsageError: The file cannot be read.
         """
-        rows = rows_of(read_table(path, _SCHEMA.names))
+        rows = rows_of(read_parquet(path, schema=_SCHEMA, advice="resume from another checkpoint"))
         self._known = {name: torch.tensor(nll, dtype=torch.float32) for name, nll in rows}

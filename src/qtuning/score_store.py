@@ -13,9 +13,12 @@ from .batching import SAMPLE_ID
 from .decide import Row, RowExtras
 from .errors import UsageError
 from .ledger import FOLDER, read_ledger
+from .paths import path_of
+from .table_files import check_parquet, read_parquet
 
 logger = get_logger(__name__)
 
+_ADVICE = "it must be a Parquet file of scores"
 _NEEDED = ("sample_id", "ppl", "entropy", "n_tokens")
 _SCHEMA = pa.schema(
     [
@@ -25,6 +28,16 @@ _SCHEMA = pa.schema(
         ("n_tokens", pa.int64()),
         ("step", pa.int64()),
         ("extras", pa.map_(pa.string(), pa.list_(pa.float64()))),
+    ]
+)
+
+
+_INITIAL = pa.schema(
+    [
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("ppl", pa.float64()),
+        pa.field("entropy", pa.float64()),
+        pa.field("n_tokens", pa.int64(), nullable=False),
     ]
 )
 
@@ -101,7 +114,9 @@ class ScoreStore:
         """
         self._known = {
             name: Known(ppl, entropy, n, step, tuple((key, tuple(some)) for key, some in extras))
-            for name, ppl, entropy, n, step, extras in rows_of(read_table(path, _SCHEMA.names))
+            for name, ppl, entropy, n, step, extras in rows_of(
+                read_parquet(path, schema=_SCHEMA, advice=_ADVICE)
+            )
         }
 
 
@@ -115,7 +130,10 @@ def read_initial_scores(path: Path | str) -> dict[str, Known]:
         UsageError: As ``check_initial_scores``, or it cannot be read.
     """
     path = check_initial_scores(path)
-    table = read_ledger(path) if path.is_dir() else read_table(path, list(_NEEDED))
+    if path.is_dir():
+        table = read_ledger(path)
+    else:
+        table = read_parquet(path, schema=_INITIAL, advice=_ADVICE)
     return {
         str(name): Known(ppl, entropy, n_tokens, 0)
         for name, ppl, entropy, n_tokens in rows_of(table.select(_NEEDED))
@@ -149,7 +167,7 @@ def check_initial_scores(path: Path | str) -> Path:
     Raises:
         UsageError: Nothing is there, or neither a ledger nor a file with the columns wanted.
     """
-    path = Path(path).expanduser()
+    path = path_of(path, "initial_scores")
     if not path.exists():
         raise UsageError(f"initial_scores {path}: no such file or folder")
     if path.is_file():
@@ -163,10 +181,7 @@ def check_initial_scores(path: Path | str) -> Path:
 
 
 def _check_columns(path: Path) -> None:
-    try:
-        found = pq.read_schema(path).names
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise _unreadable(path, error) from error
+    found = check_parquet(path, _ADVICE).names
     missing = [name for name in _NEEDED if name not in found]
     if missing:
         raise UsageError(
@@ -182,20 +197,3 @@ def _is_finite(value: float | None) -> bool:
 def rows_of(table: pa.Table) -> Iterator[tuple[Any, ...]]:
     """The rows of a table as tuples."""
     return zip(*(column.to_pylist() for column in table.columns), strict=True)
-
-
-def read_table(path: Path, columns: list[str]) -> pa.Table:
-    """Columns of a Parquet file.
-
-    Raises:
-        UsageError: It cannot be read, or lacks one of them.
-    """
-    try:
-        return pq.read_table(path, columns=columns, partitioning=None)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: BaseException) -> UsageError:
-    why = str(error).splitlines()[0]
-    return UsageError(f"cannot read {path}: {why}; it must be a Parquet file of scores")

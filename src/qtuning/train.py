@@ -15,11 +15,13 @@ from trl import get_peft_config, get_quantization_config
 from .arguments import check, parse
 from .config import QTuningConfig
 from .data import load_data
-from .errors import StoppedError, UsageError
+from .errors import StoppedError
 from .models import check_model, load_causal_lm, load_tokenizer
 from .other_models import REFERENCE_MODEL, SCORER, check_same_tokenizer
+from .preparing import preparing
 from .saving import room_for
 from .stopping import stop_on_signals
+from .token_ids import check_vocabulary
 from .trainer import QTuningTrainer
 
 
@@ -59,9 +61,13 @@ def run(argv: Sequence[str]) -> None:
     }
     training_args.model_init_kwargs = None
     model = load_causal_lm(name, **options)
+    size = model.get_input_embeddings().num_embeddings
+    for data in (train_dataset, eval_dataset):
+        if data is not None:
+            check_vocabulary(data, size, script_args.dataset_name)
     if model_args.use_peft and name.endswith(".gguf"):
         _save_base(model, tokenizer, training_args)
-    try:
+    with preparing():
         trainer = QTuningTrainer(
             model,
             training_args,
@@ -70,8 +76,6 @@ def run(argv: Sequence[str]) -> None:
             processing_class=tokenizer,
             peft_config=get_peft_config(model_args),
         )
-    except (ValueError, ImportError) as error:  # options that TRL finds not to fit the data
-        raise UsageError(str(error)) from error
     try:
         with stop_on_signals(trainer):
             trainer.train(resume_from_checkpoint=_resume(training_args.resume_from_checkpoint))

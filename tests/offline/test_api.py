@@ -179,7 +179,7 @@ def test_mistakes_in_what_is_pruned(scored, tmp_path):
     with pytest.raises(UsageError, match="is there already"):
         qtuning.prune(scored, output=tmp_path / "mine")
     pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
-    with pytest.raises(UsageError, match="not a file of `qtuning score`"):
+    with pytest.raises(UsageError, match="no column sample_id"):
         qtuning.prune(tmp_path / "other.parquet")
 
 

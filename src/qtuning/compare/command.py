@@ -34,7 +34,7 @@ def run(argv: Sequence[str]) -> None:
         UsageError: An unusable grid or argument, or a cell that failed.
     """
     options = read_options(argv)
-    grid = read_grid(options.config)
+    grid = read_grid(options.config, own_code=options.own_code)
     if not options.tables_only:
         for name in grid.models.values():
             check_model(name)
@@ -42,7 +42,7 @@ def run(argv: Sequence[str]) -> None:
     if tasks and not options.tables_only:
         folder = grid.evaluation.get("data_dir")
         check_tasks(tasks, None if folder is None else Path(folder))
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     output: Path = options.output_dir
     jobs = options.jobs or jobs_with_room(max(map(_bytes, grid.models.values())))
     try:
@@ -87,6 +87,11 @@ def read_options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--output_dir", type=Path, required=True, help="for cells and tables")
     parser.add_argument(
         "--jobs", type=int, help="cells at a time; by default what there is room for"
+    )
+    parser.add_argument(
+        "--own_code",
+        action="store_true",
+        help="let the grid name code to run: pruners of one's own, kernels, remote code",
     )
     parser.add_argument("--dry_run", action="store_true", help="list the cells")
     parser.add_argument(

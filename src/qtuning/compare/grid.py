@@ -6,10 +6,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..errors import UsageError
+from ..paths import path_of
 from ..pruning_arguments import PruningArguments
+from ..yaml_files import read_yaml, refuse_code
+from .grid_values import check_values, mapping
 
 
 @dataclass(frozen=True)
@@ -144,22 +145,28 @@ class Grid:
 _KEYS = ("models", "data", "methods", "training", "grid", "evaluation", "means")
 
 
-def read_grid(path: Path) -> Grid:
+def read_grid(path: Path, *, own_code: bool = False) -> Grid:
     """Read a grid's YAML; paths in it are relative to the file.
 
+    Args:
+        path: The file.
+        own_code: Whether it may name code to run: pruners of one's own, kernels, remote code.
+
     Raises:
-        UsageError: It cannot be read, or something in it is unknown or missing.
+        UsageError: It cannot be read, something in it is unknown, missing or of another kind, or
+            it names code that it may not.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"--config {path}: cannot be read ({error})") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"--config {path}: must be a mapping with models, data, methods, grid")
+    content = read_yaml(path, "--config")
+    if not own_code:
+        refuse_code(content, path, "pass --own_code if you trust it")
     _known(content, _KEYS, str(path))
     for key in ("models", "data", "methods", "grid"):
         if not content.get(key):
             raise UsageError(f"--config {path}: {key} is missing or empty")
+    for key in ("models", "data", "methods", "training", "evaluation", "means"):
+        mapping(content.get(key), f"{path}, {key}")
+    if not isinstance(content["grid"], list):
+        raise UsageError(f"{path}, grid: must be a list of blocks")
     data = {name: _data(name, given or {}, path) for name, given in content["data"].items()}
     methods = {name: _method(name, given or {}, path) for name, given in content["methods"].items()}
     for method in methods.values():
@@ -181,45 +188,53 @@ def read_grid(path: Path) -> Grid:
 
 def _data(name: str, given: Mapping[str, Any], path: Path) -> Data:
     where = f"{path}, data: {name}"
+    given = mapping(given, where)
     _known(given, [one.name for one in fields(Data)], where)
     if not given.get("train"):
         raise UsageError(f"{where}: train is missing; name the JSON Lines files")
     made = dict(given)
     for key in ("train", "held_out"):
-        made[key] = tuple(_path(file, path) for file in _many(given.get(key)))
+        made[key] = tuple(_path(str(file), path) for file in _many(given.get(key)))
     for key in ("record", "tasks", "score"):
         made[key] = tuple(_many(given.get(key)))
+    check_values(Data, made, where)
     return Data(**{**made, "name": name})
 
 
 def _method(name: str, given: Mapping[str, Any], path: Path) -> Method:
     own = {"train", "budgeted", "tokens_of"}
+    where = f"{path}, methods: {name}"
+    given = mapping(given, where)
     known = [one.name for one in fields(PruningArguments)]
-    _known(given, [*own, *known], f"{path}, methods: {name}")
+    _known(given, [*own, *known], where)
+    check_values(Method, {key: given[key] for key in own if key in given}, where)
     pruning = {key: value for key, value in given.items() if key not in own}
     return Method(name, pruning, **{key: given[key] for key in own if key in given})
 
 
 def _block(block: Mapping[str, Any], content: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     keys = ("models", "data", "methods", "budgets", "seeds")
-    _known(block, keys, f"{path}, grid")
+    _known(mapping(block, f"{path}, grid"), keys, f"{path}, grid")
     made = {key: _many(block.get(key)) for key in keys}
     for key in ("models", "data", "methods"):
         made[key] = made[key] or list(content[key])
         for name in made[key]:
-            if name not in content[key]:
+            if not isinstance(name, str) or name not in content[key]:
                 raise UsageError(f"{path}, grid: no {name} under {key}")
     for key in ("budgets", "seeds"):
         if not made[key]:
             raise UsageError(f"{path}, grid: {key} is missing")
+    if not all(isinstance(seed, int) for seed in made["seeds"]):
+        raise UsageError(f"{path}, grid: seeds are integers, got {made['seeds']}")
     for pair in made["budgets"]:
-        if not isinstance(pair, list) or len(pair) != 2 or not all(0 < r <= 1 for r in pair):
+        sound = isinstance(pair, list) and len(pair) == 2
+        if not sound or not all(isinstance(r, int | float) and 0 < r <= 1 for r in pair):
             raise UsageError(f"{path}, grid: a budget is [sample_ratio, token_ratio], got {pair}")
     return made
 
 
 def _means(name: str, some: list[Any], data: Mapping[str, Data], path: Path) -> tuple[str, ...]:
-    unknown = [one for one in some if one not in data]
+    unknown = [one for one in some if not isinstance(one, str) or one not in data]
     if unknown or not some:
         raise UsageError(f"{path}, means, {name}: name data of this grid, got {some}")
     return tuple(some)
@@ -229,7 +244,7 @@ def _evaluation(given: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     keys = ("data_dir", "num_fewshot", "batch_size", "apply_chat_template")
     _known(given, keys, f"{path}, evaluation")
     if "data_dir" in given:
-        return {**given, "data_dir": _path(given["data_dir"], path)}
+        return {**given, "data_dir": _path(str(given["data_dir"]), path)}
     return given
 
 
@@ -247,5 +262,5 @@ def _many(value: Any) -> list[Any]:
 
 def _path(name: str, beside: Path) -> str:
     """A path relative to the YAML file, if there is something; else as it is (a Hub id)."""
-    path = beside.parent / Path(name).expanduser()
+    path = path_of(beside.parent / path_of(name, str(beside)), str(beside))
     return str(path.resolve()) if path.exists() else name

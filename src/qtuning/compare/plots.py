@@ -38,7 +38,7 @@ def draw(all_lines: Sequence[Line], folder: Path) -> list[Path]:
             axes[row][0].set_ylabel(_Y[y])
         handles, labels = axes[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-        figure.suptitle(f"{model}, {name}: mean and 95% interval over seeds")
+        figure.suptitle(f"{_plain(model)}, {_plain(name)}: mean and 95% interval over seeds")
         path = folder / f"{_file_name(model)}-{_file_name(name)}.png"
         figure.savefig(path, dpi=150)
         files.append(path)
@@ -53,7 +53,8 @@ def _panel(axes: Any, group: Sequence[Line], x: str, y: str, methods: Sequence[s
         if height is None:
             continue
         # A leading underscore keeps a label out of the legend.
-        label = f"_{line.method}" if line.method in told else line.method
+        name = _plain(line.method)
+        label = f"_{name}" if line.method in told else name
         told.add(line.method)
         place = methods.index(line.method)
         colour, marker = _COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)]
@@ -78,5 +79,10 @@ def _panel(axes: Any, group: Sequence[Line], x: str, y: str, methods: Sequence[s
     axes.grid(alpha=0.3)
 
 
+def _plain(text: str) -> str:
+    """Matplotlib takes what stands between dollars for mathematics."""
+    return text.replace("$", r"\$")
+
+
 def _file_name(text: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in text)
+    return "".join(c if c.isalnum() else "-" for c in text)[:80]

@@ -52,22 +52,28 @@ def read_rows(files: Sequence[str], prompt_end: str) -> list[Row]:
     for name in files:
         path = Path(name)
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+            # Not splitlines, which also splits at separators that JSON allows in a text.
+            lines = path.read_text(encoding="utf-8").split("\n")
+        except (OSError, ValueError) as error:
             raise UsageError(f"{name}: cannot be read ({error}); check the path") from error
         for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
             try:
-                row = json.loads(line)
-                rows.append(
-                    {
-                        "id": str(row.get("id", f"{path.stem}-{number}")),
-                        "prompt": row["prompt"] + prompt_end,
-                        "completion": row["completion"],
-                        "meta": row.get("meta", {}),
-                    }
-                )
-            except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+                rows.append(_row(json.loads(line), f"{path.stem}-{number}", prompt_end))
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise UsageError(
                     f"{name}, line {number}: not an object with prompt and completion ({error})"
                 ) from error
     return rows
+
+
+def _row(row: Any, name: str, prompt_end: str) -> Row:
+    if not isinstance(row["completion"], str) or not isinstance(row.get("meta", {}), dict):
+        raise TypeError("completion is text, and meta an object")
+    return {
+        "id": str(row.get("id", name)),
+        "prompt": row["prompt"] + prompt_end,
+        "completion": row["completion"],
+        "meta": row.get("meta", {}),
+    }

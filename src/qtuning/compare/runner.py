@@ -17,6 +17,7 @@ import torch
 from .cell import RESULT
 from .grid import Budget, Cell, Grid
 from .key import cell_key, determined_by
+from .record_file import read_record
 
 CELLS = "cells"
 _WORK = "work"
@@ -54,8 +55,7 @@ class Runner:
         path = self._file(cell_key(determined_by(resolved, self.grid)))
         if not path.is_file():
             return None
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return record
+        return read_record(path)
 
     def by_name(self) -> dict[str, dict[str, Any]]:
         """All records by the name of their cell, whatever determined them.
@@ -64,7 +64,7 @@ class Runner:
         last of them by key.
         """
         files = sorted((self.folder / CELLS).glob("*.json"))
-        records = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+        records = [read_record(file) for file in files]
         return {record["cell"]: record for record in records}
 
     def resolved(self, cell: Cell) -> Cell | None:

@@ -10,6 +10,10 @@ from .figures import FULL, MEASURES, RANDOM, Line, partner
 from .statistics import Interval
 
 NOTHING = ""
+_LATEX = {character: f"\\{character}" for character in "&%_#${}"}
+_LATEX |= {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
+_LATEX |= {"±": "$\\pm$"}
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -91,12 +95,19 @@ def markdown(some: Sequence[Table]) -> str:
 
 
 def _markdown(table: Table) -> Iterator[str]:
-    yield f"### {table.title}\n"
+    yield f"### {_marked(table.title)}\n"
     for number_, row in enumerate((table.header, *table.rows)):
-        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
+        yield "| " + " | ".join(map(_marked, row)) + " |"
         if number_ == 0:
             yield "|---|---|" + "---:|" * (len(table.header) - 2)
     yield ""
+
+
+def _marked(text: str) -> str:
+    """Names are text, not Markdown or HTML."""
+    for character in "\\`|<>[]":
+        text = text.replace(character, f"\\{character}")
+    return " ".join(text.split())
 
 
 def latex(some: Sequence[Table]) -> str:
@@ -116,9 +127,7 @@ def _latex(table: Table) -> Iterator[str]:
 
 
 def _escaped(text: str) -> str:
-    for character in "&%_#":
-        text = text.replace(character, f"\\{character}")
-    return text.replace("±", "$\\pm$")
+    return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
 
 
 def csv_text(all_lines: Sequence[Line]) -> str:
@@ -127,11 +136,16 @@ def csv_text(all_lines: Sequence[Line]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(("model", "data", "method", "budget", "seed", "measure", "value"))
     for line in all_lines:
-        place = (line.model, line.data.name, line.method, line.budget)
+        place = tuple(map(_no_formula, (line.model, line.data.name, line.method, line.budget)))
         for seed in sorted(line.records):
             for measure, value in _measures(line, seed):
-                writer.writerow((*place, seed, measure, f"{value:.6g}"))
+                writer.writerow((*place, seed, _no_formula(measure), f"{value:.6g}"))
     return out.getvalue()
+
+
+def _no_formula(text: str) -> str:
+    """Spreadsheets would compute what begins like a formula."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _measures(line: Line, seed: int) -> Iterator[tuple[str, float]]:

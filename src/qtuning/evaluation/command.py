@@ -15,14 +15,19 @@ from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments
 from ..config import QTuningConfig
 from ..data import load_data
 from ..errors import UsageError
+from ..model_folder import check_safetensors, read_object
 from ..models import check_model, load_causal_lm, load_tokenizer
+from ..offline.checks import check_output
 from ..one_line_parser import OneLineParser
+from ..paths import path_of
 from ..trainer import QTuningTrainer
 from .harness import Score, check_tasks, run_tasks
 from .held_out import HeldOut, held_out
 from .local_tasks import local_tasks
 
 _ADAPTER = "adapter_config.json"
+# What peft raises for a config or weights that it cannot use.
+_ADAPTING = (OSError, ValueError, TypeError, RuntimeError, LookupError, AttributeError, ImportError)
 
 
 @dataclass
@@ -70,8 +75,8 @@ def run(argv: Sequence[str]) -> None:
     if not options.tasks and script_args.dataset_name is None:
         raise UsageError("nothing to evaluate on: give --tasks, or --dataset_name of held-out rows")
     # Before the tasks, which take long, a place to write to.
-    if options.output is not None and not options.output.parent.is_dir():
-        raise UsageError(f"--output {options.output}: no folder {options.output.parent}")
+    if options.output is not None:
+        check_output(options.output, None)
     if options.tasks:
         check_tasks(options.tasks, options.data_dir)
     model, tokenizer = load(model_args)
@@ -105,23 +110,28 @@ def load(model_args: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerB
         "revision": model_args.model_revision,
         "trust_remote_code": bool(vars(model_args).get("trust_remote_code", False)),
     }
-    adapter = Path(name).expanduser()
+    adapter = path_of(name, "--model_name_or_path")
     is_adapter = (adapter / _ADAPTER).is_file() and not (adapter / "config.json").is_file()
     base = name
     if is_adapter:
         try:
-            base = json.loads((adapter / _ADAPTER).read_text())["base_model_name_or_path"]
-        except (ValueError, KeyError, TypeError) as error:
+            base = str(read_object(adapter / _ADAPTER)["base_model_name_or_path"])
+        except KeyError as error:
             raise UsageError(f"{adapter / _ADAPTER}: names no base model ({error})") from error
         if not (adapter / "adapter_model.safetensors").is_file():
             raise UsageError(f"{name}: no adapter_model.safetensors in the folder")
+        check_safetensors(adapter / "adapter_model.safetensors")
     check_model(base)
     model = load_causal_lm(base, dtype=model_args.dtype, **options)
     tokenizer = load_tokenizer(base, **options)
     if is_adapter:
         from peft import PeftModel
 
-        model = PeftModel.from_pretrained(model, str(adapter))
+        try:
+            model = PeftModel.from_pretrained(model, str(adapter))
+        except _ADAPTING as error:
+            why = " ".join(str(error).split())[:300]
+            raise UsageError(f"{name}: the adapter does not fit its base ({why})") from error
     return model, tokenizer
 
 

@@ -21,6 +21,7 @@ from .origin import Origin, description, origin_if_any, read_origin
 from .prune import decide_offline
 from .read import named, read_table
 from .score import ScoreJob, processes
+from .score_columns import typed_scores
 from .score_file import score_to_file
 from .scored_table import read_scores
 from .source import Data
@@ -182,10 +183,10 @@ def prune(
 
 def _scores(scores: Dataset | Path | str) -> tuple[pa.Table, Origin | None]:
     if isinstance(scores, Dataset):
-        table = read_table(scores)
+        table = typed_scores(read_table(scores), named(scores))
         return table, origin_if_any(table.schema, Path(named(scores)))
     path = Path(scores).expanduser()
-    table = read_scores(path)
+    table = typed_scores(read_scores(path), str(path))
     return table, read_origin(table.schema, path)
 
 

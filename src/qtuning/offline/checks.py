@@ -3,16 +3,33 @@
 from pathlib import Path
 
 from ..errors import UsageError
+from ..paths import path_of
 
 
-def check_output(output: Path) -> None:
-    """See that a file of scores can be written.
+def check_output(output: Path, suffix: str | None = ".parquet") -> None:
+    """See that a file can be written; it may be there already.
 
     Raises:
         UsageError: It cannot.
     """
-    if output.suffix != ".parquet":
-        raise UsageError(f"--output {output}: must end in .parquet")
+    path_of(output, "--output")
+    if suffix is not None and output.suffix != suffix:
+        raise UsageError(f"--output {output}: must end in {suffix}")
+    if not output.parent.is_dir():
+        raise UsageError(f"--output {output}: no folder {output.parent}")
+    if output.is_dir():
+        raise UsageError(f"--output {output}: is a folder; name a file")
+
+
+def check_new(output: Path) -> None:
+    """See that something new can be written.
+
+    Raises:
+        UsageError: Something is there, or no folder to write in.
+    """
+    path_of(output, "--output")
+    if output.exists() or output.is_symlink():
+        raise UsageError(f"--output {output}: is there already; name another, or remove it")
     if not output.parent.is_dir():
         raise UsageError(f"--output {output}: no folder {output.parent}")
 

@@ -9,25 +9,17 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from ..errors import UsageError
+from ..ledger import SCHEMA
 from ..pruners.base import SCORES
 from ..pruners.pair import Pruners
 from ..pruning_arguments import PruningArguments
 from .export import with_decisions
 from .prune import decide_offline
 from .read import named, read_table
+from .score_columns import is_decided, typed_scores
 from .scored_table import TOKEN_NAMES
 
-_DECIDED = ("kept", "quadrant", "filled")
-_TYPES = {
-    "sample_id": pa.string(),
-    "ppl": pa.float64(),
-    "entropy": pa.float64(),
-    "n_tokens": pa.int64(),
-    "kept": pa.bool_(),
-    "quadrant": pa.int64(),
-    "filled": pa.bool_(),
-    "tokens_kept": pa.int64(),
-}
+_OF_RUNS = ("epoch", "step", "tokens_kept", "scored")
 
 
 def read_decided(
@@ -56,15 +48,13 @@ def read_decided(
         UsageError: Nothing is there, it cannot be read, it holds no scores, or the rule needs more
             than is there.
     """
-    table = _typed(read_table(source), named(source))
+    table = read_table(source)
+    if set(table.column_names) != set(SCHEMA.names):  # not a ledger, so these are the user's own
+        table = table.drop_columns([name for name in _OF_RUNS if name in table.column_names])
+    table = typed_scores(table, named(source))
     if args is not None and not is_decided(table):
         return _decide(table, args, pool_size, seed)
     return _with_tokens_kept(table) if is_decided(table) else table
-
-
-def is_decided(table: pa.Table) -> bool:
-    """Whether there are decisions beside the scores."""
-    return set(_DECIDED) <= set(table.column_names)
 
 
 def one_visit(table: pa.Table, epoch: int | None = None, where: str = "the ledger") -> pa.Table:
@@ -88,7 +78,7 @@ def one_visit(table: pa.Table, epoch: int | None = None, where: str = "the ledge
             )
         table = table.filter(pc.equal(table["epoch"], epoch))
     last = {name: place for place, name in enumerate(table["sample_id"].to_pylist())}
-    return table.take(sorted(last.values()))
+    return table.take(pa.array(sorted(last.values()), pa.int64()))
 
 
 def _decide(table: pa.Table, args: PruningArguments, pool_size: int | None, seed: int) -> pa.Table:
@@ -115,25 +105,3 @@ def _with_tokens_kept(table: pa.Table) -> pa.Table:
         for kept, n, keep in zip(*columns, strict=True)
     ]
     return table.append_column("tokens_kept", pa.array(made, pa.int64()))
-
-
-def _typed(table: pa.Table, where: str) -> pa.Table:
-    """The columns in the types that are promised."""
-    names = table.column_names
-    missing = [name for name in ("sample_id", "ppl", "entropy", "n_tokens") if name not in names]
-    if missing:
-        raise UsageError(
-            f"{where}: no column {', '.join(missing)}; name a file of `qtuning score` or `qtuning "
-            "prune`, or a run's output folder"
-        )
-    wanted = list(_TYPES)[: None if is_decided(table) else 4]
-    for name in wanted:
-        if name not in names:
-            continue
-        try:
-            column = table[name].cast(_TYPES[name])
-        except pa.ArrowException as error:
-            why = str(error).splitlines()[0]
-            raise UsageError(f"{where}: column {name} is not of its kind ({why})") from error
-        table = table.set_column(names.index(name), name, column)
-    return table

@@ -12,11 +12,12 @@ from rich.console import Console
 from ..errors import UsageError
 from ..one_line_parser import OneLineParser
 from ..pruning_arguments import PruningArguments
-from .checks import check_sizes
-from .decided import is_decided, one_visit, read_decided
+from .checks import check_new, check_output, check_sizes
+from .decided import one_visit, read_decided
 from .diff import Agreement, Difference, agreement
 from .diff_tables import RULE, Side, show
 from .row_text import first_words
+from .score_columns import is_decided
 
 
 @dataclass
@@ -97,12 +98,8 @@ def _check(options: DiffArguments) -> None:
     output = options.output
     if output is None:
         return
-    if output.suffix != ".json":
-        raise UsageError(f"--output {output}: must end in .json")
-    if output.exists():
-        raise UsageError(f"--output {output}: is there already; name another, or remove it")
-    if not output.parent.is_dir():
-        raise UsageError(f"--output {output}: no folder {output.parent}")
+    check_output(output, ".json")
+    check_new(output)
 
 
 def _read_both(options: DiffArguments, pruning: PruningArguments) -> tuple[Side, Side]:

@@ -1,9 +1,9 @@
 """Write what is kept: as a data set, or as other trainers read it."""
 
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +14,7 @@ from torch import Tensor
 from ..batching import Example, answer_positions, prune_tokens
 from ..errors import UsageError
 from ..plane import QUADRANT_NAMES
+from .checks import check_new
 from .origin import Origin
 from .prune import Decisions
 from .scored_table import NAMES, TOKEN_NAMES
@@ -49,24 +50,43 @@ def export(
         UsageError: The output is there already or cannot be written, or the format cannot hold
             what was decided.
     """
-    if output.exists():
-        raise UsageError(f"--output {output}: is there already; name another, or remove it")
-    if not output.parent.is_dir():
-        raise UsageError(f"--output {output}: no folder {output.parent}")
+    check_new(output)
     if with_dropped and to in OF_TRAINERS:
         raise UsageError(
             f"--with_dropped: {to} would train on them; use parquet, jsonl or datasets"
         )
     decided = with_decisions(table, found)
-    temporary = output.with_name(f".{output.name}.tmp")
-    _remove(temporary)
+    try:
+        # Beside the output, so that it is moved in one step; gone whatever happens.
+        with TemporaryDirectory(dir=output.parent, prefix=".qtuning-") as scratch:
+            _write(
+                decided, found, Path(scratch) / "out", output, to, origin, token_mode, with_dropped
+            )
+    except OSError as error:
+        raise UsageError(
+            f"--output {output}: cannot be written ({error.strerror}); make room or name another"
+        ) from error
+
+
+def _write(
+    decided: pa.Table,
+    found: Decisions,
+    temporary: Path,
+    output: Path,
+    to: str,
+    origin: Origin,
+    token_mode: str,
+    with_dropped: bool,
+) -> None:
     if to in ("parquet", "jsonl", "datasets"):
         rows = decided if with_dropped else decided.filter(pa.array(found.kept.numpy()))
         _WRITERS[to](rows, temporary)
     else:
         temporary.mkdir()
         kept = [i for i, keep in enumerate(found.kept.tolist()) if keep]
-        rows = decided.take(kept).drop_columns([n for n in _ADDED if n in decided.column_names])
+        rows = decided.take(pa.array(kept, pa.int64())).drop_columns(
+            [n for n in _ADDED if n in decided.column_names]
+        )
         keeps = {place: found.token_keeps.get(i) for place, i in enumerate(kept)}
         _TRAINERS[to](rows, keeps, temporary, output, origin, token_mode)
     temporary.replace(output)
@@ -211,10 +231,3 @@ _TRAINERS: dict[str, Callable[[pa.Table, Keeps, Path, Path, Origin, str], None]]
     "llamafactory": _llamafactory,
     "axolotl": _axolotl,
 }
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -22,6 +22,17 @@ _DECISIVE = (
 
 Origin = dict[str, Any]
 
+_READ: dict[str, type | tuple[type, ...]] = {
+    "model_name": str,
+    "revision": (str, type(None)),
+    "tokenizer": str,
+    "chat_template": str,
+    "max_length": (int, type(None)),
+    "dtype": str,
+    "text_field": str,
+    "assistant_only_loss": bool,
+}
+
 
 def origin_of(
     model: str,
@@ -108,9 +119,21 @@ def read_origin(schema: pa.Schema, where: Path) -> Origin:
             f"{where}: not a file of `qtuning score`: it does not say where it is from"
         )
     try:
-        origin: Origin = json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"{where}: its record of origin is damaged ({error})") from error
+        origin = json.loads(text)
+        return _checked(origin)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{where}: its record of origin is damaged ({error}); score again"
+        ) from error
+
+
+def _checked(origin: Any) -> Origin:
+    """What is read from it later must be there, in its type."""
+    if not isinstance(origin, dict):
+        raise TypeError("not an object")
+    for name, kind in _READ.items():
+        if not isinstance(origin[name], kind):
+            raise TypeError(f"{name} is {origin[name]!r}")
     return origin
 
 

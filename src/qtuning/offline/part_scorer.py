@@ -15,7 +15,9 @@ from ..batching import SAMPLE_ID, Example, Labels, answer_positions
 from ..config import QTuningConfig
 from ..dealing import pass_overhead
 from ..formats import to_trl
+from ..preparing import preparing
 from ..scoring import Scorer, Scores
+from ..token_ids import check_vocabulary
 from ..trainer import QTuningTrainer
 from .scored_table import ScoreColumns
 from .shards import Shards
@@ -104,9 +106,12 @@ class PartScorer:
             chat=self._tokenizer.chat_template is not None,
             text_field=job.text_field,
         )
-        return QTuningTrainer(
-            self._model, args, train_dataset=trl_rows, processing_class=self._tokenizer
-        )
+        size = self._model.get_input_embeddings().num_embeddings
+        check_vocabulary(trl_rows, size, job.where)
+        with preparing():
+            return QTuningTrainer(
+                self._model, args, train_dataset=trl_rows, processing_class=self._tokenizer
+            )
 
     def _scorer(self, trainer: QTuningTrainer) -> Scorer:
         device = trainer.args.device

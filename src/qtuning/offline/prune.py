@@ -15,8 +15,6 @@ from ..pruners.base import QUADRANTS, SCORES, SamplePool, TokenPool, TokenSample
 from ..pruners.pair import Pruners
 from ..pruning_arguments import PruningArguments
 
-_READ = ("sample_id", "ppl", "entropy", "n_tokens")
-
 
 @dataclass(frozen=True)
 class Decisions:
@@ -58,23 +56,18 @@ def decide_offline(
     """Run the pruners of the arguments over a scored data set.
 
     Args:
-        scores: With ``sample_id``, ``ppl``, ``entropy``, ``n_tokens``; for token pruners that read
-            them also ``token_nll`` and ``token_entropy``.
+        scores: Of ``typed_scores``: with ``sample_id``, ``ppl``, ``entropy``, ``n_tokens``; for
+            token pruners that read them also ``token_nll`` and ``token_entropy``.
         args: The pruners and their budgets.
         pool_size: Rows that compete with each other, in the order of the data, as in a dynamic run;
             None is all of them.
         seed: Seed of random pruners.
 
     Raises:
-        UsageError: A pruner that needs more than scores, or columns that are not there.
+        UsageError: A pruner that needs more than scores, or token scores that are not there.
     """
     pruners = Pruners.of(args)
     check_works_from_scores(args, pruners)
-    missing = [name for name in _READ if name not in scores.column_names]
-    if missing:
-        raise UsageError(
-            f"the scores have no column {', '.join(missing)}: name a file of qtuning score"
-        )
     columns = {name: _tensor(scores[name]) for name in ("ppl", "entropy", "n_tokens")}
     names = scores["sample_id"].to_pylist()
     n = len(names)
@@ -140,7 +133,7 @@ def _token_keeps(
             f"token_pruner {args.token_pruner} reads token scores: score with --per_token, or set "
             "token_ratio to 1.0"
         )
-    wanted = scores.take(places)
+    wanted = scores.take(pa.array(places, pa.int64()))
     nll = _lists(wanted["token_nll"]) if reads else [None] * len(places)
     entropy = _lists(wanted["token_entropy"]) if reads else [None] * len(places)
     lengths = _tensor(wanted["n_tokens"]).tolist()

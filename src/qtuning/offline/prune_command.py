@@ -11,10 +11,11 @@ from ..budget import share
 from ..errors import UsageError
 from ..one_line_parser import OneLineParser
 from ..pruning_arguments import PruningArguments
-from .checks import check_sizes
+from .checks import check_new, check_sizes
 from .export import FORMATS, export
 from .origin import read_origin
 from .prune import Decisions, decide_offline
+from .score_columns import typed_scores
 from .scored_table import read_scores
 
 
@@ -66,7 +67,8 @@ def run(argv: Sequence[str]) -> None:
         raise UsageError("no output: give --output a file or folder")
     if options.pool_size is not None:
         check_sizes(pool_size=options.pool_size)
-    table = read_scores(options.scores)
+    check_new(options.output)
+    table = typed_scores(read_scores(options.scores), str(options.scores))
     found = decide_offline(table, pruning, pool_size=options.pool_size, seed=options.seed)
     export(
         table,
@@ -77,7 +79,7 @@ def run(argv: Sequence[str]) -> None:
         token_mode=pruning.token_mode,
         with_dropped=options.with_dropped,
     )
-    Console(soft_wrap=True, highlight=False).print(told(table, found, options.output))
+    Console(soft_wrap=True, highlight=False, markup=False).print(told(table, found, options.output))
 
 
 def told(table: pa.Table, found: Decisions, output: Path) -> str:

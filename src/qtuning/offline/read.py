@@ -6,13 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from datasets import Dataset, DatasetDict, load_from_disk
+from datasets import Dataset
 
-from ..data import bad_line
 from ..errors import UsageError
+from ..json_files import bad_line
 from ..ledger import FOLDER, read_ledger
+from ..paths import path_of
+from ..table_files import load_saved
 from .origin import described, with_origin
 from .scored_table import read_scores
+
+_UNREADABLE = (
+    *(OSError, ValueError, AttributeError, TypeError, RecursionError, pa.ArrowException),
+)
 
 
 def named(source: Path | str | Dataset) -> str:
@@ -30,7 +36,7 @@ def read_table(source: Path | str | Dataset) -> pa.Table:
     """
     if isinstance(source, Dataset):
         return _of_data_set(source)
-    path = Path(source).expanduser()
+    path = path_of(source, "the data")
     if path.is_dir():
         return _read_folder(path)
     if not path.exists():
@@ -54,14 +60,9 @@ def _read_folder(path: Path) -> pa.Table:
     if (path / FOLDER).is_dir() or path.name == FOLDER:
         return read_ledger(path)
     if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
-        try:
-            data = load_from_disk(str(path))
-        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-            why = (str(error).splitlines() or [""])[0]
-            raise UsageError(f"{path}: cannot be read as a saved data set ({why})") from error
-        if isinstance(data, DatasetDict):
+        data = load_saved(path).get(None)
+        if data is None:
             raise UsageError(f"{path}: has splits; name the folder of one of them")
-        assert isinstance(data, Dataset)
         return _of_data_set(data)
     raise UsageError(
         f"{path}: holds no decisions: name a run's output folder, or write them with `qtuning "
@@ -74,7 +75,7 @@ def _read_jsonl(path: Path) -> pa.Table:
         rows = list(_json_rows(path))
         names = list(dict.fromkeys(name for row in rows for name in row))
         return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
-    except (ValueError, AttributeError) as error:  # bytes, JSON, no object; mixed types
+    except _UNREADABLE as error:  # bytes, JSON, no object; mixed types
         why = bad_line(path) or str(error).splitlines()[0]
         raise UsageError(f"{path}: cannot be read ({why}); mend it") from error
 

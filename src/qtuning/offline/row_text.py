@@ -117,11 +117,15 @@ def _talk(value: Any) -> str:
     return "\n\n".join(f"{_speaker(turn)}: {_content(turn)}" for turn in value)
 
 
-def _speaker(turn: Mapping[str, Any]) -> str:
+def _speaker(turn: Any) -> str:
+    if not isinstance(turn, Mapping):
+        return "?"
     return str(turn.get("role") or turn.get("from") or "?")
 
 
-def _content(turn: Mapping[str, Any]) -> str:
+def _content(turn: Any) -> str:
+    if not isinstance(turn, Mapping):
+        return "" if turn is None else str(turn)
     content = turn.get("content", turn.get("value"))
     return "" if content is None else str(content)
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ..errors import UsageError
+from ..paths import path_of
 from ..stats import stats_of_one
+from ..table_files import read_parquet
 
 if TYPE_CHECKING:
     from ..scoring import Scores
@@ -103,10 +104,6 @@ def read_scores(path: Path) -> pa.Table:
     Raises:
         UsageError: It is not there or cannot be read.
     """
-    if not path.is_file():
+    if not path_of(path, "the scores").is_file():
         raise UsageError(f"{path}: no such file; name the Parquet file that `qtuning score` wrote")
-    try:
-        return pq.read_table(path, partitioning=None)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        why = str(error).splitlines()[0]
-        raise UsageError(f"{path}: cannot be read as Parquet ({why}); score again") from error
+    return read_parquet(path, advice="score again")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import UsageError
+from ..table_files import check_parquet, read_parquet
 from .origin import Origin, check_same_origin, read_origin, with_origin
 
 
@@ -71,14 +71,11 @@ class Shards:
 def _tables(paths: list[Path]) -> Iterator[pa.Table]:
     """One at a time: memory does not grow with their number."""
     for path in paths:
-        yield pq.read_table(path)
+        yield read_parquet(path, advice="remove it")
 
 
 def _schema(path: Path) -> pa.Schema:
-    try:
-        return pq.read_schema(path)
-    except (OSError, pa.ArrowException) as error:
-        raise UsageError(f"{path}: cannot be read ({error}); remove it") from error
+    return check_parquet(path, "remove it")
 
 
 def _sync(path: Path) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 from rich.console import Console
 
 from ..errors import UsageError
+from ..offline.checks import check_new, check_sizes
 from ..one_line_parser import OneLineParser
+from ..paths import path_of
 from ..pruning_arguments import PruningArguments
 from .report import report
 
@@ -58,8 +60,11 @@ def run(argv: Sequence[str]) -> None:
         raise UsageError("nothing to report: name scores, a pruned data set, or a run's folder")
     if options.output is None:
         raise UsageError("no output: give --output an HTML file")
-    if options.output.exists():
-        raise UsageError(f"--output {options.output}: is there already; name another, or remove it")
+    check_new(options.output)
+    if options.pool_size is not None:
+        check_sizes(pool_size=options.pool_size)
+    if options.figures is not None and path_of(options.figures, "--figures").is_file():
+        raise UsageError(f"--figures {options.figures}: is a file; name a folder")
     made = report(
         options.source,
         rows=options.rows,
@@ -69,7 +74,7 @@ def run(argv: Sequence[str]) -> None:
         **vars(pruning),
     )
     path = made.save(options.output)
-    say = Console(soft_wrap=True, highlight=False).print
+    say = Console(soft_wrap=True, highlight=False, markup=False).print
     say(f"{path} ({len(made.html.encode()) / 1e6:.1f} MB): open it in a browser.")
     if options.figures is not None:
         for figure in made.save_figures(options.figures, options.figure_format):

@@ -41,7 +41,7 @@ def draw(material: Material, folder: Path, kind: str) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     visits, _, _ = visits_of(material.table, by_id=material.by_id)
     plane = folder / f"eu-plane.{kind}"
-    plot_eu_plane(material.table, plane, title=material.title)
+    plot_eu_plane(material.table, plane, title=material.title.replace("$", r"\$"))
     files = [plane]
     shares = quadrant_shares(visits) if material.by_id else None
     parts = {

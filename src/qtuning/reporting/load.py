@@ -16,12 +16,13 @@ from ..batching import SAMPLE_ID
 from ..budget import share
 from ..errors import UsageError
 from ..ledger import FOLDER, read_ledger
-from ..offline.decided import is_decided, one_visit, read_decided
+from ..offline.decided import one_visit, read_decided
 from ..offline.diff import agreement
 from ..offline.export import with_decisions
 from ..offline.origin import Origin, origin_if_any
 from ..offline.prune import Decisions, decide_offline
 from ..offline.read import named, read_table
+from ..offline.score_columns import is_decided
 from ..offline.source import names_of
 from ..probe_rows import PROBE_FOLDER, read_probe
 from ..pruning_arguments import PruningArguments, pruning_fields
@@ -168,7 +169,11 @@ def _settings(path: Path, given: PruningArguments) -> dict[str, Any]:
         return pruning_fields(given)
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
-        return {name: known[name] for name in pruning_fields(given)}
+        settings = {name: known[name] for name in pruning_fields(given)}
+        for name in ("sample_ratio", "token_ratio"):
+            if not 0.0 < settings[name] <= 1.0:
+                raise ValueError(f"{name} is {settings[name]}")
+        return settings
     except (ValueError, TypeError, KeyError) as error:
         raise UsageError(f"{path}: is damaged ({error}); remove it") from error
 
@@ -214,11 +219,14 @@ def _cost(path: Path) -> dict[str, str]:
     """What the run cost, of its own record; nothing while it goes on."""
     if not path.is_file():
         return {}
-    counts = json.loads(path.read_text(encoding="utf-8"))
-    trained, scored = counts["trained_tokens"], counts["scored_tokens"]
-    whole = counts["input_tokens"]
-    return {
-        "scored": f"{share(scored, whole):.1%} of all tokens",
-        "trained on": f"{share(trained, whole):.1%} of all tokens",
-        "time": f"{counts['total_seconds'] / 60:.1f} min",
-    }
+    try:
+        counts = json.loads(path.read_text(encoding="utf-8"))
+        trained, scored = counts["trained_tokens"], counts["scored_tokens"]
+        whole = counts["input_tokens"]
+        return {
+            "scored": f"{share(scored, whole):.1%} of all tokens",
+            "trained on": f"{share(trained, whole):.1%} of all tokens",
+            "time": f"{counts['total_seconds'] / 60:.1f} min",
+        }
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UsageError(f"{path}: is damaged ({error}); remove it") from error

@@ -162,7 +162,7 @@ def _add_tokens(texts: list[dict[str, Any]], rows: pa.Table, material: Material)
     assert material.origin is not None
     # A long answer is shown as text: its tokens would be most of a page.
     short = [text for text in texts if not text["cut"]]
-    chosen = rows.take([text["sample"] for text in short])
+    chosen = rows.take(pa.array([text["sample"] for text in short], pa.int64()))
     data = chosen.drop_columns([name for name in _ADDED if name in chosen.column_names])
     pieces = answer_pieces(data, material.origin)
     for text, tokens, row in zip(short, pieces, chosen.to_pylist(), strict=True):

@@ -1,0 +1,58 @@
+"""Values of a grid's YAML, checked against the types of what they become."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from types import NoneType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from ..errors import UsageError
+
+
+def mapping(value: Any, where: str) -> Mapping[str, Any]:
+    """A mapping, empty if there is nothing.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{where}: must be a mapping, got {_short(value)}")
+    return value
+
+
+def check_values(kind: type, given: Mapping[str, Any], where: str) -> None:
+    """See that values are of the types of a dataclass's fields.
+
+    Args:
+        kind: The dataclass.
+        given: Values of some of its fields.
+        where: Their place, for messages.
+
+    Raises:
+        UsageError: One is not.
+    """
+    hints = get_type_hints(kind)
+    for one in fields(kind):
+        if one.name in given and not _fits(given[one.name], hints[one.name]):
+            raise UsageError(f"{where}: {one.name} cannot be {_short(given[one.name])}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if hint in (Any, NoneType):
+        return hint is Any or value is None
+    origin = get_origin(hint)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(one, get_args(hint)[0]) for one in value)
+    if origin is Mapping:
+        return isinstance(value, Mapping)
+    if origin is not None:  # a union
+        return any(_fits(value, one) for one in get_args(hint))
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(value, (int, float) if hint is float else hint)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
