@@ -41,13 +41,18 @@ def check_vocabulary(data: Dataset | IterableDataset, size: int, where: str) -> 
     """
     if not isinstance(data, Dataset) or "input_ids" not in data.column_names:
         return
-    ids = pc.list_flatten(data.with_format("arrow").select_columns(["input_ids"])[:]["input_ids"])
-    highest = pc.max(ids).as_py() or 0
-    if highest >= size:
-        raise UsageError(
-            f"{where}: input_ids has {highest}, and the model has {size:,} tokens: tokenise with "
-            "its own tokenizer"
-        )
+    for name in ("input_ids", "labels"):
+        if name not in data.column_names:
+            continue
+        ids = pc.list_flatten(data.with_format("arrow").select_columns([name])[:][name])
+        ids = ids.filter(pc.not_equal(ids, -100))  # labels that are ignored
+        found = pc.min_max(ids).as_py()
+        wrong = [one for one in found.values() if one is not None and not 0 <= one < size]
+        if wrong:
+            raise UsageError(
+                f"{where}: {name} has {wrong[0]}, and the model has {size:,} tokens: tokenise with "
+                "its own tokenizer"
+            )
 
 
 def _is_list(kind: pa.DataType) -> bool:

@@ -66,6 +66,12 @@ FILES = {
     "ids for tokens": ("d.jsonl", '{"input_ids": ["a"]}\n', "input_ids"),
     "ids that are none": ("d.jsonl", '{"input_ids": [5, 10000000]}\n', "input_ids"),
     "ids below zero": ("d.jsonl", '{"input_ids": [5, -1]}\n', "input_ids"),
+    "labels that are no ids": (
+        "d.jsonl",
+        '{"input_ids": [5, 6], "labels": [5, 100]}\n',
+        "labels has 100",
+    ),
+    "labels below zero": ("d.jsonl", '{"input_ids": [5, 6], "labels": [5, -7]}\n', "labels has -7"),
     "labels of another length": (
         "d.jsonl",
         '{"input_ids": [5, 6], "labels": [5]}\n',
