@@ -222,9 +222,7 @@ def test_gguf_with_impossible_counts(gguf_head, tmp_path, place) -> None:
     assert str(file) in refusal(file)
 
 
-def test_a_checkpoint_of_another_kind_is_not_unpickled(
-    refuses_to_train, model, rows, tmp_path
-) -> None:
+def test_a_checkpoint_of_another_kind_is_not_unpickled(model, rows, tmp_path, capsys) -> None:
     checkpoint = tmp_path / "checkpoint-1"
     shutil.copytree(model, checkpoint)
     (checkpoint / "trainer_state.json").write_text(
@@ -241,8 +239,8 @@ def test_a_checkpoint_of_another_kind_is_not_unpickled(
         tmp_path / "out",
     ]
     command = ["train", *TRAINING, *flags, "--resume_from_checkpoint", checkpoint]
-    with pytest.raises(pickle.UnpicklingError, match="weights_only"):
-        cli.main([str(word) for word in command])
+    assert cli.main([str(word) for word in command]) == 2
+    assert "checkpoint-1 is damaged (optimizer.pt cannot be read)" in capsys.readouterr().err
     assert not Path(__file__).with_name("executed").exists()
 
 
