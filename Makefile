@@ -26,7 +26,7 @@ pin = $(shell grep '^$(1)==' constraints.txt)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup check test test-oldest test-newest faults demo bench soak fuzz clean
+.PHONY: help setup check test test-oldest test-newest distributed faults demo bench soak fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,9 @@ test-oldest: ## all tests on the oldest versions, in an environment of their own
 
 test-newest: ## all tests on the newest versions there are, in an environment of their own
 	$(MAKE) test VENV=.venv-newest VERSIONS=constraints-newest.txt TEST_ARGS="$(TEST_ARGS)"
+
+distributed: $(VENV)/.dev ## all tests with several processes, also those that `make test` leaves out
+	$(OFFLINE) $(THREADS) $(BIN)/pytest $(TEST_ARGS) tests/distributed -m "series or not series"
 
 faults: $(VENV)/.dev ## kill runs at 160 random moments and resume them, minutes; results in runs/faults
 	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.series $(FAULTS_ARGS)

@@ -10,16 +10,14 @@ from .. import runs, tiny
 from .test_two_processes import DECISIONS, ROWS, launch
 
 TINY_SHARE = {"sample_ratio": 0.0625, "token_mode": "drop", "protect_eos": False}
-SETTINGS = {
-    "pools of the step": {},
-    "pools of the micro-batch": {"pool_scope": "micro"},
-    "one rank has nothing to train on": TINY_SHARE,
-}
-SHARDED = {
-    **SETTINGS,
-    "random": {"sample_pruner": "random", "token_pruner": "random"},
-    "last known scores": {"score_refresh": 0.25},
-}
+RANDOM = {"sample_pruner": "random", "token_pruner": "random"}
+SETTINGS = [
+    pytest.param({}, id="pools of the step"),
+    pytest.param(TINY_SHARE, id="one rank has nothing to train on"),
+    pytest.param({"pool_scope": "micro"}, id="micro pools", marks=pytest.mark.series),
+    pytest.param(RANDOM, id="random", marks=pytest.mark.series),
+    pytest.param({"score_refresh": 0.25}, id="last scores", marks=pytest.mark.series),
+]
 
 
 def alone(folder, **settings) -> None:
@@ -45,20 +43,20 @@ def assert_as_one(one, several, scores: bool = True) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize("settings", SETTINGS)
 def test_three_processes_decide_and_train_as_one(tmp_path, settings) -> None:
     # 22 rows are one step of 12 and one of 10: two ranks repeat a row, the last has half its own.
     alone(tmp_path / "one", gradient_accumulation_steps=3, **settings)
     launch(tmp_path / "three", 3, gradient_accumulation_steps=1, **settings)
-    assert_as_one(tmp_path / "one", tmp_path / "three")
+    assert_as_one(tmp_path / "one", tmp_path / "three", settings is not RANDOM)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", SHARDED.values(), ids=SHARDED)
+@pytest.mark.parametrize("settings", SETTINGS)
 def test_sharded_weights_decide_and_train_as_one_process(tmp_path, settings) -> None:
     alone(tmp_path / "one", gradient_accumulation_steps=4, **settings)
     launch(tmp_path / "two", 2, gradient_accumulation_steps=2, sharded=True, **settings)
-    assert_as_one(tmp_path / "one", tmp_path / "two", settings.get("sample_pruner") != "random")
+    assert_as_one(tmp_path / "one", tmp_path / "two", settings is not RANDOM)
 
 
 @pytest.mark.slow
