@@ -21,7 +21,8 @@ def complaints(tree: ast.AST, name: str) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (one.name for one in node.names if one.name.split(".")[0] in UNSAFE_MODULES)
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in UNSAFE_MODULES:
-            yield str(node.module)
+            # The error by which torch refuses to unpickle is no way to unpickle.
+            yield from (str(node.module) for one in node.names if one.name != "UnpicklingError")
         if isinstance(node, ast.Attribute) and node.attr in UNSAFE_YAML:
             yield node.attr
         if isinstance(node, ast.Attribute) and node.attr in ("system", "popen"):
