@@ -233,7 +233,7 @@ def test_pickled_objects_in_a_checkpoint_are_refused(copied, tmp_path) -> None:
 def test_a_run_sees_that_its_ledger_is_not_the_checkpoints(copied) -> None:
     first, second, *_ = sorted((copied / "ledger").iterdir())
     cut(second)
-    with pytest.raises(UsageError, match=r"part-000001.*cannot be read.*resume from an earlier"):
+    with pytest.raises(UsageError, match=r"ledger.*resume from an earlier"):
         saving(copied).train(resume_from_checkpoint=True)
     saving(copied).train(resume_from_checkpoint=str(copied / "checkpoint-1"))
     assert read_ledger(copied).num_rows == 48

@@ -414,7 +414,7 @@ def test_a_resumed_run_sees_every_flipped_bit(folder: Path) -> None:
         chunk.write_bytes(changed)
         with pytest.raises(
             UsageError,
-            match=r"put .*ledger back as it was|not as it was written|had 5|cannot be read",
+            match=r"not as it was written",
         ):
             Ledger.resume(folder, 2, **mark)
     chunk.write_bytes(content)

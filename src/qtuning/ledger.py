@@ -131,9 +131,10 @@ class Ledger(AbstractContextManager["Ledger"]):
             UsageError: Rows up to the checkpoint cannot be read, or not all of them are there.
         """
         chunks = list(_chunks(folder).values())
-        left = _rows_left(folder, chunks, last_step, n_rows, schema)
-        if chunks and crc not in (None, _checksum(chunks[: len(left)])):
+        # Before they are read: a damaged footer can crash the reader.
+        if chunks and crc is not None and crc not in _checksums(chunks):
             raise UsageError(f"{folder} is not as it was written: {_anew(folder)}")
+        left = _rows_left(folder, chunks, last_step, n_rows, schema)
         # From the last chunk backwards: whenever the process dies, a whole beginning is left.
         for place, chunk in reversed(list(enumerate(chunks))):
             stay = left[place] if place < len(left) else 0
@@ -215,6 +216,15 @@ def _checksum(chunks: Iterable[Path], crc: int = 0) -> int:
     for chunk in chunks:
         crc = zlib.crc32(chunk.read_bytes(), crc)
     return crc
+
+
+def _checksums(chunks: list[Path]) -> set[int]:
+    """Of all first chunks, however many."""
+    made, crc = set(), 0
+    for chunk in chunks:
+        crc = _checksum([chunk], crc)
+        made.add(crc)
+    return made | {0}
 
 
 def _rows_left(
