@@ -233,10 +233,10 @@ def test_pickled_objects_in_a_checkpoint_are_refused(copied, tmp_path) -> None:
 def test_a_run_sees_that_its_ledger_is_not_the_checkpoints(copied) -> None:
     first, second, *_ = sorted((copied / "ledger").iterdir())
     cut(second)
-    with pytest.raises(UsageError, match=r"ledger.*resume from an earlier"):
+    with pytest.raises(UsageError, match=r"resume from an earlier"):
         saving(copied).train(resume_from_checkpoint=True)
     saving(copied).train(resume_from_checkpoint=str(copied / "checkpoint-1"))
     assert read_ledger(copied).num_rows == 48
     first.unlink()
-    with pytest.raises(UsageError, match="has 40 rows up to step 6, and had 48"):
+    with pytest.raises(UsageError, match="is not as it was written"):
         saving(copied).train(resume_from_checkpoint=True)
