@@ -9,7 +9,7 @@ import pyarrow as pa
 from datasets import Dataset, IterableDataset
 from datasets.exceptions import DatasetsError
 
-from .errors import UsageError
+from .errors import UsageError, first_line
 from .formats import to_trl
 from .json_files import bad_line, check_json
 from .paths import path_of
@@ -193,7 +193,7 @@ def take(splits: Splits, script_args: Any, kind: str) -> Data:
         hint = f"name one with {option}"
         if kind == "test":
             hint += " or turn --eval_strategy off"
-        raise UsageError(f"{option} {spec}: {_first_line(error)} ({found}); {hint}") from error
+        raise UsageError(f"{option} {spec}: {first_line(error)} ({found}); {hint}") from error
     ranges = [(splits[part.splitname], range(part.from_, part.to)) for part in parts]
     # An empty range may start behind the end, which select refuses.
     taken = [data.select(rows if rows else []) for data, rows in ranges]
@@ -222,9 +222,4 @@ def _cause(error: BaseException) -> str:
     """What the innermost exception said; datasets wraps it in a general one."""
     while error.__cause__ is not None and isinstance(error, DatasetsError):
         error = error.__cause__
-    return _first_line(error)
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    return first_line(error)

@@ -4,6 +4,11 @@ from pathlib import Path
 from signal import Signals
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of a message; the kind of error where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class UsageError(ValueError):
     """Unusable input or arguments: the message says what, where and what to do, in one line.
 

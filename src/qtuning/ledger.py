@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from itertools import count
+from itertools import accumulate, count
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -143,7 +143,7 @@ class Ledger(AbstractContextManager["Ledger"]):
                     chunk.unlink()
                 elif stay < pq.read_metadata(chunk).num_rows:
                     _write(_read(chunk, schema).slice(0, stay), chunk)
-        crc = _checksum(_chunks(folder).values())
+        crc = _checksums(_chunks(folder).values())[-1]
         return cls(folder, last_step + 1, schema=schema, n_rows=sum(left), crc=crc, **options)
 
     def append(self, rows: Iterable[Row]) -> None:
@@ -166,7 +166,7 @@ class Ledger(AbstractContextManager["Ledger"]):
             chunk = self.folder / f"part-{self._next:06d}.parquet"
             with writing(self.folder):
                 _write(self._buffer, chunk)
-                self.crc = _checksum([chunk], self.crc)
+                self.crc = _checksums([chunk], self.crc)[-1]
             self._buffer, self._next = self.schema.empty_table(), self._next + 1
             self._written_at = self.clock()
 
@@ -211,20 +211,14 @@ def _anew(folder: Path) -> str:
     )
 
 
-def _checksum(chunks: Iterable[Path], crc: int = 0) -> int:
-    """Of whole files: the checksums of Parquet leave out what tells how to read the pages."""
-    for chunk in chunks:
-        crc = zlib.crc32(chunk.read_bytes(), crc)
-    return crc
+def _checksums(chunks: Iterable[Path], crc: int = 0) -> list[int]:
+    """Of no chunk, the first, the first two, ..., going on from a checksum.
 
-
-def _checksums(chunks: list[Path]) -> set[int]:
-    """Of all first chunks, however many."""
-    made, crc = set(), 0
-    for chunk in chunks:
-        crc = _checksum([chunk], crc)
-        made.add(crc)
-    return made | {0}
+    Of whole files: the checksums of Parquet leave out what tells how to read the pages.
+    """
+    return list(
+        accumulate(chunks, lambda so_far, c: zlib.crc32(c.read_bytes(), so_far), initial=crc)
+    )
 
 
 def _rows_left(

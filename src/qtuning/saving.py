@@ -10,7 +10,7 @@ from transformers import TrainingArguments
 
 from .checkpoints import break_seal, choose, rotate, seal
 from .distributed import Ranks
-from .errors import UsageError
+from .errors import UsageError, first_line
 
 _TORCH_WRITER = ("inline_container", "PytorchStreamWriter")
 
@@ -69,8 +69,7 @@ def room_for(what: Path) -> Iterator[None]:
         failed = error
     else:
         return
-    why = (str(failed).splitlines() or [type(failed).__name__])[0]
-    raise UsageError(f"cannot write {what}: {why}; make room or move it") from failed
+    raise UsageError(f"cannot write {what}: {first_line(failed)}; make room or move it") from failed
 
 
 def choose_together(asked: str | bool | None, output_dir: Path, ranks: Ranks) -> Path | None:

@@ -5,14 +5,14 @@ of rows, and Arrow's memory-mapped files are trusted by their readers, which cra
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .errors import UsageError
+from .errors import UsageError, first_line
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -30,7 +30,6 @@ _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT96": 8}
 def read_parquet(
     path: Path,
     *,
-    columns: Sequence[str] | None = None,
     schema: pa.Schema | None = None,
     advice: str = "it must be a whole Parquet file",
 ) -> pa.Table:
@@ -38,8 +37,7 @@ def read_parquet(
 
     Args:
         path: The file.
-        columns: Those to read, all of which must be there; None is all.
-        schema: Cast to this one.
+        schema: Its columns are read, which must be there, and cast; None is all as they are.
         advice: What to do if it cannot be read.
 
     Raises:
@@ -49,7 +47,7 @@ def read_parquet(
     repeated = {name for name in found if found.count(name) > 1}
     if repeated:
         raise UsageError(f"{path}: several columns are called {', '.join(sorted(repeated))}")
-    wanted = columns or ([] if schema is None else schema.names)
+    wanted = [] if schema is None else schema.names
     missing = [name for name in wanted if name not in found]
     if missing:
         raise UsageError(f"{path}: no column {', '.join(missing)}; {advice}")
@@ -71,7 +69,7 @@ def _cast(table: pa.Table, schema: pa.Schema, path: Path, advice: str) -> pa.Tab
             columns.append(table[field.name].cast(field.type))
         except pa.ArrowException as error:
             raise UsageError(
-                f"{path}: column {field.name} is not of its kind ({_why(error)}); {advice}"
+                f"{path}: column {field.name} is not of its kind ({first_line(error)}); {advice}"
             ) from error
         if not field.nullable and columns[-1].null_count:
             raise UsageError(f"{path}: column {field.name} is empty in some rows; {advice}")
@@ -131,7 +129,7 @@ def load_saved(path: Path) -> dict[str | None, "Dataset"]:
         raise
     except READING as error:
         raise UsageError(
-            f"{path}: cannot be read as a saved data set ({_why(error)}); save it anew"
+            f"{path}: cannot be read as a saved data set ({first_line(error)}); save it anew"
         ) from error
 
 
@@ -173,8 +171,4 @@ def _object(path: Path) -> Mapping[str, Any]:
 
 
 def _unreadable(path: Path, error: BaseException, advice: str) -> UsageError:
-    return UsageError(f"{path}: cannot be read as Parquet ({_why(error)}); {advice}")
-
-
-def _why(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return UsageError(f"{path}: cannot be read as Parquet ({first_line(error)}); {advice}")

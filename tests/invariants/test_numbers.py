@@ -5,11 +5,13 @@ import math
 import pytest
 import torch
 from datasets import Dataset
+from transformers import DataCollatorForSeq2Seq, Trainer
 
-from qtuning import read_ledger
+from qtuning import read_ledger, with_pruning
 from qtuning.pruners.ranking import minmax
 
 from .. import runs, tiny
+from .test_stock import PlainArguments, plain_data
 
 ODD = [
     {"prompt": "1 + 1 =", "completion": "2"},  # one token and the end of the text
@@ -142,11 +144,21 @@ def test_a_vocabulary_padded_beyond_the_tokenizer_decides_the_same_where_it_has_
 
 
 def test_left_padding_decides_as_right_padding(tmp_path) -> None:
+    # Padding on the left would have the first token predicted from it, which is refused.
+    rows = [row | {"labels": [-100, *row["input_ids"][1:]]} for row in plain_data()]
+    first = []
     for side in ("left", "right"):
-        trainer = runs.pruning(tmp_path / side, model=tiny.llama(), num_train_epochs=1)
-        trainer.processing_class.padding_side = side
-        trainer.data_collator.padding_side = side
-        trainer.train()
+        tokenizer = tiny.tokenizer()
+        tokenizer.padding_side = side
+        collator = DataCollatorForSeq2Seq(tokenizer)
+        first.append(collator([dict(rows[0]), dict(rows[1])])["attention_mask"][:, 0].tolist())
+        with_pruning(Trainer)(
+            tiny.llama(),
+            PlainArguments(str(tmp_path / side), **runs.SETTINGS | {"num_train_epochs": 1}),
+            data_collator=collator,
+            train_dataset=rows,
+        ).train()
+    assert first[0] != first[1] == [1, 1]  # the sides do differ
     assert decisions(tmp_path / "left") == decisions(tmp_path / "right")
 
 

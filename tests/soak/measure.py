@@ -3,11 +3,11 @@
 import gc
 import os
 from collections.abc import Sequence
-from itertools import combinations, pairwise
+from itertools import pairwise
 from pathlib import Path
-from statistics import median
 from typing import NamedTuple
 
+from scipy.stats import theilslopes
 from transformers import TrainerCallback
 
 
@@ -20,7 +20,6 @@ class Sample(NamedTuple):
         handles: Open file descriptors.
         threads: Threads.
         ledger: Bytes of the ledger on disk.
-        rows: Rows that the trainer's own history has, which grows by design.
     """
 
     step: int
@@ -28,7 +27,6 @@ class Sample(NamedTuple):
     handles: int
     threads: int
     ledger: int
-    rows: int
 
 
 class Line(NamedTuple):
@@ -50,16 +48,16 @@ class Watch(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs) -> None:
         if state.global_step % self.every == 0:
             gc.collect()  # what only waits to be collected is no leak
-            self.samples.append(take(state.global_step, self.folder, len(state.log_history)))
+            self.samples.append(take(state.global_step, self.folder))
 
 
-def take(step: int, folder: Path, rows: int) -> Sample:
+def take(step: int, folder: Path) -> Sample:
     """A sample of this process and of the ledger below an output folder."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     ledger = sum(file.stat().st_size for file in (folder / "ledger").glob("*.parquet"))
     memory = pages * os.sysconf("SC_PAGE_SIZE")
     handles = _entries("fd")
-    return Sample(step, memory, handles, _entries("task"), ledger, rows)
+    return Sample(step, memory, handles, _entries("task"), ledger)
 
 
 def _entries(what: str) -> int:
@@ -71,11 +69,10 @@ def line(x: Sequence[float], y: Sequence[float]) -> Line:
 
     One that is not moved by a single step up, which an allocator makes, as least squares are.
     """
-    points = list(zip(x, y, strict=True))
-    slope = median((d - b) / (c - a) for (a, b), (c, d) in combinations(points, 2) if a != c)
-    start = median(b - slope * a for a, b in points)
+    found = theilslopes(y, x, method="joint")
+    slope, start = float(found.slope), float(found.intercept)
     last = abs(start + slope * x[-1]) or 1.0
-    worst = max(abs(b - start - slope * a) for a, b in points)
+    worst = max(abs(b - start - slope * a) for a, b in zip(x, y, strict=True))
     return Line(slope, start, worst / last)
 
 

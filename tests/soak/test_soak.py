@@ -16,7 +16,6 @@ def steady(n: int = 40, *, leak: int = 0, handles: int = 0, jump: int = 0) -> li
             handles=12 + (handles if i == n - 1 else 0),
             threads=3,
             ledger=20 * i * 300 + (jump if i > n // 2 else 0),
-            rows=i,
         )
         for i in range(1, n)
     ]
@@ -30,7 +29,7 @@ def test_a_line_is_found_through_noise():
 
 
 def test_a_ledger_written_in_parts_is_judged_where_it_has_grown():
-    *_, wrong = judge([Sample(i, 5_000_000, 12, 3, i // 10 * 1000, 0) for i in range(1, 201)])
+    *_, wrong = judge([Sample(i, 5_000_000, 12, 3, i // 10 * 1000) for i in range(1, 201)])
     assert wrong == []
 
 
@@ -58,10 +57,10 @@ def test_what_leaks_is_told(bad, said):
 def test_a_process_is_measured(tmp_path):
     (tmp_path / "ledger").mkdir()
     (tmp_path / "ledger" / "a.parquet").write_bytes(b"12345")
-    before = take(1, tmp_path, 0)
+    before = take(1, tmp_path)
     held = [os.open(tmp_path, os.O_RDONLY) for _ in range(3)]
     weight = bytearray(os.urandom(1)) * 64_000_000
-    after = take(2, tmp_path, 0)
+    after = take(2, tmp_path)
     for one in held:
         os.close(one)
     assert after.handles - before.handles == 3

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset
 
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 from ..json_files import bad_line
 from ..ledger import FOLDER, read_ledger
 from ..paths import path_of
@@ -17,7 +17,12 @@ from .origin import described, with_origin
 from .scored_table import read_scores
 
 _UNREADABLE = (
-    *(OSError, ValueError, AttributeError, TypeError, RecursionError, pa.ArrowException),
+    OSError,
+    ValueError,
+    AttributeError,
+    TypeError,
+    RecursionError,
+    pa.ArrowException,
 )
 
 
@@ -76,7 +81,7 @@ def _read_jsonl(path: Path) -> pa.Table:
         names = list(dict.fromkeys(name for row in rows for name in row))
         return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
     except _UNREADABLE as error:  # bytes, JSON, no object; mixed types
-        why = bad_line(path) or str(error).splitlines()[0]
+        why = bad_line(path) or first_line(error)
         raise UsageError(f"{path}: cannot be read ({why}); mend it") from error
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 from .scored_table import TOKEN_NAMES
 
 SCORED = ("sample_id", "ppl", "entropy", "n_tokens")
@@ -83,8 +83,9 @@ def _column(column: pa.ChunkedArray, name: str, where: str) -> pa.ChunkedArray:
         elif name not in TOKEN_NAMES:
             raise pa.ArrowInvalid("a list")
     except pa.ArrowException as error:
-        why = str(error).splitlines()[0]
-        raise UsageError(f"{where}: column {name} is not of its kind ({why})") from error
+        raise UsageError(
+            f"{where}: column {name} is not of its kind ({first_line(error)})"
+        ) from error
     if column.null_count and name not in _MAY_BE_EMPTY:
         raise UsageError(f"{where}: column {name} is empty in some rows; score again")
     least, most = _RANGES.get(name, (None, None))
