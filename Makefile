@@ -26,7 +26,7 @@ pin = $(shell grep '^$(1)==' constraints.txt)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup check test test-oldest test-newest distributed faults demo bench soak fuzz clean
+.PHONY: help setup check test test-oldest test-newest distributed deepspeed faults demo bench soak fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,11 @@ test-newest: ## all tests on the newest versions there are, in an environment of
 
 distributed: $(VENV)/.dev ## all tests with several processes, also those that `make test` leaves out
 	$(OFFLINE) $(THREADS) $(BIN)/pytest $(TEST_ARGS) tests/distributed -m "series or not series"
+
+deepspeed: ## ZeRO-2 and ZeRO-3 on the CPU, in an environment of their own
+	$(MAKE) .venv-deepspeed/.deepspeed VENV=.venv-deepspeed
+	$(OFFLINE) OMP_NUM_THREADS=1 DS_ACCELERATOR=cpu .venv-deepspeed/bin/pytest \
+	  tests/distributed/test_deepspeed.py -m series
 
 faults: $(VENV)/.dev ## kill runs at 160 random moments and resume them, minutes; results in runs/faults
 	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.series $(FAULTS_ARGS)
@@ -86,6 +91,12 @@ endef
 $(VENV)/.dev: pyproject.toml constraints.txt $(VERSIONS) | $(BIN)/python
 	$(call install,dev)
 	touch $(VENV)/.demo $@
+
+# Its sources look for torch while they are built.
+$(VENV)/.deepspeed: $(VENV)/.dev
+	$(PIP) install setuptools wheel
+	DS_BUILD_OPS=0 $(PIP) install -c $(VENV)/constraints.txt --no-build-isolation $(call pin,deepspeed)
+	touch $@
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 	$(call install,peft$(comma)report$(comma)gguf)

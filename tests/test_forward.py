@@ -208,6 +208,18 @@ def test_fused_head_under_an_adapter_gives_the_same() -> None:
     assert_same(fused, naive(model, batch))
 
 
+def test_fused_head_hands_out_hidden_states_of_the_same_forward() -> None:
+    model, batch = build("llama"), padded(examples())
+    ours, seen = [], []
+    model_token_stats(model, batch, then=ours.append)
+    add_fused_head(model)
+    wrapper = Wrapper(model)
+    model_token_stats(model, batch, fused=True, wrapped=wrapper, then=seen.append)
+    assert wrapper.forwards == 1
+    assert torch.equal(seen[0].weight, ours[0].weight)
+    torch.testing.assert_close(seen[0].hidden, ours[0].hidden)
+
+
 def test_fused_head_is_not_the_default_on_the_cpu() -> None:
     model, batch = build("llama"), padded(examples())
     add_fused_head(model)

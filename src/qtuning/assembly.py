@@ -99,8 +99,7 @@ def assemble(
         batch_size=args.score_batch_size or args.per_device_train_batch_size,
         overhead=pass_overhead(args.device.type),
         highest=ranks.highest if sharded else None,
-        # On the CPU it projects all positions, so there ours is faster.
-        fused=loaded.fused_head and args.device.type == "cuda" and loaded.scorer is None,
+        fused=loaded.fused_head and loaded.scorer is None and _fused_is_better(trainer),
         other_model=loaded.scorer,
         needs=needs,
     )
@@ -134,6 +133,18 @@ def assemble(
         memory=memory,
     )
     return Assembled(step_pruner, stores, share_anew)
+
+
+def _fused_is_better(trainer: Trainer) -> bool:
+    """On the CPU TRL's fused head projects all positions, so there ours is faster.
+
+    ZeRO-3 fetches shards ahead in the order of the forward before, and the trainer's own forward
+    has the fused head: one that runs the head as a module would have it fetch the head in vain.
+    """
+    if trainer.is_deepspeed_enabled:
+        plugin = trainer.accelerator.state.deepspeed_plugin
+        return bool(plugin.zero_stage == 3) or trainer.args.device.type == "cuda"
+    return bool(trainer.args.device.type == "cuda")
 
 
 def _precision(trainer: Trainer) -> Callable[[], AbstractContextManager[Any]]:

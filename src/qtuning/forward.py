@@ -73,7 +73,7 @@ def model_token_stats(
         model: The bare model; may be a PEFT model.
         inputs: A batch on the model's device; ``labels`` is ``(B, L)``.
         wrapped: The model as FSDP or DeepSpeed wrapped it, whose hooks must run in a forward.
-        fused: Use TRL's fused head, which the model must have; not together with ``then``.
+        fused: Use TRL's fused head, which the model must have.
         then: Called with the hidden states and the head, whole where its weights are sharded.
 
     Returns:
@@ -84,18 +84,22 @@ def model_token_stats(
     """
     causal_lm = causal_lm_of(model)
     labels: Tensor = inputs["labels"]
+    backbone, head = _parts(causal_lm)
+    shape = LogitShape.of(causal_lm)
     if fused:
-        out = (wrapped or model)(**{**inputs, "use_cache": False}, fused_lm_head=True)
+        with _outputs(backbone) as seen:
+            out = (wrapped or model)(**{**inputs, "use_cache": False}, fused_lm_head=True)
+        if then is not None:
+            with _whole(head) as (weight, bias):
+                then(Projection(seen[0].to(weight.device), weight, bias, shape))
         return TokenStats(-out.log_probs.float(), out.entropy.float(), out.label_mask)
 
-    backbone, head = _parts(causal_lm)
     arguments = {k: v for k, v in inputs.items() if k not in _NOT_FOR_THE_BACKBONE}
     arguments["use_cache"] = False
     if wrapped is None:
         hidden = backbone(**arguments)[0]
     else:
         hidden = _hidden_through(wrapped, causal_lm, backbone, arguments)
-    shape = LogitShape.of(causal_lm)
     with _whole(head) as (weight, bias):
         made = Projection(hidden.to(weight.device), weight, bias, shape)
         if then is not None:
@@ -184,15 +188,22 @@ def _hidden_through(
     wrapped: nn.Module, causal_lm: PreTrainedModel, backbone: nn.Module, arguments: dict[str, Any]
 ) -> Tensor:
     """Last hidden states out of a forward of the wrapped model, with at most one logit row."""
-    seen: list[Tensor] = []
-    handle = backbone.register_forward_hook(lambda module, args, output: seen.append(output[0]))
     if "logits_to_keep" in inspect.signature(causal_lm.forward).parameters:
         arguments = {**arguments, "logits_to_keep": 1}
-    try:
+    with _outputs(backbone) as seen:
         wrapped(**arguments)
+    return seen[0]
+
+
+@contextmanager
+def _outputs(backbone: nn.Module) -> Iterator[list[Tensor]]:
+    """Last hidden states of the forwards of the backbone within the context."""
+    seen: list[Tensor] = []
+    handle = backbone.register_forward_hook(lambda module, args, output: seen.append(output[0]))
+    try:
+        yield seen
     finally:
         handle.remove()
-    return seen[0]
 
 
 @contextmanager

@@ -93,7 +93,7 @@ class Scorer:
         parts: list[Tensor] = []
         found: dict[int, Extras] = {}
         more = ExtraStats(model, self.needs)
-        how: dict[str, Any] = {"wrapped": sharded, "fused": self.fused and not more.any}
+        how: dict[str, Any] = {"wrapped": sharded, "fused": self.fused}
         with evaluating(model), self.autocast(), more.watching():
             for members in batches:
                 chosen = [examples[i][0] for i in members]

@@ -1,4 +1,4 @@
-"""FSDP2 on the CPU, which accelerate offers only to what it takes for accelerators."""
+"""Sharded weights on the CPU: FSDP2, which accelerate offers accelerators only, and DeepSpeed."""
 
 from typing import Any
 
@@ -22,3 +22,14 @@ def shard_on_the_cpu() -> dict[str, Any]:
     )
     Accelerator(cpu=True, fsdp_plugin=plugin, mixed_precision="no")
     return {"accelerator_config": {"use_configured_state": True}}
+
+
+def zero(stage: int) -> dict[str, Any]:
+    """DeepSpeed's configuration of a stage of ZeRO, the rest of it the trainer's."""
+    return {
+        "zero_optimization": {"stage": stage, "stage3_gather_16bit_weights_on_model_save": True},
+        "train_batch_size": "auto",
+        "train_micro_batch_size_per_gpu": "auto",
+        "gradient_accumulation_steps": "auto",
+        "gradient_clipping": "auto",
+    }

@@ -10,7 +10,7 @@ from torch.distributed.tensor import DTensor
 
 from qtuning.pruners.base import SamplePool
 from tests import runs, tiny
-from tests.distributed.sharding import shard_on_the_cpu
+from tests.distributed.sharding import shard_on_the_cpu, zero
 
 
 def first_pool(pool: SamplePool, args: object) -> torch.Tensor:
@@ -24,6 +24,8 @@ def main() -> None:
     data = tiny.dataset(int(sys.argv[3]))
     if shards := settings.pop("stream_of_shards", None):
         data = data.to_iterable_dataset(num_shards=shards)
+    if stage := settings.pop("zero", None):
+        settings["deepspeed"] = zero(stage)
     sharded = settings.pop("sharded", False)
     if sharded:
         settings |= shard_on_the_cpu()
