@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from .config import QTuningConfig
     from .ledger import read_ledger
     from .offline.api import prune, score
-    from .probe_rows import read_probe
     from .pruning_arguments import PruningArguments
+    from .recording.probe_rows import read_probe
+    from .recovery.stopping import stop_on_signals
     from .reporting.report import report
-    from .stopping import stop_on_signals
     from .trainer import QTuningTrainer, with_pruning
 
 _LAZY = {
@@ -29,10 +29,10 @@ _LAZY = {
     "QTuningTrainer": "trainer",
     "prune": "offline.api",
     "read_ledger": "ledger",
-    "read_probe": "probe_rows",
+    "read_probe": "recording.probe_rows",
     "report": "reporting.report",
     "score": "offline.api",
-    "stop_on_signals": "stopping",
+    "stop_on_signals": "recovery.stopping",
     "with_pruning": "trainer",
 }
 

@@ -8,10 +8,10 @@ from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments
 
 from .config import QTuningConfig
 from .errors import UsageError
-from .models import check_model
 from .one_line_parser import OneLineParser
-from .other_models import REFERENCE_MODEL, SCORER
-from .score_store import check_initial_scores
+from .reading.models import check_model
+from .scoring.other_models import REFERENCE_MODEL, SCORER
+from .scoring.score_store import check_initial_scores
 
 
 def parse(

@@ -10,23 +10,23 @@ import torch
 from accelerate.utils import DistributedType, send_to_device
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
-from .answer_steps import StepReader
 from .batching import Labels
 from .dealing import pass_overhead
 from .distributed import Ranks
 from .end_of_turn import end_of_turn_ids
 from .errors import UsageError
 from .forward import causal_lm_of, has_fused_head
-from .more_scores import MoreScores
-from .other_models import SCORER, load_other_model, reference_model, without_adapters
 from .pruner_memory import PrunerMemory
 from .pruners.base import BASE, HISTORY, REFERENCE, SAMPLE_EXTRAS, STEPS
 from .pruners.pair import Pruners
-from .reference_store import ReferenceStore
-from .refresh import Refresh
-from .run_record import MEMORY_FILE, REFERENCE_FILE, SCORES_FILE, Store
-from .score_store import Known, ScoreStore, check_some_known, read_initial_scores
-from .scoring import Scorer
+from .recording.run_record import MEMORY_FILE, REFERENCE_FILE, SCORES_FILE, Store
+from .scoring.answer_steps import StepReader
+from .scoring.more_scores import MoreScores
+from .scoring.other_models import SCORER, load_other_model, reference_model, without_adapters
+from .scoring.reference_store import ReferenceStore
+from .scoring.refresh import Refresh
+from .scoring.score_store import Known, ScoreStore, check_some_known, read_initial_scores
+from .scoring.scorer import Scorer
 from .step import StepPruner
 
 
@@ -37,7 +37,7 @@ class Loaded:
     Attributes:
         fused_head: Whether the model has TRL's fused head; accelerate hides it later on.
         scorer: Scores in place of the model being trained, if any.
-        reference: The model to compare with, see ``other_models.reference_model``.
+        reference: The model to compare with, see ``scoring.other_models.reference_model``.
         initial_scores: Scores known from the start.
     """
 

@@ -3,7 +3,7 @@
 A chunk is whole from the moment it bears its name, so the folder can be read during the run, and
 a killed run loses no more than the rows still in its buffer. Only one process may write to it.
 Other records of a run that go by steps are written the same way, each with a schema and a folder of
-its own (``probe.py``).
+its own (``recording/probe.py``).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qtuning.errors import UsageError
-from qtuning.table_files import read_parquet
+from qtuning.reading.table_files import read_parquet
 
 logger = logging.getLogger(__name__)  # one process writes
 

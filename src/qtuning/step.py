@@ -20,14 +20,12 @@ from .batching import (
     unpack,
     without_prompt,
 )
-from .budget import StepCounts, share
 from .candidate import Candidate, row_of
 from .dealing import deal, share_out
 from .decide import Decision, Decisions, Row, decide
 from .distributed import Ranks
 from .errors import UsageError
 from .ledger import LedgerRow
-from .more_scores import MoreScores
 from .pruners.base import (
     SCORES,
     WITHOUT_PROMPT,
@@ -37,9 +35,11 @@ from .pruners.base import (
 )
 from .pruners.pair import Pruners
 from .pruning_arguments import PruningArguments
-from .records import Work, count, ledger_rows
-from .refresh import Refresh
-from .scoring import Scorer
+from .recording.budget import StepCounts, share
+from .recording.records import Work, count, ledger_rows
+from .scoring.more_scores import MoreScores
+from .scoring.refresh import Refresh
+from .scoring.scorer import Scorer
 
 
 class StepResult(NamedTuple):

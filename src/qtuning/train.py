@@ -14,14 +14,14 @@ from trl import get_peft_config, get_quantization_config
 
 from .arguments import check, parse
 from .config import QTuningConfig
-from .data import load_data
 from .errors import StoppedError
-from .models import check_model, load_causal_lm, load_tokenizer
-from .other_models import REFERENCE_MODEL, SCORER, check_same_tokenizer
-from .preparing import preparing
-from .saving import room_for
-from .stopping import stop_on_signals
-from .token_ids import check_vocabulary
+from .reading.data import load_data
+from .reading.models import check_model, load_causal_lm, load_tokenizer
+from .reading.preparing import preparing
+from .reading.token_ids import check_vocabulary
+from .recovery.saving import room_for
+from .recovery.stopping import stop_on_signals
+from .scoring.other_models import REFERENCE_MODEL, SCORER, check_same_tokenizer
 from .trainer import QTuningTrainer
 
 

@@ -20,22 +20,22 @@ from trl import SFTTrainer
 
 from .assembly import Loaded, assemble
 from .batching import LOSS_WEIGHT, SAMPLE_ID, Labels, NothingToTrain, RawBatch
-from .budget import scoring_cost, share, training_cost
 from .config import QTuningConfig
 from .distributed import Ranks
 from .errors import UsageError
 from .one_pass import OnePassStep
-from .peers import lost_peers_named
-from .probe import Probe, probe_metrics
 from .pruners.pair import NO_PRUNING, Pruners
 from .pruning_arguments import PruningArguments, pruning_fields
+from .recording.budget import scoring_cost, share, training_cost
+from .recording.probe import Probe, probe_metrics
+from .recording.run_record import RunRecord
+from .recording.telling import start_lines
+from .recovery.peers import lost_peers_named
+from .recovery.saving import choose_together, whole_checkpoint
 from .run_callback import RunCallback
-from .run_record import RunRecord
 from .sample_ids import with_sample_ids
-from .saving import choose_together, whole_checkpoint
 from .step import StepResult
 from .support import check_supported
-from .telling import start_lines
 from .weighted_loss import weighted_nll
 
 logger = get_logger(__name__)

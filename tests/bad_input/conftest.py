@@ -7,7 +7,7 @@ import pytest
 
 from qtuning import cli
 from qtuning.offline.origin import with_origin
-from qtuning.table_files import pa, pq
+from qtuning.reading.table_files import pa, pq
 
 from .. import tiny
 

@@ -10,8 +10,8 @@ import pytest
 from datasets import Dataset
 
 from qtuning.errors import UsageError
-from qtuning.score_store import ScoreStore
-from qtuning.table_files import check_parquet, read_parquet
+from qtuning.reading.table_files import check_parquet, read_parquet
+from qtuning.scoring.score_store import ScoreStore
 
 from .. import tiny
 from .conftest import score_table

@@ -8,14 +8,18 @@ from types import CodeType, FrameType
 from typing import Any
 
 PHASES = {
-    "scoring": ("qtuning/scoring.py", "qtuning/forward.py", "qtuning/stats.py"),
+    "scoring": ("qtuning/scoring/scorer.py", "qtuning/forward.py", "qtuning/stats.py"),
     "selecting": ("qtuning/decide.py", "qtuning/plane.py", "qtuning/pruners/", "qtuning/tokens.py"),
     "training": ("torch/optim/", "accelerate/optimizer.py", "torch/autograd/__init__.py"),
     "checkpoint": (
-        *("qtuning/saving.py", "qtuning/checkpoints.py", "qtuning/run_record.py"),
+        *(
+            "qtuning/recovery/saving.py",
+            "qtuning/recovery/checkpoints.py",
+            "qtuning/recording/run_record.py",
+        ),
         *("torch/serialization.py", "safetensors/torch.py", "shutil.py"),
     ),
-    "ledger": ("qtuning/ledger.py", "qtuning/records.py", "pyarrow/parquet/"),
+    "ledger": ("qtuning/ledger.py", "qtuning/recording/records.py", "pyarrow/parquet/"),
     "between": ("transformers/trainer.py", "transformers/trainer_callback.py", "trl/trainer/"),
 }
 

@@ -16,13 +16,13 @@ from qtuning.compare.grid import Data, read_grid
 from qtuning.compare.record_file import read_record
 from qtuning.compare.rows import read_rows
 from qtuning.compare.tables import csv_text, markdown, tables
-from qtuning.data import load_data
 from qtuning.errors import UsageError
 from qtuning.evaluation.command import load
-from qtuning.models import load_causal_lm, load_tokenizer
 from qtuning.pruner_memory import PrunerMemory
-from qtuning.reference_store import ReferenceStore
-from qtuning.score_store import ScoreStore, read_initial_scores
+from qtuning.reading.data import load_data
+from qtuning.reading.models import load_causal_lm, load_tokenizer
+from qtuning.scoring.reference_store import ReferenceStore
+from qtuning.scoring.score_store import ScoreStore, read_initial_scores
 
 from .sound import table_with_another_column
 

@@ -9,7 +9,7 @@ import torch
 from qtuning import read_ledger
 from qtuning.plane import Selection
 from qtuning.pruners.base import WEIGHTS
-from qtuning.run_record import BUDGET_FILE
+from qtuning.recording.run_record import BUDGET_FILE
 
 from .. import runs, tiny
 

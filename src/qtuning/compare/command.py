@@ -9,7 +9,7 @@ from rich.console import Console
 
 from ..errors import UsageError
 from ..evaluation.harness import check_tasks
-from ..models import check_model
+from ..reading.models import check_model
 from .figures import Record, lines
 from .grid import Cell, Grid, read_grid
 from .means import mean_tables

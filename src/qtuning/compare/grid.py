@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..paths import path_of
 from ..pruning_arguments import PruningArguments
-from ..yaml_files import read_yaml, refuse_code
+from ..reading.paths import path_of
+from ..reading.yaml_files import read_yaml, refuse_code
 from .grid_values import check_values, mapping
 
 

@@ -13,13 +13,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments
 
 from ..config import QTuningConfig
-from ..data import load_data
 from ..errors import UsageError
-from ..model_folder import check_safetensors, read_object
-from ..models import check_model, load_causal_lm, load_tokenizer
 from ..offline.checks import check_output
 from ..one_line_parser import OneLineParser
-from ..paths import path_of
+from ..reading.data import load_data
+from ..reading.model_folder import check_safetensors, read_object
+from ..reading.models import check_model, load_causal_lm, load_tokenizer
+from ..reading.paths import path_of
 from ..trainer import QTuningTrainer
 from .harness import Score, check_tasks, run_tasks
 from .held_out import HeldOut, held_out

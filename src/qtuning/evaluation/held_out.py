@@ -12,7 +12,7 @@ from ..calibration import calibration_error
 from ..dealing import pass_overhead
 from ..errors import UsageError
 from ..pruners.base import CONFIDENCE, SCORES
-from ..scoring import Scorer
+from ..scoring.scorer import Scorer
 from ..trainer import PruningMixin
 
 

@@ -10,11 +10,11 @@ import pyarrow as pa
 from datasets import Dataset, DatasetInfo
 from trl import DatasetMixtureConfig, ScriptArguments
 
-from ..data import load_rows
 from ..errors import UsageError
-from ..models import check_model
 from ..pruning_arguments import PruningArguments
 from ..random_state import random_state_kept
+from ..reading.data import load_rows
+from ..reading.models import check_model
 from .checks import check_output, check_sizes
 from .export import FORMATS, OF_TRAINERS, export, with_decisions
 from .origin import Origin, description, origin_if_any, read_origin

@@ -14,10 +14,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ..batching import SAMPLE_ID, Example, Labels, answer_positions
 from ..config import QTuningConfig
 from ..dealing import pass_overhead
-from ..formats import to_trl
-from ..preparing import preparing
-from ..scoring import Scorer, Scores
-from ..token_ids import check_vocabulary
+from ..reading.formats import to_trl
+from ..reading.preparing import preparing
+from ..reading.token_ids import check_vocabulary
+from ..scoring.scorer import Scorer, Scores
 from ..trainer import QTuningTrainer
 from .scored_table import ScoreColumns
 from .shards import Shards

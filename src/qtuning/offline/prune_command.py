@@ -7,10 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 from rich.console import Console
 
-from ..budget import share
 from ..errors import UsageError
 from ..one_line_parser import OneLineParser
 from ..pruning_arguments import PruningArguments
+from ..recording.budget import share
 from .checks import check_new, check_sizes
 from .export import FORMATS, export
 from .origin import read_origin

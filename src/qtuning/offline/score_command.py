@@ -6,10 +6,10 @@ from pathlib import Path
 
 from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments
 
-from ..data import load_rows
 from ..errors import UsageError
-from ..models import check_model
 from ..one_line_parser import OneLineParser
+from ..reading.data import load_rows
+from ..reading.models import check_model
 from .checks import check_output, check_sizes
 from .score import ENGINES, ScoreJob, processes
 from .score_file import score_to_file

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from ..errors import UsageError
-from ..paths import path_of
+from ..reading.paths import path_of
+from ..reading.table_files import read_parquet
 from ..stats import stats_of_one
-from ..table_files import read_parquet
 
 if TYPE_CHECKING:
-    from ..scoring import Scores
+    from ..scoring.scorer import Scores
 
 NAMES = ("sample_id", "ppl", "entropy", "nll_sum", "n_tokens")
 TOKEN_NAMES = ("token_nll", "token_entropy")

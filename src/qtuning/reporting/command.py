@@ -9,8 +9,8 @@ from rich.console import Console
 from ..errors import UsageError
 from ..offline.checks import check_new, check_sizes
 from ..one_line_parser import OneLineParser
-from ..paths import path_of
 from ..pruning_arguments import PruningArguments
+from ..reading.paths import path_of
 from .report import report
 
 KINDS = ("png", "svg", "pdf")

@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from ..batching import SAMPLE_ID
-from ..budget import share
 from ..errors import UsageError
 from ..ledger import FOLDER, read_ledger
 from ..offline.decided import one_visit, read_decided
@@ -24,9 +23,10 @@ from ..offline.prune import Decisions, decide_offline
 from ..offline.read import named, read_table
 from ..offline.score_columns import is_decided
 from ..offline.source import names_of
-from ..probe_rows import PROBE_FOLDER, read_probe
 from ..pruning_arguments import PruningArguments, pruning_fields
-from ..run_record import BUDGET_FILE, SETTINGS_FILE
+from ..recording.budget import share
+from ..recording.probe_rows import PROBE_FOLDER, read_probe
+from ..recording.run_record import BUDGET_FILE, SETTINGS_FILE
 from .material import Material
 
 Source: TypeAlias = Path | str | Dataset

@@ -1,0 +1,85 @@
+"""JSON and JSON Lines files: which line is bad, and what their reader would not survive."""
+
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+
+from ..errors import UsageError
+
+DEEPEST = 200
+"""Levels of nesting; the reader of datasets crashes at some ten thousand."""
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+
+
+def check_json(path: Path) -> None:
+    """See that nothing is there that would end the process: deep nesting, or null for a row.
+
+    Raises:
+        UsageError: Something is.
+    """
+    try:
+        lines = [b"".join(_lines(path))] if _is_whole(path) else _lines(path)
+        for number, line in enumerate(lines, 1):
+            if line.strip() == b"null":
+                raise UsageError(f"{path}, line {number}: null is not a JSON object; mend it")
+            if line.count(b"[") + line.count(b"{") > DEEPEST and _depth(line) > DEEPEST:
+                where = str(path) if _is_whole(path) else f"{path}, line {number}"
+                raise UsageError(f"{where}: nested more than {DEEPEST} levels deep; mend it")
+    except (OSError, EOFError, zlib.error):
+        pass  # not a .gz after all, or cut off: the loader says so
+
+
+def _depth(line: bytes) -> int:
+    brackets = _TEXT.sub(b"", line).translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_STEP.__getitem__, brackets)), default=0)
+
+
+def _is_whole(path: Path) -> bool:
+    """One JSON value, rather than one a line."""
+    return path.name.endswith((".json", ".json.gz"))
+
+
+def bad_line(path: Path) -> str | None:
+    """The first line that is not a JSON object, and why; datasets tells bytes, or nothing."""
+    try:
+        if _is_whole(path):
+            try:
+                json.loads(b"".join(_lines(path)))
+            except json.JSONDecodeError as error:
+                if not error.msg.startswith("Extra data"):  # else one object a line
+                    return f"line {error.lineno}: {error.msg}"
+            else:
+                return None
+        for number, line in enumerate(_lines(path), 1):
+            problem = _bad_json(line)
+            if problem:
+                return f"line {number}: {problem}"
+    except UnicodeDecodeError as error:
+        return f"not UTF-8: {error.reason}"
+    except (OSError, EOFError, zlib.error):
+        pass  # not a .gz after all, or cut off: the loader's own words tell that
+    return None
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as lines:
+        yield from lines
+
+
+def _bad_json(line: bytes) -> str | None:
+    try:
+        text = line.decode("utf-8-sig").strip()
+        value = json.loads(text) if text else {}
+    except UnicodeDecodeError as error:
+        return f"not UTF-8 ({error.reason} at byte {error.start + 1})"
+    except (json.JSONDecodeError, RecursionError) as error:
+        if isinstance(error, RecursionError):
+            return "nested too deep"
+        return f"{error.msg} at column {error.colno}"
+    return None if isinstance(value, dict) else f"{text[:40]} is not a JSON object"

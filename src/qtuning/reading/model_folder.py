@@ -1,0 +1,113 @@
+"""A model's folder, looked at before anything of it is loaded: it may be damaged, or hostile."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+
+_INDEX = "model.safetensors.index.json"
+# What names an attention implementation; one with a slash is code from the Hub.
+_IMPLEMENTATIONS = ("attn_implementation", "_attn_implementation", "experts_implementation")
+
+
+def check_folder(path: Path, option: str) -> None:
+    """See that a folder has config, whole safetensors, and nothing that would run code.
+
+    Args:
+        path: The folder.
+        option: What named it, for messages.
+
+    Raises:
+        UsageError: Something is missing, damaged or unsafe.
+    """
+    where = f"{option} {path}"
+    if not (path / "config.json").is_file():
+        kind = "a PEFT adapter" if (path / "adapter_config.json").is_file() else "no model"
+        raise UsageError(
+            f"{where}: {kind}, config.json is missing; name a folder that save_pretrained wrote"
+        )
+    _check_config(path / "config.json")
+    files = sorted(path.glob("*.safetensors"))
+    if not files:
+        _refuse_without_weights(path, where)
+    if (path / _INDEX).is_file() and not (path / "model.safetensors").is_file():
+        files = [path / name for name in _shards(path / _INDEX)]
+    for file in files:
+        check_safetensors(file)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        if (path / name).is_file():
+            read_object(path / name)
+
+
+def check_safetensors(file: Path) -> None:
+    """See that a file is whole; no tensor is read.
+
+    Raises:
+        UsageError: It is missing, cut off or something else.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(file), "pt") as opened:
+            opened.keys()
+    except (OSError, SafetensorError) as error:
+        raise UsageError(f"{file}: damaged or cut off ({error}); download it again") from error
+
+
+def read_object(path: Path) -> Mapping[str, Any]:
+    """A JSON object.
+
+    Raises:
+        UsageError: The file is something else.
+    """
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: cannot be read as JSON ({error}); download it again") from error
+    if not isinstance(read, dict):
+        raise UsageError(f"{path}: is not a JSON object; download it again")
+    return read
+
+
+def _refuse_without_weights(path: Path, where: str) -> None:
+    pickled = [
+        file.name for kind in ("bin", "pt", "pth") for file in sorted(path.glob(f"*.{kind}"))
+    ]
+    if pickled:
+        raise UsageError(
+            f"{where}: only {pickled[0]}, which can run code when it is read; convert it to "
+            "safetensors (save_pretrained of transformers writes them)"
+        )
+    raise UsageError(f"{where}: no *.safetensors weights in the folder")
+
+
+def _check_config(path: Path) -> None:
+    for key, value in _entries(read_object(path)):
+        if key in _IMPLEMENTATIONS and "/" in str(value):
+            raise UsageError(
+                f"{path}: {key} is {value!r}, which would load code from the Hub: remove it, or "
+                "choose one with --attn_implementation"
+            )
+
+
+def _entries(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Of the config and of those in it."""
+    for key, value in config.items():
+        yield key, value
+        if isinstance(value, dict):
+            yield from _entries(value)
+
+
+def _shards(index: Path) -> list[str]:
+    names = read_object(index).get("weight_map")
+    if not isinstance(names, dict) or not names:
+        raise UsageError(f"{index}: has no weight_map; download it again")
+    found = sorted({str(name) for name in names.values()})
+    for name in found:
+        if set(name) & set("/\\\0"):
+            raise UsageError(f"{index}: names {name!r}, which is not a file beside it")
+        if not (index.parent / name).is_file():
+            raise UsageError(f"{index.parent / name}: this shard is missing; download it again")
+    return found

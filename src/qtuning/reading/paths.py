@@ -1,0 +1,29 @@
+"""Names that a user gives, as paths that the system can look at."""
+
+from pathlib import Path
+
+from ..errors import UsageError
+
+
+def path_of(name: str | Path, option: str) -> Path:
+    """The path, whether or not something is there.
+
+    Args:
+        name: As given; may begin with ``~``.
+        option: What named it, for messages.
+
+    Raises:
+        UsageError: No file can have this name: it is too long, or has characters that no name has.
+    """
+    if "\0" in str(name):
+        raise UsageError(f"{option} {str(name)[:80]!r}: no name has a null byte; name another")
+    try:
+        path = Path(name).expanduser()
+        path.exists()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UsageError(f"{option} {str(name)[:80]!r}: {_why(error)}; name another") from error
+    return path
+
+
+def _why(error: Exception) -> str:
+    return str(error.strerror if isinstance(error, OSError) else error)

@@ -1,0 +1,182 @@
+"""What a run keeps of its steps: counts, metrics and ledger, in step with its checkpoints."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+from accelerate.logging import get_logger
+
+from ..errors import UsageError
+from ..ledger import FOLDER, Ledger, writing
+from ..pruning_arguments import PruningArguments
+from ..step import StepResult
+from .budget import StepCounts
+from .probe_rows import PROBE_FOLDER, PROBE_SCHEMA, ProbeRow
+from .telling import MetricWindow, print_budget, step_metrics
+
+logger = get_logger(__name__)
+
+STATE_FILE = "pruning_state.json"
+SCORES_FILE = "pruning_scores.parquet"
+REFERENCE_FILE = "pruning_reference.parquet"
+MEMORY_FILE = "pruning_memory.safetensors"
+BUDGET_FILE = "budget.json"
+SETTINGS_FILE = "pruning_settings.json"
+_MARKS = "records"
+
+
+class Store(Protocol):
+    """Something that a run remembers."""
+
+    def save(self, path: Path) -> None:
+        """Write it."""
+
+    def load(self, path: Path) -> None:
+        """Take what was written in place of what is remembered."""
+
+
+class RunRecord(AbstractContextManager["RunRecord"]):
+    """The record of one run; only the main process writes files, all of them by the end of `with`.
+
+    Attributes:
+        window: Metrics since the last log.
+        counts: Counts of all steps so far.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Start empty.
+
+        Args:
+            folder: The run's output folder.
+        """
+        self.window = MetricWindow()
+        self.counts = StepCounts()
+        self._folder = folder
+        self._is_main = False
+        self._stores: Mapping[str, Store] = {}
+        self._ledger: Ledger | None = None
+        self._probe: Ledger | None = None
+        self._marks: Mapping[str, dict[str, int]] = {}  # of the records, at the checkpoint
+        self._started = 0.0
+
+    def begin(
+        self,
+        step: int,
+        checkpoint: Path | None,
+        *,
+        is_main: bool,
+        stores: Mapping[str, Store],
+        settings: Mapping[str, Any],
+        probes: bool = False,
+    ) -> None:
+        """Begin at a step, from the checkpoint if there is one.
+
+        Args:
+            step: Optimizer steps done.
+            checkpoint: Where they were done.
+            is_main: Whether this process writes files.
+            stores: What the run remembers, by the file it has in a checkpoint; takes what is
+                there.
+            settings: The fields of ``PruningArguments``, for those who read the record.
+            probes: Whether there is a probe set.
+        """
+        self.counts, self._is_main, self._stores = StepCounts(), is_main, stores
+        self._marks = {}
+        if checkpoint is not None:
+            self._load(checkpoint)
+        self._started = time.perf_counter() - self.counts.total_seconds
+        if is_main:
+            folder = self._folder / FOLDER
+            self._ledger = (
+                Ledger.resume(folder, step, **self._marks.get(FOLDER, {}))
+                if step
+                else Ledger.start(folder)
+            )
+            path = self._folder / SETTINGS_FILE
+            with writing(self._folder):
+                path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        if is_main and probes:
+            folder = self._folder / PROBE_FOLDER
+            self._probe = (
+                Ledger.resume(
+                    folder, step, schema=PROBE_SCHEMA, **self._marks.get(PROBE_FOLDER, {})
+                )
+                if step
+                else Ledger.start(folder, 0, schema=PROBE_SCHEMA)
+            )
+
+    def add(self, result: StepResult, step: int) -> None:
+        """Take in a step."""
+        self.counts.add(result.counts)
+        self.window.add(step_metrics(result))
+        if self._ledger is not None:
+            self._ledger.append(result.ledger_rows)
+        for name in result.decisions.bad:
+            logger.warning(
+                f"step {step}: the loss of sample {name} is NaN or infinite in scoring; "
+                "it is left out"
+            )
+
+    def add_probe(self, rows: Sequence[ProbeRow]) -> None:
+        """Take in a visit to the probe set."""
+        if self._probe is not None:
+            self._probe.append(rows)
+
+    def save(self, checkpoint: Path) -> None:
+        """Write into a checkpoint folder what a resumed run needs; the ledger reaches as far."""
+        if self._ledger is None:
+            return
+        self._ledger.flush()
+        if self._probe is not None:
+            self._probe.flush()
+        self.counts.total_seconds = time.perf_counter() - self._started
+        checkpoint.mkdir(parents=True, exist_ok=True)
+        marks = {FOLDER: self._ledger.mark}
+        if self._probe is not None:
+            marks[PROBE_FOLDER] = self._probe.mark
+        state = {**self.counts.state_dict(), _MARKS: marks}
+        (checkpoint / STATE_FILE).write_text(json.dumps(state) + "\n")
+        for name, store in self._stores.items():
+            store.save(checkpoint / name)
+
+    def _load(self, checkpoint: Path) -> None:
+        path = checkpoint / STATE_FILE
+        if path.is_file():
+            state = json.loads(path.read_text())
+            self._marks = state.pop(_MARKS, {})  # older versions did not say
+            self.counts.load_state_dict(state)
+        else:
+            logger.warning(f"{checkpoint} has no {STATE_FILE}; the budget counts from here")
+        for name, store in self._stores.items():
+            path = checkpoint / name
+            if path.is_file():
+                store.load(path)
+            elif name != MEMORY_FILE:  # most pruners remember nothing
+                logger.warning(f"{checkpoint} has no {name}; what it holds is known from here on")
+
+    def end(self, args: PruningArguments) -> None:
+        """Write and print the honest budget."""
+        self.counts.total_seconds = time.perf_counter() - self._started
+        if self._is_main:
+            print_budget(self.counts, args)
+            path = self._folder / BUDGET_FILE
+            with writing(self._folder):
+                path.write_text(json.dumps(self.counts.state_dict(), indent=2) + "\n")
+
+    def close(self) -> None:
+        """Close ledger and probe, so that all of them is on disk."""
+        for one in (self._ledger, self._probe):
+            if one is not None:
+                one.close()
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Close; what ends the run tells more than what cannot be written after it."""
+        try:
+            self.close()
+        except UsageError as failed:
+            if error is None:
+                raise
+            logger.warning(f"the last decisions are lost: {failed}")

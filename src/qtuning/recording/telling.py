@@ -1,0 +1,164 @@
+"""What a run tells: lines at the start, metrics on the way, the table of the budget at the end."""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from ..plane import Q1, Q2, Q3, Q4, Selection
+from ..pruners.base import SCORES
+from ..pruners.pair import Pruners
+from ..pruning_arguments import PruningArguments
+from ..ratio import keep_count
+from ..step import StepResult
+from .budget import FORWARD_COST, StepCounts, break_even, budget_table, share, speed_up_bound
+
+_PREFIX = "pruning/"
+
+
+def start_lines(
+    args: PruningArguments,
+    pruners: Pruners,
+    candidates: int,
+    pool: int,
+    cost: float,
+    scoring: float = FORWARD_COST,
+) -> list[str]:
+    """What is said when a run starts.
+
+    Args:
+        args: The pruning arguments.
+        pruners: What decides.
+        candidates: Candidates of an optimizer step.
+        pool: Candidates that compete with each other.
+        cost: Cost of training on a token, in forward passes.
+        scoring: Cost of scoring the candidates, in forward passes of all of them.
+    """
+    if not pruners.prune:
+        return [f"Pruning: none; each optimizer step trains on all of its {candidates} candidates."]
+    if pruners.ignores_ratio:
+        return [
+            f"Pruning: {_name(args.sample_pruner)} x {_name(args.token_pruner)}; each optimizer "
+            f"step has {candidates} candidates and trains on about two thirds of them once they "
+            "are known, whatever sample_ratio is."
+        ]
+    ratio = 1.0 if pruners.keep_all_samples else args.sample_ratio
+    kept = keep_count(pool, ratio)
+    trained = kept * (candidates // pool)
+    line = (
+        f"Pruning: {_name(args.sample_pruner)} x {_name(args.token_pruner)} at "
+        f"{args.sample_ratio:.1%} x {args.token_ratio:.1%}; each optimizer step has {candidates} "
+        f"candidates and trains on {trained}."
+    )
+    if not pruners.score:
+        scoring = 0.0
+    elif SCORES not in pruners.sample.needs:  # only what is kept is scored, for its tokens
+        scoring = FORWARD_COST * ratio
+    bound = speed_up_bound(ratio, cost, scoring)
+    one_pass = args.one_pass and pruners.score
+    lines = [
+        line,
+        "Speed-up over training on all candidates: at most 1.00x, since one_pass runs all of them "
+        "forward and backward; it prunes for quality, at the cost of a full run."
+        if one_pass
+        else f"Speed-up over training on all candidates: at most {bound:.2f}x, counted in passes "
+        f"over samples of equal length (training on a token: {cost:.2f} forward passes; scoring: "
+        f"{scoring:.2f}).",
+    ]
+    if one_pass and ratio < break_even(cost):
+        lines.append(
+            f"Warning: below a sample ratio of {break_even(cost):.2f} two passes cost less, here "
+            f"up to {bound:.2f}x; turn one_pass off to have that."
+        )
+    elif pruners.score and not one_pass and ratio > break_even(cost, scoring):
+        lines.append(
+            f"Warning: above a sample ratio of {break_even(cost, scoring):.2f} scoring costs more "
+            "than pruning saves; this run will be slower than full training."
+        )
+    if pool < 4 and ratio < 1.0:
+        lines.append(
+            f"Warning: pools of fewer than 4 are too small to tell samples apart; here {kept} of "
+            f"{pool} is kept. Raise gradient_accumulation_steps, per_device_train_batch_size or "
+            "pool_factor."
+        )
+    if args.pool_factor > 1 and (args.prune_start > 0.0 or args.prune_end < 1.0):
+        lines.append(
+            "Warning: outside prune_start to prune_end micro-batches hold "
+            f"{args.pool_factor} times per_device_train_batch_size samples, with the memory of it."
+        )
+    return lines
+
+
+def _name(pruner: object) -> str:
+    return pruner if isinstance(pruner, str) else type(pruner).__name__
+
+
+def step_metrics(result: StepResult) -> dict[str, float]:
+    """The metrics of one step; what is undefined in it is left out."""
+    counts = result.counts
+    metrics: dict[str, float] = {
+        "kept_samples": counts.kept_samples,
+        "kept_tokens": counts.kept_answer_tokens,
+        "sample_share": share(counts.kept_samples, counts.samples),
+        "token_share": share(counts.kept_answer_tokens, counts.answer_tokens),
+        "scored_share": share(counts.scored_samples, counts.samples),
+        "scoring_seconds": counts.scoring_seconds,
+    }
+    if counts.bad_samples:
+        metrics["bad_samples"] = counts.bad_samples
+    planes = [s for s in result.decisions.selections if s.thresholds is not None]
+    if planes:
+        decided = result.decisions.decided
+        kept = sum(d.kept for d in decided)
+        metrics["filled_share"] = share(sum(d.filled for d in decided), kept)
+        for quadrant, name in ((Q1, "q1"), (Q2, "q2"), (Q3, "q3"), (Q4, "q4"), (0, "band")):
+            metrics[f"{name}_share"] = share(
+                sum(d.quadrant == quadrant for d in decided), len(decided)
+            )
+        metrics |= _plane_metrics(planes)
+    return {
+        f"{_PREFIX}{name}": float(value) for name, value in metrics.items() if math.isfinite(value)
+    }
+
+
+def _plane_metrics(planes: Sequence[Selection]) -> dict[str, float]:
+    values = defaultdict(list)
+    for plane in planes:
+        if plane.thresholds is not None:
+            for name, value in vars(plane.thresholds).items():
+                values[name].append(value)
+        if math.isfinite(plane.rank_correlation):
+            values["rank_correlation"].append(plane.rank_correlation)
+    return {name: sum(some) / len(some) for name, some in values.items()}
+
+
+class MetricWindow:
+    """Means of the step metrics since the last log."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._values: dict[str, list[float]] = defaultdict(list)
+
+    def add(self, metrics: dict[str, float]) -> None:
+        """Add a step's metrics."""
+        for name, value in metrics.items():
+            self._values[name].append(value)
+
+    def take(self) -> dict[str, float]:
+        """The means; the window is empty afterwards."""
+        means = {name: sum(values) / len(values) for name, values in self._values.items()}
+        self._values.clear()
+        return means
+
+
+def print_budget(counts: StepCounts, args: PruningArguments) -> None:
+    """Print the table of the honest budget."""
+    table = Table(title="Budget: what was asked for, what was done", title_justify="left")
+    table.add_column("share of training on everything")
+    table.add_column("nominal", justify="right")
+    table.add_column("actual", justify="right")
+    for row in budget_table(counts, args.sample_ratio, args.token_ratio):
+        table.add_row(*row)
+    Console().print(table)

@@ -1,0 +1,1 @@
+"""Nothing lost: whole checkpoints, orderly stops, and what is said of a lost rank."""

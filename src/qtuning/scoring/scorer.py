@@ -1,0 +1,188 @@
+"""The scoring pass: NLL and entropy of every answer token of every candidate asked for."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from ..batching import Example
+from ..dealing import group_by_length
+from ..errors import UsageError
+from ..forward import Projection, check_head, model_token_stats
+from ..stats import IGNORE_INDEX, TokenStats
+from .extras import Extras, ExtraStats
+
+
+class Scores(NamedTuple):
+    """What scoring says of one sample, on the CPU.
+
+    Attributes:
+        nll: NLL of its answer tokens in nats, ``(T,)`` float32.
+        entropy: Their entropy in nats, likewise.
+        extras: What else was asked for.
+    """
+
+    nll: Tensor
+    entropy: Tensor
+    extras: Extras
+
+
+@dataclass
+class Scorer:
+    """Scores examples, gradient-free and in eval mode.
+
+    Attributes:
+        collate: Examples to a batch of tensors, labels intact.
+        to_device: Moves a batch to the model's device.
+        autocast: The precision of the pass, as a context.
+        batch_size: Size of a forward pass, in samples as long as the longest one; of shorter ones
+            more go together.
+        overhead: Fixed cost of a forward pass in tokens, see ``dealing.pass_overhead``.
+        highest: The highest of all ranks' values: with sharded weights every rank must run the
+            same number of forwards. None if forwards need no other rank.
+        fused: Use TRL's fused head.
+        other_model: Scores in place of the model being trained; its weights are not sharded.
+        needs: What pruners ask for, see ``pruners.base``.
+    """
+
+    collate: Callable[[Sequence[Example]], dict[str, Any]]
+    to_device: Callable[[dict[str, Any]], dict[str, Any]]
+    autocast: Callable[[], AbstractContextManager[Any]]
+    batch_size: int
+    overhead: int = 0
+    highest: Callable[[int], int] | None = None
+    fused: bool = False
+    other_model: PreTrainedModel | None = None
+    needs: frozenset[str] = frozenset()
+    _checked: bool = False
+
+    @torch.no_grad()
+    def __call__(
+        self, model: PreTrainedModel, wrapped: nn.Module, examples: Sequence[tuple[Example, int]]
+    ) -> list[Scores]:
+        """Score the examples.
+
+        Args:
+            model: The bare model.
+            wrapped: The model as the trainer wrapped it.
+            examples: Each with its number of answer tokens, at least 1.
+
+        Returns:
+            The scores of each example, in the order given.
+
+        Raises:
+            UsageError: The collator changed the labels, or the model cannot be scored.
+        """
+        lengths = [len(example["input_ids"]) for example, _ in examples]
+        size = self.batch_size * max(lengths, default=0)
+        batches = group_by_length(lengths, size, self.overhead)
+        sharded = wrapped if self.highest is not None else None
+        if self.other_model is not None:
+            model, sharded = self.other_model, None
+        # Before the first forward, in which ranks wait for each other's shards, and not after the
+        # last: a rank that is done would wait for this number, the others for its shards.
+        missing = 0
+        if self.highest is not None and self.other_model is None:
+            missing = self.highest(len(batches)) - len(batches)
+        # Everything stays on the device until the end: a copy waits for the work before it.
+        parts: list[Tensor] = []
+        found: dict[int, Extras] = {}
+        more = ExtraStats(model, self.needs)
+        how: dict[str, Any] = {"wrapped": sharded, "fused": self.fused}
+        with evaluating(model), self.autocast(), more.watching():
+            for members in batches:
+                chosen = [examples[i][0] for i in members]
+                batch = self.collate(chosen)
+                check_labels(batch["labels"], sum(examples[i][1] for i in members))
+                inputs = self.to_device(batch)
+                if sharded is None:
+                    self.check(model, inputs["input_ids"][:1, :8])
+                if more.any:
+                    how["then"] = partial(_add_extras, found, more, batch, members, chosen)
+                parts.append(answer_scores(model_token_stats(model, inputs, **how)))
+            if missing and not batches:  # nothing to score here, but the others need our shards
+                nothing = {"input_ids": [0, 0], "labels": [IGNORE_INDEX, IGNORE_INDEX]}
+                inputs = self.to_device(self.collate([nothing]))
+            for _ in range(missing):
+                model_token_stats(model, inputs, **{**how, "then": None})
+        scores = _by_sample(parts, batches, [count for _, count in examples])
+        return [
+            one._replace(extras={name: v.cpu() for name, v in found.get(i, {}).items()})
+            for i, one in enumerate(scores)
+        ]
+
+    def check(self, model: PreTrainedModel, input_ids: Tensor) -> None:
+        """``check_head`` in eval mode, the first time that it is asked for."""
+        if not self._checked:
+            with evaluating(model), self.autocast():
+                check_head(model, input_ids)
+            self._checked = True
+
+
+def _add_extras(
+    found: dict[int, Extras],
+    more: ExtraStats,
+    batch: dict[str, Any],
+    members: Sequence[int],
+    examples: Sequence[Example],
+    projection: Projection,
+) -> None:
+    """Put the extras of a batch's samples, which are the ``members`` of a pass, into ``found``."""
+    found.update(zip(members, more.of_batch(projection, batch, examples), strict=True))
+
+
+def _by_sample(
+    parts: Sequence[Tensor], batches: Sequence[Sequence[int]], counts: Sequence[int]
+) -> list[Scores]:
+    """The scores of each sample, in the order of ``counts``, from those of all batches."""
+    scores = [Scores(torch.empty(0), torch.empty(0), {})] * len(counts)
+    order = [i for members in batches for i in members]
+    if order:
+        split = split_by_sample(torch.cat(list(parts), dim=1), [counts[i] for i in order])
+        for i, one in zip(order, split, strict=True):
+            scores[i] = one
+    return scores
+
+
+def answer_scores(stats: TokenStats) -> Tensor:
+    """NLL and entropy of the answer tokens of a batch, ``(2, tokens)``."""
+    return torch.stack([stats.nll, stats.entropy])[:, stats.mask]
+
+
+def split_by_sample(scores: Tensor, counts: Sequence[int]) -> list[Scores]:
+    """Split NLL and entropy, ``(2, tokens)``, into samples of so many answer tokens each.
+
+    Padded or padding-free, the answer tokens of a batch stand sample after sample, in order.
+    """
+    return [Scores(nll, entropy, {}) for nll, entropy in scores.cpu().split(list(counts), dim=1)]
+
+
+def check_labels(labels: Tensor, n_answers: int) -> None:
+    """See that a collated batch has the labels of its samples.
+
+    Raises:
+        UsageError: It has not.
+    """
+    found = int((labels[:, 1:] != IGNORE_INDEX).sum())
+    if found != n_answers:
+        raise UsageError(
+            f"the data collator changed the labels: {n_answers} answer tokens went in, "
+            f"{found} came out; use a collator that pads the labels it is given"
+        )
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode, without dropout and activation checkpointing; every module is left as found."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
