@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
+from packaging.version import Version
 from transformers import TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
@@ -35,6 +37,13 @@ PAIRS = sorted(
 )
 COMPARING = ("rho-1", "token-cleaning")
 """Token pruners that need a reference model."""
+
+
+RESUMES_TOGETHER = Version(transformers.__version__) >= Version("5.23")
+"""Whether several processes resume on the CPU.
+
+transformers 5.6 reads optimizer states to "cpu:0", which torch does not know. GPUs are not affected.
+"""
 
 
 class Stop(Exception):

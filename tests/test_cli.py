@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -176,12 +177,12 @@ def test_cuda_asked_for_and_absent(complains, flags) -> None:
         (["--packing", "--packing_strategy", "wrapped", "--max_length", "64"], "wrapped"),
         (["--accelerator_config", '{"dispatch_batches": true}'], "dispatch_batches"),
         (["--train_sampling_strategy", "batch_rebalance"], "batch_rebalance"),
-        (["--use_peft", "--lora_target_modules", "lm_head"], "lm_head"),
+        (["--use_peft", "--lora_target_modules", "lm_head"], "lm_head|LM head"),
         (["--assistant_only_loss"], "assistant_only_loss"),
     ],
 )
 def test_unsupported_combinations(complains, flags, why) -> None:
-    assert why in complains(*flags, before_model=False)
+    assert re.search(why, complains(*flags, before_model=False))
 
 
 def test_unknown_verb(capsys) -> None:
@@ -244,13 +245,22 @@ def test_tiny_pools_are_warned_of(tmp_path, model, data, capfd) -> None:
 
 
 def test_samples_without_answer_tokens_are_counted_and_left_out(
-    tmp_path, model, data, caplog
+    tmp_path, model, data, caplog, capfd
 ) -> None:
     rows = [{"prompt": "x" * 60, "completion": "too far", "id": "long"}, *tiny.rows()]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     out = train(tmp_path, model, data, "--max_length", "40", "--max_steps", "6")
-    assert "long" not in read_ledger(out)["sample_id"].to_pylist()
-    assert "1 of 25 samples" in caplog.text
+    ledger = read_ledger(out).to_pydict()
+    named = [
+        kept
+        for name, kept in zip(ledger["sample_id"], ledger["kept"], strict=True)
+        if name == "long"
+    ]
+    assert not any(named)
+    # Newer TRL leaves it out of the data, with older TRL it is left out of the steps.
+    assert "1 of 25 samples" in caplog.text or (
+        named and "left out: no answer tokens" in capfd.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("pruner", ["q-tuning", "random", "full"])

@@ -123,6 +123,11 @@ def test_so_does_a_plain_trainer_whose_collator_makes_the_labels(tmp_path) -> No
             data_collator=DataCollatorForLanguageModeling(tiny.tokenizer(), mlm=False),
             train_dataset=plain_data(),
         )
+        counted = trainer._get_num_items_in_batch([{"labels": torch.tensor([[5, 5]])}], "cpu")
+        if counted == 2:
+            pytest.skip(
+                "this transformers also counts a first token with a label, one pass does not"
+            )
         trainer.train()
         trained.append(trainer)
     assert_same_run(*trained)

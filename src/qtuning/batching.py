@@ -55,6 +55,22 @@ def answer_positions(labels: Sequence[int] | Tensor) -> Tensor:
     return (labels[1:] != IGNORE_INDEX).nonzero().squeeze(1) + 1
 
 
+def has_answers(rows: Any, completion_only: bool) -> bool:
+    """Whether any row has something to train on; true where only the collator knows.
+
+    Newer TRL leaves out rows that are all prompt, older TRL does not.
+
+    Args:
+        rows: A ``datasets.Dataset``.
+        completion_only: Whether ``completion_mask`` counts.
+    """
+    for column, ignored in (("labels", IGNORE_INDEX), ("completion_mask", 0)):
+        if column in rows.column_names and (completion_only or column == "labels"):
+            values = rows.with_format(None)[column]
+            return any(value != ignored for row in values for value in row[1:])
+    return len(rows) > 0
+
+
 def prune_tokens(example: Example, answers: Tensor, keep: Tensor, mode: str) -> Example:
     """The example with the answer tokens that ``keep`` (T,) denies masked or dropped.
 

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
 from types import NoneType
-from typing import Any, NoReturn, get_args, get_type_hints
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from trl import TrlParser
 
@@ -76,8 +76,9 @@ class OneLineParser(TrlParser):
         if isinstance(value, list) and action.nargs in ("+", "*"):
             return value
         if isinstance(value, dict | list):
-            if action.type is str:
-                return value  # JSON on the command line
+            # JSON on the command line; older TRL declares such options as dictionaries only
+            if action.type is str or (isinstance(value, dict) and _takes(hint, dict)):
+                return value
             raise UsageError(f"{where} must be a single value")
         if action.type is str and isinstance(value, bool):
             return value  # several of them read a truth value
@@ -88,6 +89,11 @@ class OneLineParser(TrlParser):
         except ArgumentError as error:
             raise UsageError(f"{where}: {error.message}") from error
         return [made] if action.nargs in ("+", "*") else made
+
+
+def _takes(hint: Any, kind: type) -> bool:
+    """Whether a value of the kind fits the type, which may be a union."""
+    return kind in {get_origin(one) or one for one in (hint, *get_args(hint))}
 
 
 def _name_the_option(message: str, parser: TrlParser) -> str:

@@ -19,7 +19,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTTrainer
 
 from .assembly import Loaded, assemble
-from .batching import LOSS_WEIGHT, SAMPLE_ID, Labels, NothingToTrain, RawBatch
+from .batching import LOSS_WEIGHT, SAMPLE_ID, Labels, NothingToTrain, RawBatch, has_answers
 from .config import QTuningConfig
 from .distributed import Ranks
 from .errors import UsageError
@@ -113,7 +113,8 @@ class PruningMixin(_Trainer):
                     f"{left_out:,} of {len(before):,} samples have no answer tokens after "
                     f"truncation and are left out; max_length may be too small"
                 )
-        if not len(self.train_dataset):
+        completion_only = vars(self.args).get("completion_only_loss") is not False
+        if not has_answers(self.train_dataset, completion_only):
             raise UsageError(
                 "no sample has answer tokens after truncation: raise max_length, or check that "
                 "the completions are not empty"

@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 
 from qtuning import read_ledger, read_probe
 
+from .. import runs
+
 REPOSITORY = Path(__file__).parents[2]
 # Neither SGD nor this norm hides a wrong factor on the gradients, as Adam and clipping would.
 ONE_PASS = {"one_pass": True, "pool_scope": "micro", "optim": "sgd", "learning_rate": 0.02}
@@ -105,6 +107,7 @@ def test_where_the_last_rows_are_dropped_none_is_taken_for_a_repetition(tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not runs.RESUMES_TOGETHER, reason="this transformers does not on the CPU")
 @pytest.mark.parametrize("switch", [{}, {"score_refresh": 0.25}], ids=["exact", "last scores"])
 def test_two_processes_resume(tmp_path, switch) -> None:
     whole, again = tmp_path / "whole", tmp_path / "again"

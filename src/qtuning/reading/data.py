@@ -200,6 +200,9 @@ def take(splits: Splits, script_args: Any, kind: str) -> Data:
     return datasets.concatenate_datasets(taken) if len(taken) > 1 else taken[0]
 
 
+_NO_ROWS = ("corresponds to no data", "at least one example when writing data")
+
+
 def _explain(where: str, error: BaseException) -> str:
     """Say which line is bad if a JSON file is at fault, else what the reader said."""
     path = Path(where).expanduser()
@@ -212,10 +215,11 @@ def _explain(where: str, error: BaseException) -> str:
         line = bad_line(file) if _builder(file) == "json" else None
         if line is not None:
             return f"{file}, {line}; mend it"
+    cause = _cause(error)
     # datasets' ways of saying that a file has no rows
-    if isinstance(error, StopIteration) or "corresponds to no data" in str(error):
+    if isinstance(error, StopIteration) or any(said in f"{error} {cause}" for said in _NO_ROWS):
         return f"{where}: no rows; name a file or split that has some"
-    return f"{where}: cannot be read ({_cause(error)}); check that it is what its name says"
+    return f"{where}: cannot be read ({cause}); check that it is what its name says"
 
 
 def _cause(error: BaseException) -> str:

@@ -99,7 +99,17 @@ def load_tokenizer(
         if type(error) is not Exception and type(error).__name__ != "PanicException":
             raise
         raise UsageError(f"{name}: its tokenizer is damaged ({_brief(error)})") from error
+    if options:
+        _take_special_tokens(tokenizer)
     return tokenizer
+
+
+def _take_special_tokens(tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Give it those whose ids the GGUF file names: transformers 5.6 took the end for the start."""
+    for kind in ("bos_token", "eos_token", "unk_token", "pad_token"):
+        token_id = tokenizer.init_kwargs.get(f"{kind}_id")
+        if token_id is not None:
+            tokenizer.add_special_tokens({kind: tokenizer.convert_ids_to_tokens(token_id)})
 
 
 def load_causal_lm(

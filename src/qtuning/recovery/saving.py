@@ -61,15 +61,19 @@ def room_for(what: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, SafetensorError) as error:
-        failed: Exception = error
-    except RuntimeError as error:  # what torch.save makes of a full disk
-        if not any(name in str(error) for name in _TORCH_WRITER):
+    except BaseException as error:
+        if not _is_the_disks(error):
             raise
-        failed = error
-    else:
-        return
-    raise UsageError(f"cannot write {what}: {first_line(failed)}; make room or move it") from failed
+        why = first_line(error)
+        raise UsageError(f"cannot write {what}: {why}; make room or move it") from error
+
+
+def _is_the_disks(error: BaseException) -> bool:
+    if isinstance(error, RuntimeError):  # what torch.save makes of a full disk
+        return any(name in str(error) for name in _TORCH_WRITER)
+    # tokenizers, which is Rust, raises Exception itself
+    rust = type(error) is Exception and "(os error" in str(error)
+    return rust or isinstance(error, OSError | SafetensorError)
 
 
 def choose_together(asked: str | bool | None, output_dir: Path, ranks: Ranks) -> Path | None:
