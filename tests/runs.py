@@ -42,7 +42,8 @@ COMPARING = ("rho-1", "token-cleaning")
 RESUMES_TOGETHER = Version(transformers.__version__) >= Version("5.23")
 """Whether several processes resume on the CPU.
 
-transformers 5.6 reads optimizer states to "cpu:0", which torch does not know. GPUs are not affected.
+transformers 5.6 reads optimizer states to "cpu:0", which torch does not know. GPUs are not
+affected.
 """
 
 
