@@ -17,7 +17,8 @@ from ..errors import UsageError
 from ..offline.checks import check_output
 from ..one_line_parser import OneLineParser
 from ..reading.data import load_data
-from ..reading.model_folder import check_safetensors, read_object
+from ..reading.json_files import read_object
+from ..reading.model_folder import check_safetensors
 from ..reading.models import check_model, load_causal_lm, load_tokenizer
 from ..reading.paths import path_of
 from ..trainer import QTuningTrainer

@@ -4,9 +4,10 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 from ..errors import UsageError
 
@@ -33,6 +34,25 @@ def check_json(path: Path) -> None:
                 raise UsageError(f"{where}: nested more than {DEEPEST} levels deep; mend it")
     except (OSError, EOFError, zlib.error):
         pass  # not a .gz after all, or cut off: the loader says so
+
+
+def read_object(path: Path, advice: str = "download it again") -> Mapping[str, Any]:
+    """The JSON object that a file is.
+
+    Args:
+        path: The file.
+        advice: What to do with one that is something else.
+
+    Raises:
+        UsageError: It is.
+    """
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: cannot be read as JSON ({error}); {advice}") from error
+    if not isinstance(read, dict):
+        raise UsageError(f"{path}: is not a JSON object; {advice}")
+    return read
 
 
 def _depth(line: bytes) -> int:

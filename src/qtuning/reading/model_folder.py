@@ -1,11 +1,10 @@
 """A model's folder, looked at before anything of it is loaded: it may be damaged, or hostile."""
 
-import json
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from ..errors import UsageError
+from .json_files import read_object
+from .yaml_files import entries
 
 _INDEX = "model.safetensors.index.json"
 # What names an attention implementation; one with a slash is code from the Hub.
@@ -56,21 +55,6 @@ def check_safetensors(file: Path) -> None:
         raise UsageError(f"{file}: damaged or cut off ({error}); download it again") from error
 
 
-def read_object(path: Path) -> Mapping[str, Any]:
-    """A JSON object.
-
-    Raises:
-        UsageError: The file is something else.
-    """
-    try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: cannot be read as JSON ({error}); download it again") from error
-    if not isinstance(read, dict):
-        raise UsageError(f"{path}: is not a JSON object; download it again")
-    return read
-
-
 def _refuse_without_weights(path: Path, where: str) -> None:
     pickled = [
         file.name for kind in ("bin", "pt", "pth") for file in sorted(path.glob(f"*.{kind}"))
@@ -84,20 +68,12 @@ def _refuse_without_weights(path: Path, where: str) -> None:
 
 
 def _check_config(path: Path) -> None:
-    for key, value in _entries(read_object(path)):
+    for key, value in entries(read_object(path)):
         if key in _IMPLEMENTATIONS and "/" in str(value):
             raise UsageError(
                 f"{path}: {key} is {value!r}, which would load code from the Hub: remove it, or "
                 "choose one with --attn_implementation"
             )
-
-
-def _entries(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Of the config and of those in it."""
-    for key, value in config.items():
-        yield key, value
-        if isinstance(value, dict):
-            yield from _entries(value)
 
 
 def _shards(index: Path) -> list[str]:

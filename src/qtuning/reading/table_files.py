@@ -4,8 +4,7 @@ They may be broken, or made to do harm: a Parquet file of some hundred bytes can
 of rows, and Arrow's memory-mapped files are trusted by their readers, which crash on a bad offset.
 """
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import UsageError, first_line
+from .json_files import read_object
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -24,6 +24,7 @@ LARGEST_FACTOR = 200
 READING = (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException)
 """What readers of tables raise for files that they cannot use."""
 
+_ADVICE = "save it anew"
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT96": 8}
 
 
@@ -129,7 +130,7 @@ def load_saved(path: Path) -> dict[str | None, "Dataset"]:
         raise
     except READING as error:
         raise UsageError(
-            f"{path}: cannot be read as a saved data set ({first_line(error)}); save it anew"
+            f"{path}: cannot be read as a saved data set ({first_line(error)}); {_ADVICE}"
         ) from error
 
 
@@ -137,13 +138,13 @@ def _folders(path: Path) -> Iterator[Path]:
     if not (path / "dataset_dict.json").is_file():
         yield path
         return
-    for name in _object(path / "dataset_dict.json")["splits"]:
+    for name in read_object(path / "dataset_dict.json", _ADVICE)["splits"]:
         yield path / _plain(name, path / "dataset_dict.json")
 
 
 def _arrow_files(folder: Path) -> Iterator[Path]:
-    state = _object(folder / "state.json")
-    _object(folder / "dataset_info.json")
+    state = read_object(folder / "state.json", _ADVICE)
+    read_object(folder / "dataset_info.json", _ADVICE)
     for key in ("_data_files", "_indices_data_files"):
         for file in state.get(key) or ():
             yield folder / _plain(file["filename"], folder / "state.json")
@@ -152,7 +153,7 @@ def _arrow_files(folder: Path) -> Iterator[Path]:
 def _plain(name: Any, where: Path) -> str:
     """A name without a way to another folder."""
     if not isinstance(name, str) or name in ("", ".", "..") or set(name) & set("/\\\0:"):
-        raise UsageError(f"{where}: names {name!r}, which is not a file beside it; save it anew")
+        raise UsageError(f"{where}: names {name!r}, which is not a file beside it; {_ADVICE}")
     return name
 
 
@@ -161,13 +162,6 @@ def _check_arrow(file: Path) -> None:
     with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as reader:
         for batch in reader:
             batch.validate(full=True)
-
-
-def _object(path: Path) -> Mapping[str, Any]:
-    read = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(read, dict):
-        raise UsageError(f"{path}: is not a JSON object; save it anew")
-    return read
 
 
 def _unreadable(path: Path, error: BaseException, advice: str) -> UsageError:

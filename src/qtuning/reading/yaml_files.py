@@ -96,7 +96,7 @@ def refuse_code(config: Mapping[str, Any], path: Path, allow: str) -> None:
     Raises:
         UsageError: It does.
     """
-    for key, value in _entries(config):
+    for key, value in entries(config):
         runs = (
             (key in _RUN_CODE and value not in (None, False))
             or (key.endswith("_implementation") and "/" in str(value))
@@ -110,11 +110,12 @@ def _is_own(pruner: str) -> bool:
     return pruner.startswith(_OWN_PRUNERS)
 
 
-def _entries(value: Any) -> Iterator[tuple[str, Any]]:
+def entries(value: Any) -> Iterator[tuple[str, Any]]:
+    """Keys and values of a mapping and of all that are in it."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield str(key), inner
-            yield from _entries(inner)
+            yield from entries(inner)
     elif isinstance(value, list | tuple):
         for inner in value:
-            yield from _entries(inner)
+            yield from entries(inner)
