@@ -1,6 +1,7 @@
 """A training run for `accelerate launch`: worker.py OUTPUT_DIR SETTINGS_AS_JSON [ROWS]."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -58,6 +59,8 @@ def main() -> None:
     )
     # gloo's threads, left to the interpreter's end, abort a process now and then
     trainer.accelerator.end_training()
+    if stage:
+        os._exit(0)  # so do DeepSpeed's, which nothing ends
 
 
 if __name__ == "__main__":

@@ -98,7 +98,11 @@ def _forked(work: object, log: Path) -> tuple[int, str]:
     """Run in a child; its exit code, negative for a signal, and what it said."""
     child = os.fork()
     if child == 0:
-        os._exit(_in_child(work, log))
+        code = FOUND
+        try:
+            code = _in_child(work, log)
+        finally:  # whatever happens, the child must not clear away its parent's files
+            os._exit(code)
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status), log.read_text(errors="replace")
 
@@ -112,7 +116,7 @@ def _in_child(work: object, log: Path) -> int:
         try:
             work()  # type: ignore[operator]
         except UsageError as error:
-            print(error, flush=True)
+            print(error, file=sys.stderr, flush=True)  # which takes half a character too
             return REFUSED
         except BaseException:  # noqa: BLE001 - that is what is looked for
             traceback.print_exc()
