@@ -62,6 +62,11 @@ FILES = {
         '{"conversations": [{"from": "cat", "value": "a"}]}\n',
         "is from 'cat'",
     ),
+    "a speaker that is an object": (
+        "d.jsonl",
+        '{"conversations": [{"from": {"human": 1}, "value": "a"}]}\n',
+        "is from {'human': 1}, not from one of human",
+    ),
     "a key twice": ("d.jsonl", '{"prompt": "a", "prompt": 1, "completion": "b"}\n', "."),
     "ids for tokens": ("d.jsonl", '{"input_ids": ["a"]}\n', "input_ids"),
     "ids that are none": ("d.jsonl", '{"input_ids": [5, 10000000]}\n', "input_ids"),

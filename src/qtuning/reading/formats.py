@@ -188,10 +188,10 @@ def _bad_turns(value: object) -> str | None:
 def _bad_message(message: object) -> str | None:
     if not isinstance(message, dict):
         return f"is {_kind(message)}, not an object with role and content"
-    if message.get("from") is not None:
-        if ROLES.get(message["from"], message["from"]) not in KNOWN_ROLES:
-            known = ", ".join((*ROLES, *KNOWN_ROLES))
-            return f"is from {message['from']!r}, not from one of {known}"
+    if (speaker := message.get("from")) is not None:
+        known = (*ROLES, *KNOWN_ROLES)
+        if speaker not in known:  # a tuple, since it may be anything
+            return f"is from {speaker!r}, not from one of {', '.join(known)}"
         return None if isinstance(message.get("value"), str) else "has no text in value"
     if not isinstance(message.get("role"), str):
         return "has no role"
