@@ -77,9 +77,11 @@ class OneLineParser(TrlParser):
             return value
         if isinstance(value, dict | list):
             # JSON on the command line; older TRL declares such options as dictionaries only
-            if action.type is str or (isinstance(value, dict) and _takes(hint, dict)):
+            takes = action.type is str or (isinstance(value, dict) and _takes(hint, dict))
+            if takes and action.nargs not in ("+", "*"):
                 return value
-            raise UsageError(f"{where} must be a single value")
+            kind = "a list of values" if action.nargs in ("+", "*") else "a single value"
+            raise UsageError(f"{where} must be {kind}")
         if action.type is str and isinstance(value, bool):
             return value  # several of them read a truth value
         try:

@@ -41,6 +41,7 @@ TEXTS = {
     "key of a number": ("1: 2\n", "key 1 is not text"),
     "key of a list": ("? [a]\n: 2\n", "cannot be read"),
     "unknown": ("sample_ration: 0.5\n", "did you mean sample_ratio"),
+    "object for a list": ("lora_target_modules: {q_proj: 1}\n", "must be a list of values"),
     "list for a number": ("sample_ratio: [0.5]\n", "must be a single value"),
     "text for a number": ("seed: much\n", "seed: .*invalid int value"),
     "half an integer": ("seed: 1.5\n", "seed: .*invalid int value"),

@@ -120,6 +120,16 @@ def test_what_compresses_well_is_no_bomb(tmp_path) -> None:
     assert check_parquet(path).names == ["text"]
 
 
+@pytest.mark.parametrize("given", ["d.parquet", "."], ids=["file", "folder"])
+def test_training_text_that_is_not_utf8(refuses_to_train, tmp_path, given) -> None:
+    (tmp_path / "data").mkdir()
+    bytes_ = pa.array([b"a", b"\xff"] * 20)
+    text = pa.Array.from_buffers(pa.string(), len(bytes_), bytes_.buffers())
+    pq.write_table(pa.table({"text": text}), tmp_path / "data" / "d.parquet")
+    said = refuses_to_train(dataset_name=tmp_path / "data" / given)
+    assert "d.parquet: cannot be read as Parquet (" in said
+
+
 def saved(tmp_path):
     folder = tmp_path / "saved"
     Dataset.from_list(tiny.rows(50)).save_to_disk(str(folder))

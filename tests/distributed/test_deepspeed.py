@@ -4,8 +4,8 @@ import importlib.util
 
 import pytest
 
-from .test_more_processes import RANDOM, TINY_SHARE, alone, assert_as_one
-from .test_two_processes import launch
+from .test_more_processes import RANDOM, TINY_SHARE, assert_as_one
+from .test_two_processes import alone, launch
 
 pytestmark = [
     pytest.mark.slow,

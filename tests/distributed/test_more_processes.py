@@ -6,8 +6,7 @@ from safetensors.torch import load_file
 
 from qtuning import read_ledger
 
-from .. import runs, tiny
-from .test_two_processes import DECISIONS, ROWS, launch
+from .test_two_processes import DECISIONS, ROWS, alone, launch
 
 TINY_SHARE = {"sample_ratio": 0.0625, "token_mode": "drop", "protect_eos": False}
 RANDOM = {"sample_pruner": "random", "token_pruner": "random"}
@@ -18,13 +17,6 @@ SETTINGS = [
     pytest.param(RANDOM, id="random", marks=pytest.mark.series),
     pytest.param({"score_refresh": 0.25}, id="last scores", marks=pytest.mark.series),
 ]
-
-
-def alone(folder, **settings) -> None:
-    """What the worker does, in this process."""
-    trainer = runs.pruning(folder, data=tiny.dataset(ROWS), model=tiny.llama(), **settings)
-    trainer.train()
-    trainer.save_model()
 
 
 def assert_as_one(one, several, scores: bool = True) -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from qtuning import read_ledger, read_probe
 
-from .. import runs
+from .. import runs, tiny
 
 REPOSITORY = Path(__file__).parents[2]
 # Neither SGD nor this norm hides a wrong factor on the gradients, as Adam and clipping would.
@@ -27,6 +27,16 @@ ROWS = 22  # 16 in the first step, 6 in the last: the loader repeats rows to mak
 def launch(folder: Path, processes: int, rows: int = ROWS, **settings) -> None:
     arguments = [str(folder), json.dumps(settings), str(rows)]
     launch_module("tests.distributed.worker", processes, *arguments)
+
+
+def alone(folder: Path, **settings) -> int:
+    """What the worker does, in this process; the number of steps."""
+    poison = settings.pop("poison", None)
+    model = tiny.poisoned(poison) if poison else tiny.llama()
+    trainer = runs.pruning(folder, data=tiny.dataset(ROWS), model=model, **settings)
+    trainer.train()
+    trainer.save_model()
+    return trainer.state.global_step
 
 
 def launch_module(module: str, processes: int, *arguments: str) -> None:
@@ -77,7 +87,7 @@ def launch_module(module: str, processes: int, *arguments: str) -> None:
 )
 def test_two_processes_decide_and_train_as_one(tmp_path, settings) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    launch(one, 1, gradient_accumulation_steps=4, **settings)
+    steps = alone(one, gradient_accumulation_steps=4, **settings)
     launch(two, 2, gradient_accumulation_steps=2, **settings)
     first, second = read_ledger(one), read_ledger(two)
     assert first.select(DECISIONS).equals(second.select(DECISIONS))
@@ -92,7 +102,7 @@ def test_two_processes_decide_and_train_as_one(tmp_path, settings) -> None:
         torch.testing.assert_close(weight, others[name], rtol=1e-3, atol=1e-4, equal_nan=poisoned)
     ranks = [json.loads((two / f"rank{rank}.json").read_text()) for rank in range(2)]
     assert ranks[0] == ranks[1]
-    assert ranks[0]["steps"] == json.loads((one / "rank0.json").read_text())["steps"]
+    assert ranks[0]["steps"] == steps
 
 
 @pytest.mark.slow
@@ -127,7 +137,7 @@ def test_two_processes_resume(tmp_path, switch) -> None:
 @pytest.mark.slow
 def test_two_processes_score_the_probe_as_one_and_train_as_without(tmp_path) -> None:
     probe = {"probe_samples": 5, "probe_steps": 2}  # one rank scores three of them, one two
-    launch(tmp_path / "one", 1, gradient_accumulation_steps=4, **probe)
+    alone(tmp_path / "one", gradient_accumulation_steps=4, **probe)
     launch(tmp_path / "two", 2, gradient_accumulation_steps=2, **probe)
     launch(tmp_path / "without", 2, gradient_accumulation_steps=2)
     first, second = read_probe(tmp_path / "one"), read_probe(tmp_path / "two")

@@ -144,5 +144,5 @@ def test_what_trainers_read_holds_no_decisions(scores, tmp_path):
 
 def test_a_saved_data_set_that_is_damaged_is_named(tmp_path):
     (tmp_path / "state.json").write_text("{}")
-    with pytest.raises(UsageError, match="cannot be read as a saved data set"):
+    with pytest.raises(UsageError, match=r"dataset_info\.json: cannot be read as JSON \(No such"):
         read_decided(tmp_path)

@@ -13,7 +13,7 @@ from ..errors import UsageError, first_line
 from .formats import to_trl
 from .json_files import bad_line, check_json
 from .paths import path_of
-from .table_files import check_parquet, load_saved
+from .table_files import check_parquet_rows, load_saved
 
 Data: TypeAlias = Dataset | IterableDataset
 Splits: TypeAlias = dict[str, Data]
@@ -129,7 +129,7 @@ def _load(script_args: Any, dataset_args: Any) -> Splits:
         return _load_saved(path, streaming=script_args.dataset_streaming)
     for file in path.rglob("*"):
         if file.suffix == ".parquet":
-            check_parquet(file)
+            check_parquet_rows(file)
         elif _builder(file) == "json" and file.is_file():
             check_json(file)
     return dict(datasets.load_dataset(str(path), **options))
@@ -152,7 +152,7 @@ def _load_file(path: Path, *, name: str | None, streaming: bool) -> Splits:
     if path.stat().st_size == 0:
         raise UsageError(f"{path}: the file is empty")
     if builder == "parquet":
-        check_parquet(path)
+        check_parquet_rows(path)
     if builder == "json":
         check_json(path)
     return dict(datasets.load_dataset(builder, data_files=str(path), streaming=streaming))

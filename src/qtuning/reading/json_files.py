@@ -49,7 +49,8 @@ def read_object(path: Path, advice: str = "download it again") -> Mapping[str, A
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: cannot be read as JSON ({error}); {advice}") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{path}: cannot be read as JSON ({why}); {advice}") from error
     if not isinstance(read, dict):
         raise UsageError(f"{path}: is not a JSON object; {advice}")
     return read

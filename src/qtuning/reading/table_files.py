@@ -98,6 +98,21 @@ def check_parquet(path: Path, advice: str = "it must be a whole Parquet file") -
     return schema
 
 
+def check_parquet_rows(path: Path) -> None:
+    """``check_parquet``, and that every text in it is UTF-8: readers of rows do not look.
+
+    Raises:
+        UsageError: It is not.
+    """
+    check_parquet(path)
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches():
+                batch.validate(full=True)
+    except READING as error:
+        raise _unreadable(path, error, "mend it or write it anew") from error
+
+
 def _declared_bytes(found: pq.FileMetaData) -> int:
     """Bytes in memory at least: repeated values are stored once, whatever is declared."""
     total = 0
