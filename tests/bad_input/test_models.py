@@ -147,6 +147,7 @@ def test_damaged_json(folder, name, text) -> None:
         ("hidden_size", 33),
         ("num_attention_heads", 0),
         ("num_hidden_layers", 1e9),
+        ("num_hidden_layers", 2_000_000),
         ("vocab_size", []),
         ("hidden_act", "none-such"),
         ("model_type", 5),

@@ -33,15 +33,14 @@ def check_folder(path: Path, option: str) -> None:
         _refuse_without_weights(path, where)
     if (path / _INDEX).is_file() and not (path / "model.safetensors").is_file():
         files = [path / name for name in _shards(path / _INDEX)]
-    for file in files:
-        check_safetensors(file)
+    _check_layers(path / "config.json", sum(map(check_safetensors, files)))
     for name in ("tokenizer.json", "tokenizer_config.json"):
         if (path / name).is_file():
             read_object(path / name)
 
 
-def check_safetensors(file: Path) -> None:
-    """See that a file is whole; no tensor is read.
+def check_safetensors(file: Path) -> int:
+    """See that a file is whole, and how many tensors it has; none is read.
 
     Raises:
         UsageError: It is missing, cut off or something else.
@@ -50,7 +49,7 @@ def check_safetensors(file: Path) -> None:
 
     try:
         with safe_open(str(file), "pt") as opened:
-            opened.keys()
+            return len(opened.keys())
     except (OSError, SafetensorError) as error:
         raise UsageError(f"{file}: damaged or cut off ({error}); download it again") from error
 
@@ -73,6 +72,16 @@ def _check_config(path: Path) -> None:
             raise UsageError(
                 f"{path}: {key} is {value!r}, which would load code from the Hub: remove it, or "
                 "choose one with --attn_implementation"
+            )
+
+
+def _check_layers(config: Path, tensors: int) -> None:
+    """Layers are made before weights are looked for: some millions of them take hours."""
+    for key, value in entries(read_object(config)):
+        if key == "num_hidden_layers" and isinstance(value, int) and value > tensors:
+            raise UsageError(
+                f"{config}: {key} is {value:,}, but the weights are {tensors:,} tensors; "
+                "download it again"
             )
 
 
