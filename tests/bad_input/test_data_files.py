@@ -31,6 +31,8 @@ FILES = {
     "a number": ("d.json", "5", "."),
     "null": ("d.json", "null", "line 1: null is not a JSON object"),
     "null for a row": ("d.jsonl", GOOD + "null\n", "line 7: null is not a JSON object"),
+    "null and more": ("d.jsonl", "nulll", "line 1: null is not a JSON object"),
+    "null after a byte order mark": ("d.jsonl", b"\xef\xbb\xbf null", "line 1: null is not"),
     "null in an array": ("d.json", "[null]", "."),
     "cut off JSON": ("d.json", '[{"prompt": "a", "completion": "b"}, {"pro', "line 1"),
     "deep JSON": ("d.jsonl", "[" * 100_000 + "\n", "line 1: nested"),

@@ -1,5 +1,6 @@
 """JSON and JSON Lines files: which line is bad, and what their reader would not survive."""
 
+import codecs
 import gzip
 import json
 import re
@@ -27,7 +28,7 @@ def check_json(path: Path) -> None:
     try:
         lines = [b"".join(_lines(path))] if _is_whole(path) else _lines(path)
         for number, line in enumerate(lines, 1):
-            if line.strip() == b"null":
+            if line.removeprefix(codecs.BOM_UTF8).strip().startswith(b"null"):
                 raise UsageError(f"{path}, line {number}: null is not a JSON object; mend it")
             if line.count(b"[") + line.count(b"{") > DEEPEST and _depth(line) > DEEPEST:
                 where = str(path) if _is_whole(path) else f"{path}, line {number}"
