@@ -31,6 +31,11 @@ FILES = {
     "a number": ("d.json", "5", "."),
     "null": ("d.json", "null", "line 1: null is not a JSON object"),
     "null for a row": ("d.jsonl", GOOD + "null\n", "line 7: null is not a JSON object"),
+    "half a character inside": (
+        "d.jsonl",
+        b'{"messages": [{"role": "\xffuser", "content": "a"}]}\n',
+        "line 1: not UTF-8 .invalid start byte at byte 25",
+    ),
     "null and more": ("d.jsonl", "nulll", "line 1: null is not a JSON object"),
     "null after a byte order mark": ("d.jsonl", b"\xef\xbb\xbf null", "line 1: null is not"),
     "null in an array": ("d.json", "[null]", "."),

@@ -20,7 +20,7 @@ _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
 def check_json(path: Path) -> None:
-    """See that nothing is there that would end the process: deep nesting, or null for a row.
+    """See that nothing is there that would end the process: deep nesting, null, broken text.
 
     Raises:
         UsageError: Something is.
@@ -28,6 +28,8 @@ def check_json(path: Path) -> None:
     try:
         lines = [b"".join(_lines(path))] if _is_whole(path) else _lines(path)
         for number, line in enumerate(lines, 1):
+            if problem := _bad_text(line):  # which the reader of datasets hands on
+                raise UsageError(f"{path}, line {number}: {problem}; mend it")
             if line.removeprefix(codecs.BOM_UTF8).strip().startswith(b"null"):
                 raise UsageError(f"{path}, line {number}: null is not a JSON object; mend it")
             if line.count(b"[") + line.count(b"{") > DEEPEST and _depth(line) > DEEPEST:
@@ -94,12 +96,20 @@ def _lines(path: Path) -> Iterator[bytes]:
         yield from lines
 
 
+def _bad_text(line: bytes) -> str | None:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return f"not UTF-8 ({error.reason} at byte {error.start + 1})"
+    return None
+
+
 def _bad_json(line: bytes) -> str | None:
+    if problem := _bad_text(line):
+        return problem
     try:
         text = line.decode("utf-8-sig").strip()
         value = json.loads(text) if text else {}
-    except UnicodeDecodeError as error:
-        return f"not UTF-8 ({error.reason} at byte {error.start + 1})"
     except (json.JSONDecodeError, RecursionError) as error:
         if isinstance(error, RecursionError):
             return "nested too deep"
