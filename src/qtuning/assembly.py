@@ -141,10 +141,10 @@ def _fused_is_better(trainer: Trainer) -> bool:
     ZeRO-3 fetches shards ahead in the order of the forward before, and the trainer's own forward
     has the fused head: one that runs the head as a module would have it fetch the head in vain.
     """
-    if trainer.is_deepspeed_enabled:
-        plugin = trainer.accelerator.state.deepspeed_plugin
-        return bool(plugin.zero_stage == 3) or trainer.args.device.type == "cuda"
-    return bool(trainer.args.device.type == "cuda")
+    if trainer.args.device.type == "cuda":
+        return True
+    state = trainer.accelerator.state
+    return trainer.is_deepspeed_enabled and bool(state.deepspeed_plugin.zero_stage == 3)
 
 
 def _precision(trainer: Trainer) -> Callable[[], AbstractContextManager[Any]]:

@@ -1,6 +1,8 @@
 """Load the data that TRL's ``ScriptArguments`` name: a file, a folder or a Hub data set."""
 
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -57,12 +59,8 @@ def load_data(
     Raises:
         UsageError: Data that is missing, unreadable, empty or in an unknown format.
     """
-    where = "the mixture in datasets:" if dataset_args.datasets else script_args.dataset_name
-    if not where:
-        raise UsageError("no data: give --dataset_name a file, a folder or a Hub id")
-    verbosity = datasets.logging.get_verbosity()
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # we say what is wrong ourselves
-    try:
+    where = _where(script_args, dataset_args)
+    with _explained(where):
         splits = _load(script_args, dataset_args)
         chosen = [(script_args.dataset_train_split, take(splits, script_args, "train"))]
         if with_test:
@@ -71,12 +69,6 @@ def load_data(
             to_trl(data, f"{where} [{split}]", chat=chat, text_field=text_field)
             for split, data in chosen
         ]
-    except UsageError:
-        raise
-    except _READING as error:  # a stream is read only when its first row is looked at
-        raise UsageError(_explain(where, error)) from error
-    finally:
-        datasets.logging.set_verbosity(verbosity)
     return train, test[0] if test else None
 
 
@@ -91,23 +83,36 @@ def load_rows(script_args: Any, dataset_args: Any, kind: str) -> tuple[Data, str
     Raises:
         UsageError: Data that is missing, unreadable or empty.
     """
-    where = "the mixture in datasets:" if dataset_args.datasets else script_args.dataset_name
-    if not where:
-        raise UsageError("no data: give --dataset_name a file, a folder or a Hub id")
-    verbosity = datasets.logging.get_verbosity()
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # we say what is wrong ourselves
-    try:
+    where = _where(script_args, dataset_args)
+    with _explained(where):
         rows = take(_load(script_args, dataset_args), script_args, kind)
         if next(iter(rows), None) is None:
             raise UsageError(f"{where}: no rows; name a file or split that has some")
+    split = vars(script_args)[f"dataset_{kind}_split"]
+    return rows, f"{where} [{split}]"
+
+
+def _where(script_args: Any, dataset_args: Any) -> str:
+    """What to call the data in messages."""
+    where = "the mixture in datasets:" if dataset_args.datasets else script_args.dataset_name
+    if not where:
+        raise UsageError("no data: give --dataset_name a file, a folder or a Hub id")
+    return str(where)
+
+
+@contextmanager
+def _explained(where: str) -> Iterator[None]:
+    """Turn what reading raises into UsageError; a stream is read when its first row is."""
+    verbosity = datasets.logging.get_verbosity()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # we say what is wrong ourselves
+    try:
+        yield
     except UsageError:
         raise
     except _READING as error:
         raise UsageError(_explain(where, error)) from error
     finally:
         datasets.logging.set_verbosity(verbosity)
-    split = vars(script_args)[f"dataset_{kind}_split"]
-    return rows, f"{where} [{split}]"
 
 
 def _load(script_args: Any, dataset_args: Any) -> Splits:
