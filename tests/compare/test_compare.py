@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 
+import psutil
 import pytest
 import yaml
 
@@ -120,6 +121,19 @@ def test_a_comparison_that_is_killed_goes_on_where_it_was(grid, tmp_path):
     assert compare(grid, out) == 0
     assert len(list((out / CELLS).glob("*.json"))) == 9
     assert all(path.read_bytes() == was for path, was in done.items()), "what was done stays"
+
+
+def test_sigterm_ends_the_cells_with_the_comparison(grid, tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "qtuning", "compare", "--config", str(grid)]
+    process = subprocess.Popen([*command, "--output_dir", str(out)], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 200
+    while not (cells := psutil.Process(process.pid).children()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(timeout=60) == 143
+    assert cells
+    assert not any(cell.is_running() for cell in cells)
 
 
 @pytest.mark.slow

@@ -1,8 +1,12 @@
 """``qtuning compare``: run a grid of methods, and make tables and plots of it."""
 
 import argparse
-from collections.abc import Sequence
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 from rich.console import Console
@@ -58,13 +62,28 @@ def run(argv: Sequence[str]) -> None:
         by_name = runner.by_name()
         done = [(cell, by_name.get(cell.name)) for cell in grid.cells()]
     else:
-        failed = runner.run()
+        with _stopped_by_sigterm():
+            failed = runner.run()
         done = [(cell, runner.result(cell)) for cell in grid.cells()]
     write(grid, [(cell, record) for cell, record in done if record is not None], output)
     console.print(f"{output / NAME}.md, .csv, .tex and PNGs")
     if failed:
         names = "; ".join(cell.name for cell in failed)
         raise UsageError(f"{len(failed)} cells failed, run the command again: {names}")
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """Within, SIGTERM leaves as Ctrl-C does, so that the cells' processes end with this one."""
+
+    def leave(number: int, frame: FrameType | None) -> NoReturn:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def write(grid: Grid, done: Sequence[tuple[Cell, Record]], folder: Path) -> None:
