@@ -3,13 +3,13 @@
 import csv
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
 
-import psutil
 import pytest
 import yaml
 
@@ -53,6 +53,17 @@ def grid(folder):  # noqa: F811
 
 def compare(grid, out, *more):
     return main(["compare", "--config", str(grid), "--output_dir", str(out), "--jobs", "2", *more])
+
+
+def started(grid, out, until):
+    """A comparison in a process group of its own, as far as ``until`` says."""
+    command = [sys.executable, "-m", "qtuning", "compare", "--config", str(grid)]
+    command += ["--output_dir", str(out), "--jobs", "1"]
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 200
+    while not until() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return process
 
 
 def contents(out):
@@ -108,12 +119,7 @@ def test_a_comparison_runs_once_and_says_what_came_of_it(grid, tmp_path, capsys)
 @pytest.mark.slow
 def test_a_comparison_that_is_killed_goes_on_where_it_was(grid, tmp_path):
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "qtuning", "compare", "--config", str(grid)]
-    command += ["--output_dir", str(out), "--jobs", "1"]
-    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 200
-    while len(list((out / CELLS).glob("*.json"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    process = started(grid, out, until=lambda: len(list((out / CELLS).glob("*.json"))) >= 2)
     process.send_signal(signal.SIGKILL)
     process.wait()
     done = {path: path.read_bytes() for path in (out / CELLS).glob("*.json")}
@@ -125,15 +131,13 @@ def test_a_comparison_that_is_killed_goes_on_where_it_was(grid, tmp_path):
 
 def test_sigterm_ends_the_cells_with_the_comparison(grid, tmp_path):
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "qtuning", "compare", "--config", str(grid)]
-    process = subprocess.Popen([*command, "--output_dir", str(out)], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 200
-    while not (cells := psutil.Process(process.pid).children()) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    process = started(grid, out, until=lambda: list(out.glob("work/*/log.txt")))
+    time.sleep(0.5)  # the log is opened just before the cell's process is; that runs for seconds
     process.terminate()
     assert process.wait(timeout=60) == 143
-    assert cells
-    assert not any(cell.is_running() for cell in cells)
+    assert list(out.glob("work/*/log.txt")), "a cell was under way"
+    with pytest.raises(ProcessLookupError):  # nothing is left of the group
+        os.killpg(process.pid, 0)
 
 
 @pytest.mark.slow
