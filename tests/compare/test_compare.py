@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import operator
 import os
 import signal
 import subprocess
@@ -14,13 +15,13 @@ import pytest
 import yaml
 
 from qtuning.cli import main
-from qtuning.compare.figures import lines, partner
+from qtuning.compare.figures import groups, lines, partner
 from qtuning.compare.grid import Data, read_grid
 from qtuning.compare.key import cell_key, determined_by
 from qtuning.compare.power import power_table
 from qtuning.compare.quadrants import quadrant_tables
 from qtuning.compare.runner import CELLS, Runner
-from qtuning.compare.statistics import Interval, detectable_difference, t_interval
+from qtuning.compare.statistics import Interval, detectable_difference, paired, t_interval
 from qtuning.compare.tables import Table, latex, markdown, number
 
 from .test_grid import GRID, folder  # noqa: F401 - a fixture
@@ -205,7 +206,9 @@ def test_differences_are_paired_by_seed(grid):
     assert difference.half_width == pytest.approx(0.0, abs=1e-12)
     assert ours.mean("nll").half_width > 5  # t of one degree of freedom
     assert partner(ours, found, "full") is None
-    assert ours.over(theirs, "seconds").mean == 1.0
+    seconds = paired(ours.values("seconds"), theirs.values("seconds"), operator.truediv)
+    assert seconds.mean == 1.0
+    assert paired({0: 1.0}, {1: 1.0}) is None
 
 
 def test_the_score_is_a_mean_and_missing_where_a_part_is(grid):
@@ -259,13 +262,13 @@ def test_the_power_table_pools_paired_differences(grid):
     cells = [c for c in read_grid(grid).cells() if c.method.name in ("q-tuning", "random-random")]
     off = {("q-tuning", 0): 0.1, ("q-tuning", 1): 0.3}
     done = [(c, record(1.0 + c.seed + off.get((c.method.name, c.seed), 0.0))) for c in cells]
-    table = power_table(lines(done))
+    table = power_table(groups(lines(done)))
     (row,) = table.rows
     assert row[:2] == ("tiny, sums", "NLL, nats")
     assert float(row[2]) == pytest.approx(0.2 / 2**0.5, abs=1e-4)
     assert row[3] == "2"
     assert float(row[4]) == pytest.approx(detectable_difference(0.2 / 2**0.5, 2), abs=1e-3)
-    assert power_table(lines(done[:1])) is None
+    assert power_table(groups(lines(done[:1]))) is None
 
 
 def test_text_cannot_break_a_table():

@@ -66,6 +66,11 @@ def test_cells_are_the_product_of_each_block_and_each_is_there_once(folder):
     assert seeds == sorted(seeds), "half a study is a study of fewer seeds"
 
 
+def test_references_have_a_budget_or_none(folder):
+    read = grid_of(folder, references={"q-tuning": None, "full": [0.5, 1.0]}).references
+    assert read == {"q-tuning": None, "full": Budget(0.5, 1.0)}
+
+
 def test_paths_are_relative_to_the_file(folder):
     grid = grid_of(folder)
     assert grid.models == {"tiny": str(folder / "model")}
@@ -92,6 +97,9 @@ def test_paths_are_relative_to_the_file(folder):
         ({"modles": {}}, "unknown modles"),
         ({"means": {"all": ["sums", "sons"]}}, "means, all: name data of this grid"),
         ({"means": {"all": None}}, "means, all: name data of this grid"),
+        ({"references": {"w-tuning": None}}, "references: no method w-tuning"),
+        ({"references": {"full": [0.5]}}, r"references, full: a budget is \[sample_ratio"),
+        ({"references": ["full"]}, "references: must be a mapping"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(folder, changes, said):

@@ -14,9 +14,10 @@ from rich.console import Console
 from ..errors import UsageError
 from ..evaluation.harness import check_tasks
 from ..reading.models import check_model
-from .figures import Record, lines
+from .differences import difference_tables
+from .figures import Compared, Record, groups, lines
 from .grid import Cell, Grid, read_grid
-from .means import mean_tables
+from .means import mean_groups, mean_tables
 from .plots import draw
 from .power import power_table
 from .quadrants import quadrant_tables
@@ -90,9 +91,15 @@ def write(grid: Grid, done: Sequence[tuple[Cell, Record]], folder: Path) -> None
     """Write tables and plots of all cells that are done; the same cells give the same files."""
     order = {name: place for place, name in enumerate(grid.data)}
     found = sorted(lines(done), key=lambda line: (line.model, order[line.data.name]))
-    power = power_table(found)
-    means = mean_tables(found, grid.means)
-    some = [*means, *tables(found), *([power] if power else []), *quadrant_tables(found)]
+    compared: dict[str, Sequence[Compared]] = {**mean_groups(found, grid.means), **groups(found)}
+    power = power_table(compared)
+    some = [
+        *mean_tables(found, grid.means),
+        *tables(found),
+        *difference_tables(compared, grid.references),
+        *([power] if power else []),
+        *quadrant_tables(found),
+    ]
     (folder / f"{NAME}.md").write_text(markdown(some), encoding="utf-8")
     (folder / f"{NAME}.tex").write_text(latex(some), encoding="utf-8")
     (folder / f"{NAME}.csv").write_text(csv_text(found), encoding="utf-8")

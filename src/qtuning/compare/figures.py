@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import groupby
+from typing import Any, Protocol, TypeVar
 
 from .grid import Cell, Data
-from .statistics import Interval, t_interval
+from .statistics import Interval, paired, t_interval
 
 Record = Mapping[str, Any]
 Measure = Callable[[Record, Data], float | None]
@@ -48,6 +49,23 @@ def _cost(name: str) -> Measure:
 def _seconds(record: Record, data: Data) -> float | None:
     return record["counts"]["total_seconds"] if "counts" in record else None
 
+
+class Compared(Protocol):
+    """A method at a budget, on one data set or on several; a group of them is compared."""
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+
+    @property
+    def budget(self) -> str:
+        """Name of the budget; empty where there is none."""
+
+    def values(self, measure: str) -> dict[int, float]:
+        """A measure by seed, of those that have it."""
+
+
+_Member = TypeVar("_Member", bound=Compared)
 
 MEASURES: dict[str, Measure] = {
     "score": score,
@@ -97,15 +115,7 @@ class Line:
 
     def minus(self, other: "Line", measure: str) -> Interval | None:
         """The mean difference to another line over the seeds that both have."""
-        ours, theirs = self.values(measure), other.values(measure)
-        both = sorted(ours.keys() & theirs.keys())
-        return t_interval([ours[seed] - theirs[seed] for seed in both]) if both else None
-
-    def over(self, other: "Line", measure: str) -> Interval | None:
-        """The mean ratio to another line over the seeds that both have."""
-        ours, theirs = self.values(measure), other.values(measure)
-        both = sorted(ours.keys() & theirs.keys())
-        return t_interval([ours[seed] / theirs[seed] for seed in both]) if both else None
+        return paired(self.values(measure), other.values(measure))
 
 
 def lines(done: Iterable[tuple[Cell, Record]]) -> list[Line]:
@@ -123,12 +133,13 @@ def lines(done: Iterable[tuple[Cell, Record]]) -> list[Line]:
     ]
 
 
-def partner(line: Line, among: Sequence[Line], method: str) -> Line | None:
-    """The line of another method to compare with: at the same budget, or without any."""
-    alike = [
-        one
-        for one in among
-        if (one.model, one.data.name, one.method) == (line.model, line.data.name, method)
-        and one.budget in (line.budget, "")
-    ]
+def groups(all_lines: Iterable[Line]) -> dict[str, list[Line]]:
+    """Title, and what is compared: the lines of a model and data, by budget."""
+    found = groupby(all_lines, key=lambda line: f"{line.model}, {line.data.name}")
+    return {title: sorted(some, key=lambda line: line.budget) for title, some in found}
+
+
+def partner(one: _Member, group: Sequence[_Member], method: str) -> _Member | None:
+    """Another method of a group to compare with: at the same budget, or without any."""
+    alike = [o for o in group if o.method == method and o.budget in (one.budget, "")]
     return alike[0] if alike else None

@@ -111,6 +111,8 @@ class Grid:
         blocks: What is crossed with what; each a product of its lists.
         evaluation: Arguments of ``evaluation.run_tasks`` for all data.
         means: Name, and the data whose mean gets a table.
+        references: Methods that others are compared with besides ``random-random`` and ``full``:
+            at the same budget, or all of them with the method at the budget given.
     """
 
     models: Mapping[str, str]
@@ -120,6 +122,7 @@ class Grid:
     blocks: tuple[Mapping[str, Any], ...]
     evaluation: Mapping[str, Any]
     means: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    references: Mapping[str, Budget | None] = field(default_factory=dict)
 
     def cells(self) -> list[Cell]:
         """All cells, each once, seed by seed so that half a study is a study of fewer seeds."""
@@ -130,7 +133,6 @@ class Grid:
         return sorted(found.values(), key=lambda cell: cell.seed)
 
     def _of_block(self, block: Mapping[str, Any]) -> Iterator[Cell]:
-        budgets = [Budget(*map(float, pair)) for pair in block["budgets"]]
         first = block["seeds"][0]
         for seed, model, data, name in product(
             block["seeds"], block["models"], block["data"], block["methods"]
@@ -138,11 +140,11 @@ class Grid:
             method = self.methods[name]
             if not method.train and seed != first:
                 continue  # nothing is drawn
-            for budget in budgets if method.train and method.budgeted else [None]:
+            for budget in block["budgets"] if method.train and method.budgeted else [None]:
                 yield Cell(model, self.data[data], method, budget, seed)
 
 
-_KEYS = ("models", "data", "methods", "training", "grid", "evaluation", "means")
+_KEYS = ("models", "data", "methods", "training", "grid", "evaluation", "means", "references")
 
 
 def read_grid(path: Path, *, own_code: bool = False) -> Grid:
@@ -163,7 +165,7 @@ def read_grid(path: Path, *, own_code: bool = False) -> Grid:
     for key in ("models", "data", "methods", "grid"):
         if not content.get(key):
             raise UsageError(f"--config {path}: {key} is missing or empty")
-    for key in ("models", "data", "methods", "training", "evaluation", "means"):
+    for key in ("models", "data", "methods", "training", "evaluation", "means", "references"):
         mapping(content.get(key), f"{path}, {key}")
     if not isinstance(content["grid"], list):
         raise UsageError(f"{path}, grid: must be a list of blocks")
@@ -182,6 +184,10 @@ def read_grid(path: Path, *, own_code: bool = False) -> Grid:
         means={
             name: _means(name, _many(some), data, path)
             for name, some in (content.get("means") or {}).items()
+        },
+        references={
+            name: _reference(name, pair, methods, path)
+            for name, pair in (content.get("references") or {}).items()
         },
     )
 
@@ -226,11 +232,15 @@ def _block(block: Mapping[str, Any], content: Mapping[str, Any], path: Path) -> 
             raise UsageError(f"{path}, grid: {key} is missing")
     if not all(isinstance(seed, int) for seed in made["seeds"]):
         raise UsageError(f"{path}, grid: seeds are integers, got {made['seeds']}")
-    for pair in made["budgets"]:
-        sound = isinstance(pair, list) and len(pair) == 2
-        if not sound or not all(isinstance(r, int | float) and 0 < r <= 1 for r in pair):
-            raise UsageError(f"{path}, grid: a budget is [sample_ratio, token_ratio], got {pair}")
+    made["budgets"] = [_budget(pair, f"{path}, grid") for pair in made["budgets"]]
     return made
+
+
+def _budget(pair: Any, where: str) -> Budget:
+    sound = isinstance(pair, list) and len(pair) == 2
+    if not sound or not all(isinstance(ratio, int | float) and 0 < ratio <= 1 for ratio in pair):
+        raise UsageError(f"{where}: a budget is [sample_ratio, token_ratio], got {pair}")
+    return Budget(*map(float, pair))
 
 
 def _means(name: str, some: list[Any], data: Mapping[str, Data], path: Path) -> tuple[str, ...]:
@@ -238,6 +248,12 @@ def _means(name: str, some: list[Any], data: Mapping[str, Data], path: Path) -> 
     if unknown or not some:
         raise UsageError(f"{path}, means, {name}: name data of this grid, got {some}")
     return tuple(some)
+
+
+def _reference(name: str, pair: Any, methods: Mapping[str, Method], path: Path) -> Budget | None:
+    if name not in methods:
+        raise UsageError(f"{path}, references: no method {name}")
+    return None if pair is None else _budget(pair, f"{path}, references, {name}")
 
 
 def _evaluation(given: Mapping[str, Any], path: Path) -> Mapping[str, Any]:

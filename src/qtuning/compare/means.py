@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from .figures import FULL, RANDOM, Line
-from .statistics import Interval, t_interval
+from .figures import FULL, RANDOM, Line, partner
+from .statistics import Interval, paired, t_interval
 from .tables import NOTHING, Table, number, percent
 
 
 @dataclass(frozen=True)
-class _Mean:
+class Mean:
     """A method at a budget, on all data of a mean."""
 
     budget: str
@@ -27,28 +27,35 @@ class _Mean:
         values = self.values(measure)
         return t_interval(list(values.values())) if values else None
 
-    def minus(self, other: "_Mean | None", measure: str) -> Interval | None:
+    def minus(self, other: "Mean | None", measure: str) -> Interval | None:
         if other is None or other is self:
             return None
-        ours, theirs = self.values(measure), other.values(measure)
-        both = sorted(ours.keys() & theirs.keys())
-        return t_interval([ours[seed] - theirs[seed] for seed in both]) if both else None
+        return paired(self.values(measure), other.values(measure))
+
+
+def mean_groups(
+    all_lines: Sequence[Line], means: Mapping[str, Sequence[str]]
+) -> dict[str, list[Mean]]:
+    """Title, and the methods that ran on all data of a mean, for each model and mean."""
+    made = {}
+    for model in dict.fromkeys(line.model for line in all_lines):
+        for name, data in means.items():
+            group = _group([line for line in all_lines if line.model == model], data)
+            if group:
+                made[f"{model}, {name}: mean of {', '.join(data)}"] = group
+    return made
 
 
 def mean_tables(all_lines: Sequence[Line], means: Mapping[str, Sequence[str]]) -> list[Table]:
-    """A table for each model and mean, of the methods that ran on all of its data.
+    """A table for each model and mean.
 
     Differences are paired by seed: of each seed's mean over the data. The score is that of the
     data which have tasks.
     """
-    made = []
-    for model in dict.fromkeys(line.model for line in all_lines):
-        for name, data in means.items():
-            body = _rows([line for line in all_lines if line.model == model], data)
-            if body:
-                title = f"{model}, {name}: mean of {', '.join(data)}"
-                made.append(Table(title, _HEADER, body))
-    return made
+    return [
+        Table(title, _HEADER, tuple(_row(one, group) for one in group))
+        for title, group in mean_groups(all_lines, means).items()
+    ]
 
 
 _SCORE = ("score", f"score minus {RANDOM}", f"score minus {FULL}")
@@ -56,28 +63,23 @@ _NLL = ("NLL", f"NLL minus {RANDOM}", f"NLL minus {FULL}")
 _HEADER = ("budget", "method", *_SCORE, *_NLL, "answer tokens", "compute", "seeds")
 
 
-def _rows(lines: Sequence[Line], data: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+def _group(lines: Sequence[Line], data: Sequence[str]) -> list[Mean]:
     found: dict[tuple[str, str], dict[str, Line]] = {}
     for line in lines:
         found.setdefault((line.budget, line.method), {})[line.data.name] = line
     means = [
-        _Mean(budget, method, tuple(by_data[name] for name in data))
+        Mean(budget, method, tuple(by_data[name] for name in data))
         for (budget, method), by_data in found.items()
         if by_data.keys() >= set(data)
     ]
-    return tuple(_row(one, means) for one in sorted(means, key=lambda mean: mean.budget))
+    return sorted(means, key=lambda mean: mean.budget)
 
 
-def _row(one: _Mean, means: Sequence[_Mean]) -> tuple[str, ...]:
-    others = [_partner(one, means, method) for method in (RANDOM, FULL)]
+def _row(one: Mean, means: Sequence[Mean]) -> tuple[str, ...]:
+    others = [partner(one, means, method) for method in (RANDOM, FULL)]
     score = (one.mean("score"), *(one.minus(other, "score") for other in others))
     nll = (one.mean("nll"), *(one.minus(other, "nll") for other in others))
     cost = (one.mean("answer_tokens"), one.mean("compute"))
     seeds = str(len(one.values("nll") or one.values("score")))
     names = (one.budget or NOTHING, one.method)
     return (*names, *map(percent, score), *map(number, nll), *map(percent, cost), seeds)
-
-
-def _partner(one: _Mean, means: Sequence[_Mean], method: str) -> _Mean | None:
-    alike = [m for m in means if m.method == method and m.budget in (one.budget, "")]
-    return alike[0] if alike else None

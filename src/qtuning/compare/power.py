@@ -1,25 +1,23 @@
 """What differences a comparison can show."""
 
 import math
-from collections.abc import Sequence
-from itertools import groupby
+from collections.abc import Mapping, Sequence
 
-from .figures import RANDOM, Line, partner
+from .figures import RANDOM, Compared, partner
 from .statistics import detectable_difference
 from .tables import Table
 
 _MEASURES = {"score": ("score, percentage points", 100.0, 2), "nll": ("NLL, nats", 1.0, 4)}
 
 
-def power_table(all_lines: Sequence[Line]) -> Table | None:
-    """The smallest true difference to ``random-random`` found with 80% power, for each data.
+def power_table(groups: Mapping[str, Sequence[Compared]]) -> Table | None:
+    """The smallest true difference to ``random-random`` found with 80% power, for each group.
 
     The standard deviation of a paired difference is pooled over all methods and budgets; the test
     is Student's at 5% with as many pairs as the method with the fewest seeds has.
     """
     rows = []
-    for (model, name), some in groupby(all_lines, key=lambda line: (line.model, line.data.name)):
-        group = list(some)
+    for name, group in groups.items():
         for measure, (title, factor, decimals) in _MEASURES.items():
             pooled = _pooled(group, measure)
             if pooled is None:
@@ -27,14 +25,14 @@ def power_table(all_lines: Sequence[Line]) -> Table | None:
             stdev, n = pooled
             found = detectable_difference(stdev, n)
             numbers = (f"{factor * stdev:.{decimals}f}", str(n), f"{factor * found:.{decimals}f}")
-            rows.append((f"{model}, {name}", title, *numbers))
+            rows.append((name, title, *numbers))
     if not rows:
         return None
     header = ("data", "measure", "sd of a paired difference", "seeds", "found with 80% power")
     return Table("What differences these seeds can show", header, tuple(rows))
 
 
-def _pooled(group: Sequence[Line], measure: str) -> tuple[float, int] | None:
+def _pooled(group: Sequence[Compared], measure: str) -> tuple[float, int] | None:
     squares, freedom, fewest = 0.0, 0, 0
     for line in group:
         other = partner(line, group, RANDOM)

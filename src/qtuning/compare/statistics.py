@@ -1,7 +1,8 @@
 """Means and intervals over few seeds."""
 
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import NamedTuple
 
@@ -40,6 +41,25 @@ def t_interval(values: Sequence[float]) -> Interval:
         return Interval(values[0], math.nan, 1)
     half_width = float(t.ppf(0.975, n - 1)) * stdev(values) / math.sqrt(n)
     return Interval(fmean(values), half_width, n)
+
+
+def paired(
+    ours: Mapping[int, float],
+    theirs: Mapping[int, float],
+    compare: Callable[[float, float], float] = operator.sub,
+) -> Interval | None:
+    """Mean and interval of differences, or of what else ``compare`` gives, seed by seed.
+
+    Args:
+        ours: Values by seed.
+        theirs: Those compared with.
+        compare: What to make of two values of one seed.
+
+    Returns:
+        Of the seeds that both have; None if there is none.
+    """
+    both = sorted(ours.keys() & theirs.keys())
+    return t_interval([compare(ours[seed], theirs[seed]) for seed in both]) if both else None
 
 
 def detectable_difference(spread: float, n: int, power: float = 0.8) -> float:

@@ -2,12 +2,12 @@
 
 import csv
 import io
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
-from .figures import FULL, MEASURES, RANDOM, Line, partner
-from .statistics import Interval
+from .figures import FULL, MEASURES, RANDOM, Line, groups, partner
+from .statistics import Interval, paired
 
 NOTHING = ""
 _LATEX = {character: f"\\{character}" for character in "&%_#${}"}
@@ -28,9 +28,7 @@ class Table:
 def tables(all_lines: Sequence[Line]) -> list[Table]:
     """Two tables for each model and data: what was achieved, and what it cost."""
     made = []
-    for (model, name), some in groupby(all_lines, key=lambda line: (line.model, line.data.name)):
-        group = sorted(some, key=lambda line: line.budget)
-        title = f"{model}, {name}"
+    for title, group in groups(all_lines).items():
         made.append(Table(title, _header(group), tuple(_row(line, group) for line in group)))
         cost = tuple(_cost_row(line, group) for line in group if line.values("compute"))
         header = ("budget", "method", "samples", "answer tokens", "compute", "time", "seeds")
@@ -60,7 +58,8 @@ def _row(line: Line, group: Sequence[Line]) -> tuple[str, ...]:
 
 def _cost_row(line: Line, group: Sequence[Line]) -> tuple[str, ...]:
     full = partner(line, group, FULL)
-    time = line.over(full, "seconds") if full is not None else None
+    seconds = {} if full is None else full.values("seconds")
+    time = paired(line.values("seconds"), seconds, operator.truediv)
     shares = [percent(line.mean(what)) for what in ("samples", "answer_tokens", "compute")]
     return (line.budget or NOTHING, line.method, *shares, percent(time), str(len(line.records)))
 
