@@ -39,7 +39,7 @@ def tables(all_lines: Sequence[Line]) -> list[Table]:
 def _header(group: Sequence[Line]) -> tuple[str, ...]:
     tasks = [_short(spec) for spec in group[0].data.score]
     average = ["score"] if len(tasks) > 1 else []
-    compared = [f"minus {RANDOM}", f"minus {FULL}"] if tasks else []
+    compared = [f"score minus {RANDOM}", f"score minus {FULL}"] if tasks else []
     nll = ["NLL", f"NLL minus {RANDOM}", f"NLL minus {FULL}", "calibration error"]
     return ("budget", "method", *tasks, *average, *compared, *nll)
 
