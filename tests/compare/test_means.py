@@ -2,7 +2,7 @@
 
 from qtuning.compare.figures import Line
 from qtuning.compare.grid import Data
-from qtuning.compare.means import mean_tables
+from qtuning.compare.means import mean_groups, mean_tables
 from qtuning.compare.statistics import t_interval
 from qtuning.compare.tables import number
 
@@ -33,15 +33,15 @@ LINES = [
 
 
 def rows(means):
-    (table,) = mean_tables(LINES, means)
+    (table,) = mean_tables(mean_groups(LINES, means))
     return {row[1]: dict(zip(table.header, row, strict=True)) for row in table.rows}
 
 
 def test_only_what_ran_on_all_data_has_a_mean():
     assert list(rows({"both": ("a", "b")})) == ["full", "random-random", "q-tuning"]
     assert "longest" in rows({"one": ("a",)})
-    assert mean_tables(LINES, {}) == []
-    assert mean_tables([LINES[0]], {"both": ("a", "b")}) == []
+    assert mean_tables(mean_groups(LINES, {})) == []
+    assert mean_tables(mean_groups([LINES[0]], {"both": ("a", "b")})) == []
 
 
 def test_a_mean_is_of_each_seed_and_differences_are_paired():
@@ -61,5 +61,6 @@ def test_the_score_is_that_of_the_data_that_have_one():
 
 
 def test_one_seed_has_no_interval():
-    (table,) = mean_tables([line("full", "a", (1.0,), budget="")], {"one": ("a",)})
+    one = mean_groups([line("full", "a", (1.0,), budget="")], {"one": ("a",)})
+    (table,) = mean_tables(one)
     assert table.rows[0][5] == "1.000"

@@ -91,10 +91,11 @@ def write(grid: Grid, done: Sequence[tuple[Cell, Record]], folder: Path) -> None
     """Write tables and plots of all cells that are done; the same cells give the same files."""
     order = {name: place for place, name in enumerate(grid.data)}
     found = sorted(lines(done), key=lambda line: (line.model, order[line.data.name]))
-    compared: dict[str, Sequence[Compared]] = {**mean_groups(found, grid.means), **groups(found)}
+    means = mean_groups(found, grid.means)
+    compared: dict[str, Sequence[Compared]] = {**means, **groups(found)}
     power = power_table(compared)
     some = [
-        *mean_tables(found, grid.means),
+        *mean_tables(means),
         *tables(found),
         *difference_tables(compared, grid.references),
         *([power] if power else []),

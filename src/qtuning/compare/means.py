@@ -46,15 +46,15 @@ def mean_groups(
     return made
 
 
-def mean_tables(all_lines: Sequence[Line], means: Mapping[str, Sequence[str]]) -> list[Table]:
-    """A table for each model and mean.
+def mean_tables(means: Mapping[str, Sequence[Mean]]) -> list[Table]:
+    """A table for each of the ``mean_groups``.
 
     Differences are paired by seed: of each seed's mean over the data. The score is that of the
     data which have tasks.
     """
     return [
         Table(title, _HEADER, tuple(_row(one, group) for one in group))
-        for title, group in mean_groups(all_lines, means).items()
+        for title, group in means.items()
     ]
 
 
