@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from trl import SFTConfig
 
+from .precision import device_in_use, use_bf16
 from .pruning_arguments import PruningArguments
 
 
@@ -14,6 +15,15 @@ from .pruning_arguments import PruningArguments
 class QTuningConfig(PruningArguments, SFTConfig):
     """TRL's ``SFTConfig`` with the pruning arguments.
 
-    Every other default is TRL's: learning rate 2e-5, bf16 on, activation checkpointing on,
-    ``logging_steps`` 10, ``max_length`` 1024.
+    Every other default is TRL's: learning rate 2e-5, activation checkpointing on,
+    ``logging_steps`` 10, ``max_length`` 1024. ``bf16`` is on where the device multiplies bfloat16
+    natively, which TRL takes for granted; where it is given, nothing differs.
     """
+
+    def __post_init__(self) -> None:
+        """Choose the precision before TRL does."""
+        if self.bf16 is None:
+            self.bf16 = use_bf16(None, use_cpu=self.use_cpu, fp16=self.fp16)
+            # transformers takes bf16 on the CPU only where it is told that the CPU is meant.
+            self.use_cpu = self.use_cpu or device_in_use().type == "cpu"
+        super().__post_init__()
