@@ -128,7 +128,7 @@ def prune_once(folder: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from qtuning.offline import prune_command
+    from qtuning.commands import prune as prune_command
     from qtuning.offline.origin import with_origin
 
     scores = folder / "scores.parquet"

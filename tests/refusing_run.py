@@ -32,7 +32,7 @@ def no_name(host, *more, **options):
 
 if __name__ == "__main__":
     socket.socket, socket.getaddrinfo = Refusing, no_name  # before anything else is imported
-    from qtuning import cli
+    from qtuning.commands import main as cli
 
     with open(sys.argv[1], encoding="utf-8") as file:  # noqa: PTH123
         codes = [cli.main(command) for command in json.load(file)]

@@ -41,7 +41,7 @@ def complains(tmp_path, model, data, capfd, monkeypatch):
     out = tmp_path / "out"
     out.mkdir()
     (out / "precious.txt").write_text("kept")
-    monkeypatch.setattr("qtuning.train.load_causal_lm", _no_model)
+    monkeypatch.setattr("qtuning.commands.train.load_causal_lm", _no_model)
 
     def run(*arguments: str, before_model: bool = True, **options: object) -> str:
         defaults = {"model_name_or_path": model, "dataset_name": data, "output_dir": out}

@@ -1,7 +1,7 @@
 """Precision of forward and backward passes: bfloat16 where the device multiplies it natively.
 
-Elsewhere it is emulated: on a processor with AVX2 alone a matrix product in bfloat16 took 7 times as
-long as one in float32.
+Elsewhere it is emulated: on a processor with AVX2 alone a matrix product in bfloat16 took 7 times
+as long as one in float32.
 """
 
 import functools

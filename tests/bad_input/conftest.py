@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from qtuning import cli
+from qtuning.commands import main as cli
 from qtuning.offline.origin import with_origin
 from qtuning.reading.table_files import pa, pq
 

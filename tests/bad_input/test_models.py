@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from qtuning import cli
+from qtuning.commands import main as cli
 from qtuning.errors import UsageError
 from qtuning.reading.models import check_model, load_causal_lm, load_tokenizer
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from qtuning import cli
+from qtuning.commands import main as cli
 from qtuning.compare.figures import Line
 from qtuning.compare.grid import Data
 from qtuning.compare.plots import draw

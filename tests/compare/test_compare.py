@@ -14,7 +14,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from qtuning.cli import main
+from qtuning.commands.main import main
 from qtuning.compare.figures import groups, lines, partner
 from qtuning.compare.grid import Data, read_grid
 from qtuning.compare.key import cell_key, determined_by

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from qtuning import cli
+from qtuning.commands import main as cli
 
 STUDY = Path(__file__).parents[2] / "study"
 RESULTS = """### m, both: mean of a, b

@@ -3,7 +3,7 @@
 import pyarrow.parquet as pq
 import pytest
 
-from qtuning.cli import main
+from qtuning.commands.main import main
 
 from .. import tiny
 from .test_two_processes import launch_module

@@ -9,7 +9,7 @@ import torch
 import yaml
 from peft import LoraConfig, get_peft_model
 
-from qtuning.cli import main
+from qtuning.commands.main import main
 from qtuning.errors import UsageError
 from qtuning.evaluation import held_out, run_tasks
 from qtuning.evaluation.harness import PINNED

@@ -12,8 +12,8 @@ from torch.distributed import init_process_group
 from transformers import TrainerCallback
 
 import qtuning
-from qtuning import cli
-from qtuning import train as command
+from qtuning.commands import main as cli
+from qtuning.commands import train as command
 
 from .. import runs, tiny
 from .moments import Moments

@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments
 
 from qtuning import cli, read_ledger
-from qtuning.arguments import parse
+from qtuning.commands.evaluate import load
+from qtuning.commands.train_arguments import parse
 from qtuning.compare.figures import Line
 from qtuning.compare.grid import Data, read_grid
 from qtuning.compare.record_file import read_record
 from qtuning.compare.rows import read_rows
 from qtuning.compare.tables import csv_text, markdown, tables
 from qtuning.errors import UsageError
-from qtuning.evaluation.command import load
 from qtuning.pruner_memory import PrunerMemory
 from qtuning.reading.data import load_data
 from qtuning.reading.models import load_causal_lm, load_tokenizer

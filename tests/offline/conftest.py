@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from qtuning.cli import main
+from qtuning.commands.main import main
 
 from .. import tiny
 

@@ -5,7 +5,7 @@ import sys
 import threading
 from pathlib import Path
 
-from qtuning.cli import main
+from qtuning.commands.main import main
 
 PEAK = [0]
 

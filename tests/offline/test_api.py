@@ -15,7 +15,7 @@ from datasets import Dataset, IterableDataset, load_from_disk
 
 import qtuning
 from qtuning import UsageError
-from qtuning.cli import main
+from qtuning.commands.main import main
 from qtuning.offline.origin import described, description
 
 from .. import tiny

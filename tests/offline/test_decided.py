@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from qtuning import PruningArguments
-from qtuning.cli import main
+from qtuning.commands.main import main
 from qtuning.errors import UsageError
 from qtuning.ledger import Ledger, LedgerRow
 from qtuning.offline.decided import is_decided, one_visit, read_decided

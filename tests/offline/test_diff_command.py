@@ -5,7 +5,7 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from qtuning.cli import main
+from qtuning.commands.main import main
 from qtuning.ledger import Ledger, LedgerRow
 
 from .. import tiny

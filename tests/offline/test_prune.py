@@ -11,7 +11,7 @@ from datasets import load_dataset, load_from_disk
 from trl import SFTConfig, SFTTrainer
 
 from qtuning import PruningArguments, keep_tokens, select_samples
-from qtuning.cli import main
+from qtuning.commands.main import main
 from qtuning.errors import UsageError
 from qtuning.offline.prune import decide_offline
 from qtuning.plane import Q2

@@ -6,7 +6,7 @@ import shutil
 import pyarrow.parquet as pq
 import pytest
 
-from qtuning.cli import main
+from qtuning.commands.main import main
 
 from .. import tiny
 

@@ -11,7 +11,7 @@ import pytest
 from datasets import Dataset
 
 from qtuning import PruningArguments, UsageError, prune, report
-from qtuning.cli import main
+from qtuning.commands.main import main
 from qtuning.offline.row_text import LONGEST, text_columns, text_of
 from qtuning.reporting.columns import columns_of
 from qtuning.reporting.load import load

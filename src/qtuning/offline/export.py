@@ -147,7 +147,7 @@ Keeps = dict[int, Tensor | None]
 
 def _examples(rows: pa.Table, keeps: Keeps, origin: Origin, mode: str) -> list[Example]:
     """Tokenised rows, their pruned tokens masked or dropped."""
-    from .retokenise import tokenised  # a trainer: it takes seconds to import
+    from .retokenise import tokenised
 
     made = []
     for place, example in enumerate(tokenised(rows, origin)):

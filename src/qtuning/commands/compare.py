@@ -11,18 +11,18 @@ from typing import NoReturn
 
 from rich.console import Console
 
+from ..compare.differences import difference_tables
+from ..compare.figures import Compared, Record, groups, lines
+from ..compare.grid import Cell, Grid, read_grid
+from ..compare.means import mean_groups, mean_tables
+from ..compare.plots import draw
+from ..compare.power import power_table
+from ..compare.quadrants import quadrant_tables
+from ..compare.runner import Runner, jobs_with_room
+from ..compare.tables import csv_text, latex, markdown, tables
 from ..errors import UsageError
 from ..evaluation.harness import check_tasks
 from ..reading.models import check_model
-from .differences import difference_tables
-from .figures import Compared, Record, groups, lines
-from .grid import Cell, Grid, read_grid
-from .means import mean_groups, mean_tables
-from .plots import draw
-from .power import power_table
-from .quadrants import quadrant_tables
-from .runner import Runner, jobs_with_room
-from .tables import csv_text, latex, markdown, tables
 
 NAME = "results"
 

@@ -12,17 +12,17 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import get_peft_config, get_quantization_config
 
-from .arguments import check, parse
-from .config import QTuningConfig
-from .errors import StoppedError
-from .reading.data import load_data
-from .reading.models import check_model, load_causal_lm, load_tokenizer
-from .reading.preparing import preparing
-from .reading.token_ids import check_vocabulary
-from .recovery.saving import room_for
-from .recovery.stopping import stop_on_signals
-from .scoring.other_models import REFERENCE_MODEL, SCORER, check_same_tokenizer
-from .trainer import QTuningTrainer
+from ..config import QTuningConfig
+from ..errors import StoppedError
+from ..reading.data import load_data
+from ..reading.models import check_model, load_causal_lm, load_tokenizer
+from ..reading.preparing import preparing
+from ..reading.token_ids import check_vocabulary
+from ..recovery.saving import room_for
+from ..recovery.stopping import stop_on_signals
+from ..scoring.other_models import REFERENCE_MODEL, SCORER, check_same_tokenizer
+from ..trainer import QTuningTrainer
+from .train_arguments import check, parse
 
 
 def run(argv: Sequence[str]) -> None:

@@ -8,10 +8,10 @@ from rich.console import Console
 
 from ..errors import UsageError
 from ..offline.checks import check_new, check_sizes
-from ..one_line_parser import OneLineParser
 from ..pruning_arguments import PruningArguments
 from ..reading.paths import path_of
-from .report import report
+from ..reporting.report import report
+from .parser import OneLineParser
 
 KINDS = ("png", "svg", "pdf")
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments
 
-from .config import QTuningConfig
-from .errors import UsageError
-from .one_line_parser import OneLineParser
-from .reading.models import check_model
-from .scoring.other_models import REFERENCE_MODEL, SCORER
-from .scoring.score_store import check_initial_scores
+from ..config import QTuningConfig
+from ..errors import UsageError
+from ..reading.models import check_model
+from ..scoring.other_models import REFERENCE_MODEL, SCORER
+from ..scoring.score_store import check_initial_scores
+from .parser import OneLineParser
 
 
 def parse(

@@ -8,15 +8,15 @@ import pyarrow as pa
 from rich.console import Console
 
 from ..errors import UsageError
-from ..one_line_parser import OneLineParser
+from ..offline.checks import check_new, check_sizes
+from ..offline.export import FORMATS, export
+from ..offline.origin import read_origin
+from ..offline.prune import Decisions, decide_offline
+from ..offline.score_columns import typed_scores
+from ..offline.scored_table import read_scores
 from ..pruning_arguments import PruningArguments
 from ..recording.budget import share
-from .checks import check_new, check_sizes
-from .export import FORMATS, export
-from .origin import read_origin
-from .prune import Decisions, decide_offline
-from .score_columns import typed_scores
-from .scored_table import read_scores
+from .parser import OneLineParser
 
 
 @dataclass

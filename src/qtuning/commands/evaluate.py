@@ -14,17 +14,17 @@ from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments
 
 from ..config import QTuningConfig
 from ..errors import UsageError
+from ..evaluation.harness import Score, check_tasks, run_tasks
+from ..evaluation.held_out import HeldOut, held_out
+from ..evaluation.local_tasks import local_tasks
 from ..offline.checks import check_output
-from ..one_line_parser import OneLineParser
 from ..reading.data import load_data
 from ..reading.json_files import read_object
 from ..reading.model_folder import check_safetensors
 from ..reading.models import check_model, load_causal_lm, load_tokenizer
 from ..reading.paths import path_of
 from ..trainer import QTuningTrainer
-from .harness import Score, check_tasks, run_tasks
-from .held_out import HeldOut, held_out
-from .local_tasks import local_tasks
+from .parser import OneLineParser
 
 _ADAPTER = "adapter_config.json"
 # What peft raises for a config or weights that it cannot use.

@@ -10,14 +10,14 @@ import pyarrow as pa
 from rich.console import Console
 
 from ..errors import UsageError
-from ..one_line_parser import OneLineParser
+from ..offline.checks import check_new, check_output, check_sizes
+from ..offline.decided import one_visit, read_decided
+from ..offline.diff import Agreement, Difference, agreement
+from ..offline.diff_tables import RULE, Side, show
+from ..offline.row_text import first_words
+from ..offline.score_columns import is_decided
 from ..pruning_arguments import PruningArguments
-from .checks import check_new, check_output, check_sizes
-from .decided import one_visit, read_decided
-from .diff import Agreement, Difference, agreement
-from .diff_tables import RULE, Side, show
-from .row_text import first_words
-from .score_columns import is_decided
+from .parser import OneLineParser
 
 
 @dataclass

@@ -7,12 +7,12 @@ from pathlib import Path
 from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments
 
 from ..errors import UsageError
-from ..one_line_parser import OneLineParser
+from ..offline.checks import check_output, check_sizes
+from ..offline.score import ENGINES, ScoreJob, processes
+from ..offline.score_file import score_to_file
 from ..reading.data import load_rows
 from ..reading.models import check_model
-from .checks import check_output, check_sizes
-from .score import ENGINES, ScoreJob, processes
-from .score_file import score_to_file
+from .parser import OneLineParser
 
 
 @dataclass

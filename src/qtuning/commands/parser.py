@@ -11,8 +11,8 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from trl import TrlParser
 
-from .errors import UsageError
-from .reading.yaml_files import read_yaml, refuse_code
+from ..errors import UsageError
+from ..reading.yaml_files import read_yaml, refuse_code
 
 _ON_THE_COMMAND_LINE = "give it on the command line if you trust it"
 

@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 
-from .errors import PeerLostError, StoppedError, UsageError
+from ..errors import PeerLostError, StoppedError, UsageError
 
-# verb -> module with a run(arguments) function, and what it does
+# what each verb does; a module of its name beside this one has run(arguments)
 _VERBS = {
-    "train": ("train", "fine-tune a model on the samples and tokens worth training on"),
-    "score": ("offline.score_command", "perplexity and entropy of every row of a data set"),
-    "prune": ("offline.prune_command", "decide on scored data, and write what is kept"),
-    "report": ("reporting.command", "show scores, a pruned data set or a run in one HTML file"),
-    "diff": ("offline.diff_command", "what two sets of decisions over the same data disagree on"),
-    "evaluate": ("evaluation.command", "benchmark tasks, held-out NLL and calibration of a model"),
-    "compare": ("compare.command", "run a grid of pruners, and make tables and plots of it"),
+    "train": "fine-tune a model on the samples and tokens worth training on",
+    "score": "perplexity and entropy of every row of a data set",
+    "prune": "decide on scored data, and write what is kept",
+    "report": "show scores, a pruned data set or a run in one HTML file",
+    "diff": "what two sets of decisions over the same data disagree on",
+    "evaluate": "benchmark tasks, held-out NLL and calibration of a model",
+    "compare": "run a grid of pruners, and make tables and plots of it",
 }
 
 
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: qtuning <verb> [--config FILE.yaml] [--option value ...]\n")
-        for verb, (_, what) in _VERBS.items():
+        for verb, what in _VERBS.items():
             print(f"  {verb:10} {what}")
         print("\n`qtuning <verb> --help` lists its options.")
         return 0
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             near = get_close_matches(arguments[0], _VERBS, n=1)
             hint = f", did you mean {near[0]}?" if near else f"; known: {', '.join(_VERBS)}"
             raise UsageError(f"unknown verb {arguments[0]!r}{hint}")
-        module = import_module(f".{_VERBS[arguments[0]][0]}", __package__)
+        module = import_module(f".{arguments[0]}", __package__)
         module.run(arguments[1:])
     except UsageError as error:
         _tell(error)
