@@ -25,7 +25,7 @@ from machine import load_average, machine, versions
 from torch import Tensor
 
 from qtuning import select_samples
-from qtuning.tokens import keep_tokens_many
+from qtuning.core.tokens import keep_tokens_many
 
 POOLS = (32, 256)
 SAMPLES = 1_000_000

@@ -1,6 +1,6 @@
 """The core written with plain float sorts, one sample at a time: what the fast one is held to.
 
-Figures must come out of ``qtuning.plane`` and ``qtuning.tokens`` exactly equal.
+Figures must come out of ``qtuning.core.plane`` and ``qtuning.core.tokens`` exactly equal.
 """
 
 import math
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from qtuning import Selection, token_scores
-from qtuning.plane import BAND, Q1, Q2, Q3, Q4, Thresholds
-from qtuning.ratio import keep_count
+from qtuning.core.plane import BAND, Q1, Q2, Q3, Q4, Thresholds
+from qtuning.core.ratio import keep_count
 
 _LOW, _MIDDLE, _HIGH = -1, 0, 1
 # [error level + 1, uncertainty level + 1] -> quadrant

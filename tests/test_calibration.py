@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from qtuning.calibration import calibration_error, top_prediction
+from qtuning.core.calibration import calibration_error, top_prediction
 
 
 def by_definition(confidence, right, bins):

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from qtuning.core.head_loss import summed_nll
 from qtuning.forward import model_projection
-from qtuning.head_loss import summed_nll
 
 from .architectures import ARCHITECTURES, build, examples, padded
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from qtuning import keep_tokens, rank_correlation, select_samples
-from qtuning.order import FIRST, LAST, argsort, sort_keys
-from qtuning.tokens import keep_lowest, keep_tokens_many
+from qtuning.core.order import FIRST, LAST, argsort, sort_keys
+from qtuning.core.tokens import keep_lowest, keep_tokens_many
 
 from .naive_plane import SCALES, naive, pools, ratios, where
 from .plain_core import (
@@ -178,7 +178,7 @@ def test_many_samples_at_once(
     nll = torch.tensor(data.draw(st.lists(values, min_size=n, max_size=n)))
     flags = data.draw(st.lists(st.booleans(), min_size=n, max_size=n))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("qtuning.tokens._BLOCK", block)
+        patch.setattr("qtuning.core.tokens._BLOCK", block)
         for protected in (None, torch.tensor(flags, dtype=torch.bool)):
             assert_same_masks(nll, lengths, ratio, protected, weight, mean)
 

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from qtuning.plane import BAND, Q1, Q2, Q3, Q4, Selection
+from qtuning.core.plane import BAND, Q1, Q2, Q3, Q4, Selection
+from qtuning.core.ratio import keep_count
+from qtuning.core.tokens import keep_tokens
 from qtuning.pruners import (
     SAMPLE_PRUNERS,
     TOKEN_PRUNERS,
@@ -38,8 +40,6 @@ from qtuning.pruners.base import (
     seeded_generator,
 )
 from qtuning.pruning_arguments import PruningArguments
-from qtuning.ratio import keep_count
-from qtuning.tokens import keep_tokens
 
 # Pruners that keep all, whatever the ratio.
 WHOLE_SAMPLES, WHOLE_TOKENS = {"full"}, {"none"}

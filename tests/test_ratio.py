@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qtuning.ratio import keep_count
+from qtuning.core.ratio import keep_count
 
 
 @pytest.mark.parametrize(

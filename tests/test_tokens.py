@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from qtuning import keep_tokens, token_scores
-from qtuning.tokens import keep_lowest
+from qtuning.core.tokens import keep_lowest
 
 LAMBDAS = [0.0, 0.25, 0.5, 1.0]
 

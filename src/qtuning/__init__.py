@@ -7,11 +7,11 @@ when it is first asked for.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .core.plane import Selection, Thresholds, rank_correlation, select_samples
+from .core.stats import SampleStats, TokenStats, sample_stats, token_stats
+from .core.tokens import keep_tokens, token_scores
 from .errors import PeerLostError, StoppedError, UsageError
-from .plane import Selection, Thresholds, rank_correlation, select_samples
 from .pruners import SAMPLE_PRUNERS, TOKEN_PRUNERS
-from .stats import SampleStats, TokenStats, sample_stats, token_stats
-from .tokens import keep_tokens, token_scores
 
 if TYPE_CHECKING:
     from .config import QTuningConfig

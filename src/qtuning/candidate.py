@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from .batching import Example
+from .core.stats import stats_of_one
 from .decide import Row
 from .pruners.base import SAMPLE_EXTRAS
-from .stats import stats_of_one
 
 
 @dataclass

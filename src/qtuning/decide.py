@@ -14,8 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .core.plane import BAND, Selection
 from .errors import UsageError
-from .plane import BAND, Selection
 from .pruners.base import SamplePool, SamplePruner
 from .pruning_arguments import PruningArguments
 

@@ -19,14 +19,14 @@ from transformers import PreTrainedModel
 
 from .batching import Example, nothing_to_train_on
 from .candidate import Candidate, row_of
+from .core.head_loss import summed_nll
+from .core.stats import IGNORE_INDEX, token_stats
 from .decide import Decisions, decide
 from .forward import Projection, model_projection
-from .head_loss import summed_nll
 from .pruners.pair import Pruners
 from .recording.budget import StepCounts, share
 from .recording.records import Work, count, ledger_rows
 from .scoring.scorer import answer_scores, check_labels, split_by_sample
-from .stats import IGNORE_INDEX, token_stats
 from .step import StepPruner, StepResult
 
 

@@ -6,9 +6,9 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from .core.head_loss import summed_nll
+from .core.stats import IGNORE_INDEX
 from .forward import model_projection
-from .head_loss import summed_nll
-from .stats import IGNORE_INDEX
 
 
 def weighted_nll(

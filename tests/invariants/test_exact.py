@@ -9,9 +9,9 @@ import torch
 
 from qtuning import read_ledger
 from qtuning.batching import answer_positions
+from qtuning.core.plane import Q2
 from qtuning.end_of_turn import end_of_turn_ids
 from qtuning.forward import model_token_stats
-from qtuning.plane import Q2
 
 from .. import plain_core, runs, tiny
 

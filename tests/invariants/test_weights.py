@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from qtuning import read_ledger
-from qtuning.plane import Selection
+from qtuning.core.plane import Selection
 from qtuning.pruners.base import WEIGHTS
 from qtuning.recording.run_record import BUDGET_FILE
 

@@ -12,9 +12,9 @@ from trl import SFTConfig, SFTTrainer
 
 from qtuning import PruningArguments, keep_tokens, select_samples
 from qtuning.commands.main import main
+from qtuning.core.plane import Q2
 from qtuning.errors import UsageError
 from qtuning.offline.prune import decide_offline
-from qtuning.plane import Q2
 from qtuning.pruners import SAMPLE_PRUNERS, TOKEN_PRUNERS
 from qtuning.pruners.base import QUADRANTS, SCORES
 

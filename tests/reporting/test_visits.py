@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from qtuning.plane import BAND, Q1, Q2, Q3, Q4
+from qtuning.core.plane import BAND, Q1, Q2, Q3, Q4
 from qtuning.reporting.over_time import migrations, most_often_dropped, quadrant_shares
 from qtuning.reporting.visits import thinned, visits_of
 

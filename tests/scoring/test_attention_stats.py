@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qtuning.scoring.attention_stats import prompt_attention, raters, received_attention
+from qtuning.core.attention import prompt_attention, raters, received_attention
 
 
 def causal(n, seed=0):

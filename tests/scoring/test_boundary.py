@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qtuning.scoring.boundary import boundary_distance
+from qtuning.core.boundary import boundary_distance
 
 VALUES = st.lists(
     st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 2)), min_size=1, max_size=12

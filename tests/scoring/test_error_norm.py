@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qtuning.scoring.error_norm import error_norm
+from qtuning.core.error_norm import error_norm
 
 D, V = 8, 53
 

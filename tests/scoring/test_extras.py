@@ -5,6 +5,8 @@ import torch
 from torch import Tensor
 
 from qtuning.batching import answer_positions
+from qtuning.core.attention import prompt_attention, raters, received_attention
+from qtuning.core.logit_stats import logit_stats
 from qtuning.errors import UsageError
 from qtuning.pruners.base import (
     ATTENTION,
@@ -15,9 +17,7 @@ from qtuning.pruners.base import (
     RECEIVED_ATTENTION,
     SCORES,
 )
-from qtuning.scoring.attention_stats import prompt_attention, raters, received_attention
 from qtuning.scoring.layer_attention import LastAttention
-from qtuning.scoring.logit_stats import logit_stats
 from tests import tiny
 from tests.architectures import build, padded
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qtuning.scoring.logit_stats import COLUMNS, ROWS, logit_stats
+from qtuning.core.logit_stats import COLUMNS, ROWS, logit_stats
 
 D, V = 12, 301
 

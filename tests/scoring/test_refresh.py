@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qtuning import PruningArguments
+from qtuning.core.boundary import boundary_distance
+from qtuning.core.plane import select_samples
 from qtuning.decide import Row, decide
-from qtuning.plane import select_samples
 from qtuning.pruners import resolve_sample_pruner
-from qtuning.scoring.boundary import boundary_distance
 from qtuning.scoring.refresh import Refresh
 from qtuning.scoring.score_store import ScoreStore
 

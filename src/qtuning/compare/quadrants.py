@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..plane import BAND, Q1, Q2, Q3, Q4
+from ..core.plane import BAND, Q1, Q2, Q3, Q4
 from .figures import Line
 from .tables import Table
 

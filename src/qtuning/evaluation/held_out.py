@@ -8,7 +8,7 @@ import torch
 from accelerate.utils import send_to_device
 
 from ..batching import Example, Labels, answer_positions
-from ..calibration import calibration_error
+from ..core.calibration import calibration_error
 from ..dealing import pass_overhead
 from ..errors import UsageError
 from ..pruners.base import CONFIDENCE, SCORES

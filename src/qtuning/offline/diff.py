@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import torch
 
+from ..core.plane import BAND, Q1, Q2, Q3, Q4, rank_correlation
 from ..errors import UsageError
-from ..plane import BAND, Q1, Q2, Q3, Q4, rank_correlation
 
 QUADRANTS = (Q1, Q2, Q3, Q4, BAND)
 QUADRANT_LABELS = ("Q1", "Q2", "Q3", "Q4", "band")

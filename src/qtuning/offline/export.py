@@ -12,8 +12,8 @@ from datasets import Dataset, DatasetDict
 from torch import Tensor
 
 from ..batching import Example, answer_positions, prune_tokens
+from ..core.plane import QUADRANT_NAMES
 from ..errors import UsageError
-from ..plane import QUADRANT_NAMES
 from .checks import check_new
 from .origin import Origin
 from .prune import Decisions

@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from ..core.plane import BAND, QUADRANT_NAMES, Selection
 from ..errors import UsageError
-from ..plane import BAND, QUADRANT_NAMES, Selection
 from ..pruners.base import QUADRANTS, SCORES, SamplePool, TokenPool, TokenSample
 from ..pruners.pair import Pruners
 from ..pruning_arguments import PruningArguments

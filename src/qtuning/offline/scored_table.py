@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from ..core.stats import stats_of_one
 from ..errors import UsageError
 from ..reading.paths import path_of
 from ..reading.table_files import read_parquet
-from ..stats import stats_of_one
 
 if TYPE_CHECKING:
     from ..scoring.scorer import Scores

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..plane import Q1, Q2, Q3, Q4, Selection, select_samples
-from ..tokens import keep_lowest, token_scores
+from ..core.plane import Q1, Q2, Q3, Q4, Selection, select_samples
+from ..core.tokens import keep_lowest, token_scores
 from .base import QUADRANTS, SCORES, SamplePool, TokenPool
 from .q_tuning import QTuningTokens
 from .ranking import keep_highest, minmax

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from ..plane import Selection
+from ..core.plane import Selection
 
 if TYPE_CHECKING:
     from ..pruning_arguments import PruningArguments

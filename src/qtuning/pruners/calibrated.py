@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ..plane import Selection
+from ..core.plane import Selection
 from .base import SCORES, SamplePool, TokenPool, TokenSample
 from .ranking import keep_highest, keep_lowest_tokens
 

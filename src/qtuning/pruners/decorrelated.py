@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..order import ranks
-from ..plane import Selection, select_samples
+from ..core.order import ranks
+from ..core.plane import Selection, select_samples
 from .base import SCORES, SamplePool
 
 if TYPE_CHECKING:

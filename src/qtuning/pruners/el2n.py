@@ -10,7 +10,7 @@ Differs: the original averages the norm over several networks early in training 
 
 from typing import TYPE_CHECKING
 
-from ..plane import Selection
+from ..core.plane import Selection
 from .base import EL2N, SCORES, SamplePool
 from .ranking import keep_highest
 

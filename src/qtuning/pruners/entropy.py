@@ -9,7 +9,7 @@ Differs: in nothing that the paper states.
 
 from typing import TYPE_CHECKING
 
-from ..plane import Selection
+from ..core.plane import Selection
 from .base import SCORES, SamplePool
 from .ranking import keep_highest
 

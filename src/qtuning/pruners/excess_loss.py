@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..ratio import keep_count
+from ..core.ratio import keep_count
 from .base import REFERENCE, SCORES, TokenPool, TokenSample, seeded_generator
 
 if TYPE_CHECKING:

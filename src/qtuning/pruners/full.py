@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..plane import Selection
+from ..core.plane import Selection
 from .base import SamplePool, TokenPool
 
 if TYPE_CHECKING:

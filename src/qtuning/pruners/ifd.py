@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..plane import Selection
+from ..core.plane import Selection
 from .base import SCORES, WITHOUT_PROMPT, SamplePool
 from .ranking import keep_highest
 

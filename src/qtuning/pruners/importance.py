@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..plane import Selection
-from ..ratio import keep_count
+from ..core.plane import Selection
+from ..core.ratio import keep_count
 from .base import SCORES, WEIGHTS, SamplePool
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..order import argsort, ranks
-from ..plane import Selection
-from ..ratio import keep_count
+from ..core.order import argsort, ranks
+from ..core.plane import Selection
+from ..core.ratio import keep_count
 from .base import HISTORY, WEIGHTS, SamplePool
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ Differs: the original keeps the longest 1,000 of a data set, this the longest of
 
 from typing import TYPE_CHECKING
 
-from ..plane import Selection
+from ..core.plane import Selection
 from .base import SamplePool
 from .ranking import keep_highest
 

@@ -10,7 +10,7 @@ Differs: there a small reference model scores a pre-training corpus once; here t
 
 from typing import TYPE_CHECKING
 
-from ..plane import Selection
+from ..core.plane import Selection
 from .base import SCORES, SamplePool
 from .ranking import keep_highest
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..plane import BAND, Q2, Selection, select_samples
+from ..core.plane import BAND, Q2, Selection, select_samples
 from .base import QUADRANTS, SCORES, SamplePool, TokenPool, TokenSample
 from .token_ppl import keep_least_surprising
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..plane import Selection
-from ..ratio import keep_count
-from ..tokens import keep_lowest
+from ..core.plane import Selection
+from ..core.ratio import keep_count
+from ..core.tokens import keep_lowest
 from .base import SamplePool, TokenPool, seeded_generator
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..order import argsort
-from ..plane import Selection
-from ..ratio import keep_count
-from ..tokens import keep_lowest
+from ..core.order import argsort
+from ..core.plane import Selection
+from ..core.ratio import keep_count
+from ..core.tokens import keep_lowest
 from .base import TokenPool, TokenSample
 
 

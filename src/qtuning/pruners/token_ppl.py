@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..tokens import keep_tokens_many
+from ..core.tokens import keep_tokens_many
 from .base import SCORES, TokenPool, TokenSample
 
 if TYPE_CHECKING:

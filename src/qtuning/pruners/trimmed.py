@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..order import argsort
-from ..plane import Selection
+from ..core.order import argsort
+from ..core.plane import Selection
 from .base import SCORES, SamplePool
 from .ranking import keep_highest
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..plane import Selection
+from ..core.plane import Selection
 from .base import LOGITS, SCORES, SamplePool
 from .ranking import keep_highest
 

@@ -16,10 +16,10 @@ from torch import nn
 from transformers import PreTrainedModel, Trainer
 
 from ..batching import SAMPLE_ID, Example, Labels, answer_positions, unpack
+from ..core.stats import stats_of_one
 from ..distributed import Ranks
 from ..errors import UsageError
 from ..scoring.scorer import Scorer
-from ..stats import stats_of_one
 from .probe_rows import ProbeRow
 
 PROBE_PPL, PROBE_ENTROPY = "pruning/probe_ppl", "pruning/probe_entropy"

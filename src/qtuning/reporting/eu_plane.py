@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from ..core.plane import BAND, Q1, Q2, Q3, Q4, QUADRANT_NAMES
 from ..errors import UsageError
-from ..plane import BAND, Q1, Q2, Q3, Q4, QUADRANT_NAMES
 
 # Colours that people with colour-blindness can tell apart (Okabe-Ito).
 _COLORS = {Q1: "#D55E00", Q2: "#0072B2", Q3: "#8A8A8A", Q4: "#009E73", BAND: "#C9B458"}

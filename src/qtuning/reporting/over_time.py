@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..plane import BAND, Q1, Q2, Q3, Q4
+from ..core.plane import BAND, Q1, Q2, Q3, Q4
 from .visits import Visits
 
 _LAYERS = (Q1, Q2, Q3, Q4, BAND)

@@ -9,7 +9,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ..batching import Example, answer_positions
-from ..calibration import top_prediction
+from ..core.attention import prompt_attention, raters, received_attention
+from ..core.calibration import top_prediction
+from ..core.error_norm import error_norm
+from ..core.logit_stats import logit_stats
 from ..forward import Projection, causal_lm_of
 from ..pruners.base import (
     ATTENTION,
@@ -20,10 +23,7 @@ from ..pruners.base import (
     RATER_ATTENTION,
     RECEIVED_ATTENTION,
 )
-from .attention_stats import prompt_attention, raters, received_attention
-from .error_norm import error_norm
 from .layer_attention import LastAttention
-from .logit_stats import logit_stats
 
 Extras = dict[str, Tensor]
 """Of one sample, by the name in ``needs``: ``(d,)``, or ``(T,)`` for a token pruner."""

@@ -11,10 +11,10 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+from ..core.boundary import boundary_distance
 from ..decide import Pool, Row, candidate_pools, selected
 from ..pruners.base import SamplePruner
 from ..pruning_arguments import PruningArguments
-from .boundary import boundary_distance
 from .score_store import Known, ScoreStore
 
 Rows = list[list[Row]]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..order import ranks
+from .order import ranks
 
 _ROWS = 1024  # distances are computed for so many samples at a time, against all
 

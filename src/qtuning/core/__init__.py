@@ -1,0 +1,1 @@
+"""The mathematics: functions on tensors that need torch alone."""
