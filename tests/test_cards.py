@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from qtuning.pruners import SAMPLE_PRUNERS, TOKEN_PRUNERS
 from qtuning.pruners.cards import FIELDS, cards
+from qtuning.pruners.registry import SAMPLE_PRUNERS, TOKEN_PRUNERS
 
 PAGE = Path(__file__).parents[1] / "docs" / "pruners.md"
 

@@ -12,8 +12,8 @@ from qtuning.core.plane import Selection
 from qtuning.core.ratio import keep_count
 from qtuning.decide import Decision, Decisions, Row, decide
 from qtuning.errors import UsageError
-from qtuning.pruners import SAMPLE_PRUNERS, resolve_sample_pruner
-from qtuning.pruners.base import EL2N, LOGITS, SCORES, WITHOUT_PROMPT
+from qtuning.pruners.protocols import EL2N, LOGITS, SCORES, WITHOUT_PROMPT
+from qtuning.pruners.registry import SAMPLE_PRUNERS, resolve_sample_pruner
 from qtuning.pruning_arguments import PruningArguments
 
 SCORING = [name for name, pruner in SAMPLE_PRUNERS.items() if SCORES in pruner.needs]

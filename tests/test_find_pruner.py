@@ -5,13 +5,13 @@ import textwrap
 import pytest
 
 from qtuning.errors import UsageError
-from qtuning.pruners import (
+from qtuning.pruners.protocols import SCORES
+from qtuning.pruners.registry import (
     SAMPLE_PRUNERS,
     TOKEN_PRUNERS,
     resolve_sample_pruner,
     resolve_token_pruner,
 )
-from qtuning.pruners.base import SCORES
 
 resolvers = pytest.mark.parametrize(
     ("resolve", "registry", "field"),

@@ -24,8 +24,8 @@ sys.meta_path.insert(0, Blocker())
 import torch
 import qtuning
 from types import SimpleNamespace
-from qtuning.pruners import resolve_token_pruner
-from qtuning.pruners.base import SamplePool, TokenPool, TokenSample
+from qtuning.pruners.registry import resolve_token_pruner
+from qtuning.pruners.protocols import SamplePool, TokenPool, TokenSample
 
 torch.manual_seed(0)
 labels = torch.randint(0, 7, (4, 6))

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from qtuning import PruningArguments
-from qtuning.pruners import SAMPLE_PRUNERS, TOKEN_PRUNERS, ablations
-from qtuning.pruners.base import (
+from qtuning.pruners.protocols import (
     EL2N,
     LOGITS,
     PROMPT_ATTENTION,
@@ -22,6 +21,7 @@ from qtuning.pruners.base import (
     TokenPool,
     TokenSample,
 )
+from qtuning.pruners.registry import SAMPLE_PRUNERS, TOKEN_PRUNERS, ablations
 
 NAN = math.nan
 

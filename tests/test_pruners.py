@@ -15,13 +15,7 @@ from torch import Tensor
 from qtuning.core.plane import BAND, Q1, Q2, Q3, Q4, Selection
 from qtuning.core.ratio import keep_count
 from qtuning.core.tokens import keep_tokens
-from qtuning.pruners import (
-    SAMPLE_PRUNERS,
-    TOKEN_PRUNERS,
-    resolve_sample_pruner,
-    resolve_token_pruner,
-)
-from qtuning.pruners.base import (
+from qtuning.pruners.protocols import (
     ATTENTION,
     EL2N,
     HISTORY,
@@ -38,6 +32,12 @@ from qtuning.pruners.base import (
     TokenPruner,
     TokenSample,
     seeded_generator,
+)
+from qtuning.pruners.registry import (
+    SAMPLE_PRUNERS,
+    TOKEN_PRUNERS,
+    resolve_sample_pruner,
+    resolve_token_pruner,
 )
 from qtuning.pruning_arguments import PruningArguments
 

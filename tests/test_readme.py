@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from qtuning import SAMPLE_PRUNERS, TOKEN_PRUNERS, cli, read_ledger
-from qtuning.pruners.base import SamplePool
+from qtuning.pruners.protocols import SamplePool
 
 from . import tiny
 

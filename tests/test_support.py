@@ -11,8 +11,8 @@ from transformers import Trainer, TrainingArguments
 from transformers.training_args import OptimizerNames
 
 from qtuning import PruningArguments, UsageError, with_pruning
-from qtuning.pruners import SAMPLE_PRUNERS, TOKEN_PRUNERS
-from qtuning.pruners.base import BASE, SCORES
+from qtuning.pruners.protocols import BASE, SCORES
+from qtuning.pruners.registry import SAMPLE_PRUNERS, TOKEN_PRUNERS
 from qtuning.support import check_supported
 
 from . import architectures, tiny

@@ -11,7 +11,7 @@ from .core.plane import Selection, Thresholds, rank_correlation, select_samples
 from .core.stats import SampleStats, TokenStats, sample_stats, token_stats
 from .core.tokens import keep_tokens, token_scores
 from .errors import PeerLostError, StoppedError, UsageError
-from .pruners import SAMPLE_PRUNERS, TOKEN_PRUNERS
+from .pruners.registry import SAMPLE_PRUNERS, TOKEN_PRUNERS
 
 if TYPE_CHECKING:
     from .config import QTuningConfig

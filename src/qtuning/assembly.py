@@ -17,8 +17,8 @@ from .end_of_turn import end_of_turn_ids
 from .errors import UsageError
 from .forward import causal_lm_of, has_fused_head
 from .pruner_memory import PrunerMemory
-from .pruners.base import BASE, HISTORY, REFERENCE, SAMPLE_EXTRAS, STEPS
 from .pruners.pair import Pruners
+from .pruners.protocols import BASE, HISTORY, REFERENCE, SAMPLE_EXTRAS, STEPS
 from .recording.run_record import MEMORY_FILE, REFERENCE_FILE, SCORES_FILE, Store
 from .scoring.answer_steps import StepReader
 from .scoring.more_scores import MoreScores

@@ -7,7 +7,7 @@ from torch import Tensor
 from .batching import Example
 from .core.stats import stats_of_one
 from .decide import Row
-from .pruners.base import SAMPLE_EXTRAS
+from .pruners.protocols import SAMPLE_EXTRAS
 
 
 @dataclass

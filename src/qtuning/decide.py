@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .core.plane import BAND, Selection
 from .errors import UsageError
-from .pruners.base import SamplePool, SamplePruner
+from .pruners.protocols import SamplePool, SamplePruner
 from .pruning_arguments import PruningArguments
 
 RowExtras = tuple[tuple[str, tuple[float, ...]], ...]

@@ -198,8 +198,8 @@ class PruningArguments:
         Raises:
             UsageError: A value is out of range or unknown.
         """
-        from .pruners import resolve_sample_pruner, resolve_token_pruner
-        from .pruners.base import HISTORY, QUADRANTS, REFERENCE, SCORES
+        from .pruners.protocols import HISTORY, QUADRANTS, REFERENCE, SCORES
+        from .pruners.registry import resolve_sample_pruner, resolve_token_pruner
 
         for name, means in (
             ("sample_ratio", "prunes nothing"),

@@ -26,14 +26,14 @@ from .decide import Decision, Decisions, Row, decide
 from .distributed import Ranks
 from .errors import UsageError
 from .ledger import LedgerRow
-from .pruners.base import (
+from .pruners.pair import Pruners
+from .pruners.protocols import (
     SCORES,
     WITHOUT_PROMPT,
     TokenPool,
     TokenPruner,
     TokenSample,
 )
-from .pruners.pair import Pruners
 from .pruning_arguments import PruningArguments
 from .recording.budget import StepCounts, share
 from .recording.records import Work, count, ledger_rows

@@ -8,7 +8,7 @@ from torch.utils.data import IterableDataset as TorchIterableDataset
 from transformers import Trainer
 
 from .errors import UsageError
-from .pruners.base import ATTENTION, BASE, HISTORY, WEIGHTS
+from .pruners.protocols import ATTENTION, BASE, HISTORY, WEIGHTS
 
 
 def check_supported(

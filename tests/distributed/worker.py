@@ -9,7 +9,7 @@ import torch
 from accelerate.utils import DistributedType
 from torch.distributed.tensor import DTensor
 
-from qtuning.pruners.base import SamplePool
+from qtuning.pruners.protocols import SamplePool
 from tests import runs, tiny
 from tests.distributed.sharding import shard_on_the_cpu, zero
 

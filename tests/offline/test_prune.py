@@ -15,8 +15,8 @@ from qtuning.commands.main import main
 from qtuning.core.plane import Q2
 from qtuning.errors import UsageError
 from qtuning.offline.prune import decide_offline
-from qtuning.pruners import SAMPLE_PRUNERS, TOKEN_PRUNERS
-from qtuning.pruners.base import QUADRANTS, SCORES
+from qtuning.pruners.protocols import QUADRANTS, SCORES
+from qtuning.pruners.registry import SAMPLE_PRUNERS, TOKEN_PRUNERS
 
 from .. import tiny
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qtuning.decide import Decisions, Row, decide
-from qtuning.pruners import resolve_sample_pruner
 from qtuning.pruners.pair import Pruners
+from qtuning.pruners.registry import resolve_sample_pruner
 from qtuning.pruning_arguments import PruningArguments
 from qtuning.recording.budget import (
     StepCounts,

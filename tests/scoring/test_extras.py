@@ -8,7 +8,7 @@ from qtuning.batching import answer_positions
 from qtuning.core.attention import prompt_attention, raters, received_attention
 from qtuning.core.logit_stats import logit_stats
 from qtuning.errors import UsageError
-from qtuning.pruners.base import (
+from qtuning.pruners.protocols import (
     ATTENTION,
     EL2N,
     LOGITS,

@@ -9,7 +9,7 @@ from peft import LoraConfig
 from qtuning.errors import UsageError
 from qtuning.forward import model_token_stats
 from qtuning.pruner_memory import PrunerMemory
-from qtuning.pruners.base import BASE, REFERENCE, SCORES
+from qtuning.pruners.protocols import BASE, REFERENCE, SCORES
 from qtuning.recording.run_record import BUDGET_FILE, REFERENCE_FILE
 from qtuning.scoring.reference_store import ReferenceStore
 from tests import runs, tiny

@@ -11,7 +11,7 @@ from qtuning import PruningArguments
 from qtuning.core.boundary import boundary_distance
 from qtuning.core.plane import select_samples
 from qtuning.decide import Row, decide
-from qtuning.pruners import resolve_sample_pruner
+from qtuning.pruners.registry import resolve_sample_pruner
 from qtuning.scoring.refresh import Refresh
 from qtuning.scoring.score_store import ScoreStore
 

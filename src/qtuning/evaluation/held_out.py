@@ -11,7 +11,7 @@ from ..batching import Example, Labels, answer_positions
 from ..core.calibration import calibration_error
 from ..dealing import pass_overhead
 from ..errors import UsageError
-from ..pruners.base import CONFIDENCE, SCORES
+from ..pruners.protocols import CONFIDENCE, SCORES
 from ..scoring.scorer import Scorer
 from ..trainer import PruningMixin
 

@@ -10,8 +10,8 @@ from datasets import Dataset
 
 from ..errors import UsageError
 from ..ledger import SCHEMA
-from ..pruners.base import SCORES
 from ..pruners.pair import Pruners
+from ..pruners.protocols import SCORES
 from ..pruning_arguments import PruningArguments
 from .export import with_decisions
 from .prune import decide_offline

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..core.plane import BAND, QUADRANT_NAMES, Selection
 from ..errors import UsageError
-from ..pruners.base import QUADRANTS, SCORES, SamplePool, TokenPool, TokenSample
 from ..pruners.pair import Pruners
+from ..pruners.protocols import QUADRANTS, SCORES, SamplePool, TokenPool, TokenSample
 from ..pruning_arguments import PruningArguments
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..core.plane import Q1, Q2, Q3, Q4, Selection, select_samples
 from ..core.tokens import keep_lowest, token_scores
-from .base import QUADRANTS, SCORES, SamplePool, TokenPool
+from .protocols import QUADRANTS, SCORES, SamplePool, TokenPool
 from .q_tuning import QTuningTokens
 from .ranking import keep_highest, minmax
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from .base import RATER_ATTENTION, RECEIVED_ATTENTION, SCORES, TokenPool
+from .protocols import RATER_ATTENTION, RECEIVED_ATTENTION, SCORES, TokenPool
 from .ranking import keep_lowest_tokens
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ..core.plane import Selection
-from .base import SCORES, SamplePool, TokenPool, TokenSample
+from .protocols import SCORES, SamplePool, TokenPool, TokenSample
 from .ranking import keep_highest, keep_lowest_tokens
 
 if TYPE_CHECKING:

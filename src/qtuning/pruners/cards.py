@@ -4,7 +4,7 @@ import importlib
 import re
 from collections.abc import Mapping
 
-from . import SAMPLE_PRUNERS, TOKEN_PRUNERS
+from .registry import SAMPLE_PRUNERS, TOKEN_PRUNERS
 
 FIELDS = ("What", "Cost", "When", "Source", "Differs")
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..core.order import ranks
 from ..core.plane import Selection, select_samples
-from .base import SCORES, SamplePool
+from .protocols import SCORES, SamplePool
 
 if TYPE_CHECKING:
     from ..pruning_arguments import PruningArguments

@@ -11,7 +11,7 @@ Differs: the original averages the norm over several networks early in training 
 from typing import TYPE_CHECKING
 
 from ..core.plane import Selection
-from .base import EL2N, SCORES, SamplePool
+from .protocols import EL2N, SCORES, SamplePool
 from .ranking import keep_highest
 
 if TYPE_CHECKING:

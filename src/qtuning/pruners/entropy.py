@@ -10,7 +10,7 @@ Differs: in nothing that the paper states.
 from typing import TYPE_CHECKING
 
 from ..core.plane import Selection
-from .base import SCORES, SamplePool
+from .protocols import SCORES, SamplePool
 from .ranking import keep_highest
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..core.ratio import keep_count
-from .base import REFERENCE, SCORES, TokenPool, TokenSample, seeded_generator
+from .protocols import REFERENCE, SCORES, TokenPool, TokenSample, seeded_generator
 
 if TYPE_CHECKING:
     from ..pruning_arguments import PruningArguments

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..core.plane import Selection
-from .base import SamplePool, TokenPool
+from .protocols import SamplePool, TokenPool
 
 if TYPE_CHECKING:
     from ..pruning_arguments import PruningArguments

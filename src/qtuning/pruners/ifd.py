@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..core.plane import Selection
-from .base import SCORES, WITHOUT_PROMPT, SamplePool
+from .protocols import SCORES, WITHOUT_PROMPT, SamplePool
 from .ranking import keep_highest
 
 if TYPE_CHECKING:

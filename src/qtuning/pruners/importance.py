@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..core.plane import Selection
 from ..core.ratio import keep_count
-from .base import SCORES, WEIGHTS, SamplePool
+from .protocols import SCORES, WEIGHTS, SamplePool
 
 if TYPE_CHECKING:
     from ..pruning_arguments import PruningArguments

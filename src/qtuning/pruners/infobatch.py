@@ -21,7 +21,7 @@ from torch import Tensor
 from ..core.order import argsort, ranks
 from ..core.plane import Selection
 from ..core.ratio import keep_count
-from .base import HISTORY, WEIGHTS, SamplePool
+from .protocols import HISTORY, WEIGHTS, SamplePool
 
 if TYPE_CHECKING:
     from ..pruning_arguments import PruningArguments

@@ -11,7 +11,7 @@ Differs: the original keeps the longest 1,000 of a data set, this the longest of
 from typing import TYPE_CHECKING
 
 from ..core.plane import Selection
-from .base import SamplePool
+from .protocols import SamplePool
 from .ranking import keep_highest
 
 if TYPE_CHECKING:

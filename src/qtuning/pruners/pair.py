@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from . import resolve_sample_pruner, resolve_token_pruner
-from .base import HISTORY, QUADRANTS, SCORES, SamplePruner, TokenPruner
 from .full import FullSamples, NoTokenPruning
 from .infobatch import InfoBatch
+from .protocols import HISTORY, QUADRANTS, SCORES, SamplePruner, TokenPruner
+from .registry import resolve_sample_pruner, resolve_token_pruner
 
 if TYPE_CHECKING:
     from ..pruning_arguments import PruningArguments

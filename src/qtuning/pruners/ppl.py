@@ -11,7 +11,7 @@ Differs: there a small reference model scores a pre-training corpus once; here t
 from typing import TYPE_CHECKING
 
 from ..core.plane import Selection
-from .base import SCORES, SamplePool
+from .protocols import SCORES, SamplePool
 from .ranking import keep_highest
 
 if TYPE_CHECKING:

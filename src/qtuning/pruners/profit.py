@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from .base import SCORES, TokenPool
+from .protocols import SCORES, TokenPool
 from .token_ppl import keep_least_surprising
 
 if TYPE_CHECKING:

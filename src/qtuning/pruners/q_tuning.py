@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..core.plane import BAND, Q2, Selection, select_samples
-from .base import QUADRANTS, SCORES, SamplePool, TokenPool, TokenSample
+from .protocols import QUADRANTS, SCORES, SamplePool, TokenPool, TokenSample
 from .token_ppl import keep_least_surprising
 
 if TYPE_CHECKING:

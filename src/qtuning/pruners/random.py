@@ -15,7 +15,7 @@ from torch import Tensor
 from ..core.plane import Selection
 from ..core.ratio import keep_count
 from ..core.tokens import keep_lowest
-from .base import SamplePool, TokenPool, seeded_generator
+from .protocols import SamplePool, TokenPool, seeded_generator
 
 if TYPE_CHECKING:
     from ..pruning_arguments import PruningArguments

@@ -9,7 +9,7 @@ from ..core.order import argsort
 from ..core.plane import Selection
 from ..core.ratio import keep_count
 from ..core.tokens import keep_lowest
-from .base import TokenPool, TokenSample
+from .protocols import TokenPool, TokenSample
 
 
 def keep_highest(scores: Tensor, sample_ratio: float) -> Selection:

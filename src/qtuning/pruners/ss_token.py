@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from .base import BASE, PROMPT_ATTENTION, REFERENCE, SCORES, TokenPool, TokenSample
+from .protocols import BASE, PROMPT_ATTENTION, REFERENCE, SCORES, TokenPool, TokenSample
 from .ranking import keep_lowest_tokens, minmax
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .base import SCORES, STEPS, TokenPool, TokenSample
+from .protocols import SCORES, STEPS, TokenPool, TokenSample
 from .ranking import keep_lowest_tokens
 
 if TYPE_CHECKING:

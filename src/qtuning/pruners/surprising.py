@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from .base import SCORES, TokenPool, TokenSample
+from .protocols import SCORES, TokenPool, TokenSample
 from .ranking import keep_lowest_tokens
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..core.tokens import keep_tokens_many
-from .base import SCORES, TokenPool, TokenSample
+from .protocols import SCORES, TokenPool, TokenSample
 
 if TYPE_CHECKING:
     from ..pruning_arguments import PruningArguments

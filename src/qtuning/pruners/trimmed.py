@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..core.order import argsort
 from ..core.plane import Selection
-from .base import SCORES, SamplePool
+from .protocols import SCORES, SamplePool
 from .ranking import keep_highest
 
 if TYPE_CHECKING:

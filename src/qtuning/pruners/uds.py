@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..core.plane import Selection
-from .base import LOGITS, SCORES, SamplePool
+from .protocols import LOGITS, SCORES, SamplePool
 from .ranking import keep_highest
 
 if TYPE_CHECKING:

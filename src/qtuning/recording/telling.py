@@ -9,8 +9,8 @@ from rich.table import Table
 
 from ..core.plane import Q1, Q2, Q3, Q4, Selection
 from ..core.ratio import keep_count
-from ..pruners.base import SCORES
 from ..pruners.pair import Pruners
+from ..pruners.protocols import SCORES
 from ..pruning_arguments import PruningArguments
 from ..step import StepResult
 from .budget import FORWARD_COST, StepCounts, break_even, budget_table, share, speed_up_bound

@@ -14,7 +14,7 @@ from ..core.calibration import top_prediction
 from ..core.error_norm import error_norm
 from ..core.logit_stats import logit_stats
 from ..forward import Projection, causal_lm_of
-from ..pruners.base import (
+from ..pruners.protocols import (
     ATTENTION,
     CONFIDENCE,
     EL2N,

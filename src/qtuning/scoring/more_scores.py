@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from ..candidate import Candidate
 from ..distributed import Ranks
-from ..pruners.base import BASE, REFERENCE, STEPS
+from ..pruners.protocols import BASE, REFERENCE, STEPS
 from .answer_steps import StepReader
 from .reference_store import ReferenceStore
 from .scorer import Scorer

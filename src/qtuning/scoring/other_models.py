@@ -9,7 +9,7 @@ from accelerate.utils import is_peft_model
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from ..errors import UsageError
-from ..pruners.base import BASE, REFERENCE
+from ..pruners.protocols import BASE, REFERENCE
 from ..reading.models import load_causal_lm, load_tokenizer
 
 SCORER = "scorer_model_name_or_path"

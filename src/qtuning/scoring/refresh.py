@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..core.boundary import boundary_distance
 from ..decide import Pool, Row, candidate_pools, selected
-from ..pruners.base import SamplePruner
+from ..pruners.protocols import SamplePruner
 from ..pruning_arguments import PruningArguments
 from .score_store import Known, ScoreStore
 

@@ -1,0 +1,139 @@
+"""The pruners by name, and how a user's own is found.
+
+A new pruner is one file here and one line below; the trainer asks only for ``needs``.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageError
+from .attention import FastV, SparseVlm
+from .calibrated import Calibrated, ConfidentError
+from .decorrelated import RankPlane, ResidualPlane
+from .el2n import El2n
+from .entropy import EntropySamples
+from .excess_loss import ExcessLoss
+from .full import FullSamples, NoTokenPruning
+from .ifd import InstructionFollowingDifficulty
+from .importance import Importance
+from .infobatch import InfoBatch, InfoBatchBudget
+from .length import Longest, Shortest
+from .ppl import HighPerplexity, LowPerplexity, MiddlePerplexity
+from .profit import ProFit
+from .protocols import SCORES, SamplePruner, TokenPruner
+from .q_tuning import QTuningSamples, QTuningTokens
+from .random import RandomSamples, RandomTokens
+from .ss_token import SelfModulatedSemantic
+from .step_entropy import StepEntropy
+from .surprising import Surprising
+from .token_ppl import NeighborPerplexity, TokenPerplexity
+from .trimmed import TrimmedPerplexity, TrimmedRandom
+from .uds import UtilityDiversity
+
+if TYPE_CHECKING:
+    from ..pruning_arguments import PruningArguments
+
+SAMPLE_PRUNERS: dict[str, SamplePruner] = {
+    "full": FullSamples(),
+    "random": RandomSamples(),
+    "longest": Longest(),
+    "shortest": Shortest(),
+    "entropy": EntropySamples(),
+    "ppl-high": HighPerplexity(),
+    "ppl-low": LowPerplexity(),
+    "ppl-mid": MiddlePerplexity(),
+    "infobatch": InfoBatch(),
+    "infobatch-budget": InfoBatchBudget(),
+    "el2n": El2n(),
+    "ifd": InstructionFollowingDifficulty(),
+    "uds": UtilityDiversity(),
+    "q-tuning": QTuningSamples(),
+    "q-tuning-ranks": RankPlane(),
+    "q-tuning-residual": ResidualPlane(),
+    "calibrated": Calibrated(),
+    "trimmed-ppl": TrimmedPerplexity(),
+    "trimmed-random": TrimmedRandom(),
+    "importance": Importance(),
+}
+TOKEN_PRUNERS: dict[str, TokenPruner] = {
+    "none": NoTokenPruning(),
+    "random": RandomTokens(),
+    "ppl": TokenPerplexity(),
+    "ppl-neighbor": NeighborPerplexity(),
+    "rho-1": ExcessLoss(),
+    "token-cleaning": ExcessLoss(),
+    "profit": ProFit(),
+    "ss-token": SelfModulatedSemantic(),
+    "fastv": FastV(),
+    "sparse-vlm": SparseVlm(),
+    "step-entropy": StepEntropy(),
+    "q-tuning": QTuningTokens(),
+    "confident-error": ConfidentError(),
+    "surprising": Surprising(),
+}
+
+
+class _OwnPruner:
+    """A user's plain function; it may read the scores, so a scoring pass is made for it."""
+
+    needs = frozenset({SCORES})
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, pool: Any, args: "PruningArguments") -> Any:
+        return self._function(pool, args)
+
+
+def resolve_sample_pruner(spec: str | Callable[..., Any]) -> SamplePruner:
+    """The sample pruner of a registered name, a ``"package.module:name"``, or a callable.
+
+    Raises:
+        UsageError: No such name, with the near ones; or it cannot be imported or called.
+    """
+    found = _resolve(spec, SAMPLE_PRUNERS, "sample_pruner")
+    return found if isinstance(found, SamplePruner) else _OwnPruner(found)
+
+
+def resolve_token_pruner(spec: str | Callable[..., Any]) -> TokenPruner:
+    """The token pruner of a registered name, a ``"package.module:name"``, or a callable.
+
+    Raises:
+        UsageError: No such name, with the near ones; or it cannot be imported or called.
+    """
+    found = _resolve(spec, TOKEN_PRUNERS, "token_pruner")
+    return found if isinstance(found, TokenPruner) else _OwnPruner(found)
+
+
+def _resolve(spec: Any, registry: Mapping[str, Any], field: str) -> Any:
+    if isinstance(spec, str):
+        if spec in registry:
+            return registry[spec]
+        if ":" not in spec:
+            near = get_close_matches(spec, registry, n=2)
+            hint = f"did you mean {' or '.join(near)}? " if near else ""
+            raise UsageError(
+                f"unknown {field} {spec!r}: {hint}known are {', '.join(sorted(registry))}, "
+                "or give 'package.module:name'"
+            )
+        spec = _import(spec, field)
+    if isinstance(spec, type):
+        try:
+            spec = spec()
+        except TypeError as error:
+            raise UsageError(f"{field} {spec.__name__}: cannot be made ({error})") from error
+    if not callable(spec):
+        raise UsageError(f"{field} {spec!r} is neither a name nor callable")
+    return spec
+
+
+def _import(spec: str, field: str) -> Any:
+    module, _, name = spec.partition(":")
+    try:
+        return vars(importlib.import_module(module))[name]
+    except (ImportError, ValueError, TypeError) as error:  # the latter: not a module's name
+        raise UsageError(f"{field} {spec!r}: cannot import {module!r} ({error})") from error
+    except KeyError:
+        raise UsageError(f"{field} {spec!r}: module {module!r} has no {name!r}") from None
