@@ -11,9 +11,9 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import SchedulerType
 from trl import SFTConfig, TrlParser
 
+from qtuning.arguments import PruningArguments, pruning_fields
 from qtuning.config import QTuningConfig
 from qtuning.errors import UsageError
-from qtuning.pruning_arguments import PruningArguments, pruning_fields
 
 
 @dataclass

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from qtuning.arguments import PruningArguments
 from qtuning.core.plane import BAND, Q1, Q2, Q3, Q4, Selection
 from qtuning.core.ratio import keep_count
 from qtuning.core.tokens import keep_tokens
@@ -39,7 +40,6 @@ from qtuning.pruners.registry import (
     resolve_sample_pruner,
     resolve_token_pruner,
 )
-from qtuning.pruning_arguments import PruningArguments
 
 # Pruners that keep all, whatever the ratio.
 WHOLE_SAMPLES, WHOLE_TOKENS = {"full"}, {"none"}

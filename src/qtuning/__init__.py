@@ -14,10 +14,10 @@ from .errors import PeerLostError, StoppedError, UsageError
 from .pruners.registry import SAMPLE_PRUNERS, TOKEN_PRUNERS
 
 if TYPE_CHECKING:
+    from .arguments import PruningArguments
     from .config import QTuningConfig
     from .ledger import read_ledger
     from .offline.api import prune, score
-    from .pruning_arguments import PruningArguments
     from .recording.probe_rows import read_probe
     from .recovery.stopping import stop_on_signals
     from .reporting.report import report

@@ -12,13 +12,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from .batching import Labels
 from .dealing import pass_overhead
-from .distributed import Ranks
 from .end_of_turn import end_of_turn_ids
 from .errors import UsageError
 from .forward import causal_lm_of, has_fused_head
 from .pruner_memory import PrunerMemory
 from .pruners.pair import Pruners
 from .pruners.protocols import BASE, HISTORY, REFERENCE, SAMPLE_EXTRAS, STEPS
+from .ranks import Ranks
 from .recording.run_record import MEMORY_FILE, REFERENCE_FILE, SCORES_FILE, Store
 from .scoring.answer_steps import StepReader
 from .scoring.more_scores import MoreScores

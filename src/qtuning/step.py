@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from .arguments import PruningArguments
 from .batching import (
     LOSS_WEIGHT,
     SAMPLE_ID,
@@ -23,7 +24,6 @@ from .batching import (
 from .candidate import Candidate, row_of
 from .dealing import deal, share_out
 from .decide import Decision, Decisions, Row, decide
-from .distributed import Ranks
 from .errors import UsageError
 from .ledger import LedgerRow
 from .pruners.pair import Pruners
@@ -34,7 +34,7 @@ from .pruners.protocols import (
     TokenPruner,
     TokenSample,
 )
-from .pruning_arguments import PruningArguments
+from .ranks import Ranks
 from .recording.budget import StepCounts, share
 from .recording.records import Work, count, ledger_rows
 from .scoring.more_scores import MoreScores

@@ -18,14 +18,14 @@ from transformers.trainer_pt_utils import get_model_param_count
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTTrainer
 
+from .arguments import PruningArguments, pruning_fields
 from .assembly import Loaded, assemble
 from .batching import LOSS_WEIGHT, SAMPLE_ID, Labels, NothingToTrain, RawBatch, has_answers
 from .config import QTuningConfig
-from .distributed import Ranks
 from .errors import UsageError
 from .one_pass import OnePassStep
 from .pruners.pair import NO_PRUNING, Pruners
-from .pruning_arguments import PruningArguments, pruning_fields
+from .ranks import Ranks
 from .recording.budget import scoring_cost, share, training_cost
 from .recording.probe import Probe, probe_metrics
 from .recording.run_record import RunRecord

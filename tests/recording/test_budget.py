@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qtuning.arguments import PruningArguments
 from qtuning.decide import Decisions, Row, decide
 from qtuning.pruners.pair import Pruners
 from qtuning.pruners.registry import resolve_sample_pruner
-from qtuning.pruning_arguments import PruningArguments
 from qtuning.recording.budget import (
     StepCounts,
     break_even,

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 from rich.console import Console
 
+from ..arguments import PruningArguments
 from ..errors import UsageError
 from ..offline.checks import check_new, check_output, check_sizes
 from ..offline.decided import one_visit, read_decided
@@ -16,7 +17,6 @@ from ..offline.diff import Agreement, Difference, agreement
 from ..offline.diff_tables import RULE, Side, show
 from ..offline.row_text import first_words
 from ..offline.score_columns import is_decided
-from ..pruning_arguments import PruningArguments
 from .parser import OneLineParser
 
 

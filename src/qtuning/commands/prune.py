@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 from rich.console import Console
 
+from ..arguments import PruningArguments
 from ..errors import UsageError
 from ..offline.checks import check_new, check_sizes
 from ..offline.export import FORMATS, export
@@ -14,7 +15,6 @@ from ..offline.origin import read_origin
 from ..offline.prune import Decisions, decide_offline
 from ..offline.score_columns import typed_scores
 from ..offline.scored_table import read_scores
-from ..pruning_arguments import PruningArguments
 from ..recording.budget import share
 from .parser import OneLineParser
 

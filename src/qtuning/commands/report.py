@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ..arguments import PruningArguments
 from ..errors import UsageError
 from ..offline.checks import check_new, check_sizes
-from ..pruning_arguments import PruningArguments
 from ..reading.paths import path_of
 from ..reporting.report import report
 from .parser import OneLineParser

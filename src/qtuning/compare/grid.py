@@ -6,8 +6,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from ..arguments import PruningArguments
 from ..errors import UsageError
-from ..pruning_arguments import PruningArguments
 from ..reading.paths import path_of
 from ..reading.yaml_files import read_yaml, refuse_code
 from .grid_values import check_values, mapping

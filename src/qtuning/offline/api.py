@@ -10,8 +10,8 @@ import pyarrow as pa
 from datasets import Dataset, DatasetInfo
 from trl import DatasetMixtureConfig, ScriptArguments
 
+from ..arguments import PruningArguments
 from ..errors import UsageError
-from ..pruning_arguments import PruningArguments
 from ..random_state import random_state_kept
 from ..reading.data import load_rows
 from ..reading.models import check_model

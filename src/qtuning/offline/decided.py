@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
+from ..arguments import PruningArguments
 from ..errors import UsageError
 from ..ledger import SCHEMA
 from ..pruners.pair import Pruners
 from ..pruners.protocols import SCORES
-from ..pruning_arguments import PruningArguments
 from .export import with_decisions
 from .prune import decide_offline
 from .read import named, read_table

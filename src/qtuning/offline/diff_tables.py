@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..pruning_arguments import PruningArguments
+from ..arguments import PruningArguments
 from .diff import QUADRANT_LABELS, QUADRANTS, Agreement, Difference, View
 from .row_text import clean
 

@@ -9,11 +9,11 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from ..arguments import PruningArguments
 from ..core.plane import BAND, QUADRANT_NAMES, Selection
 from ..errors import UsageError
 from ..pruners.pair import Pruners
 from ..pruners.protocols import QUADRANTS, SCORES, SamplePool, TokenPool, TokenSample
-from ..pruning_arguments import PruningArguments
 
 
 @dataclass(frozen=True)

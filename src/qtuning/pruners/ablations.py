@@ -18,7 +18,7 @@ from .q_tuning import QTuningTokens
 from .ranking import keep_highest, minmax
 
 if TYPE_CHECKING:
-    from ..pruning_arguments import PruningArguments
+    from ..arguments import PruningArguments
 
 
 class _KeepOne:

@@ -19,7 +19,7 @@ from .protocols import RATER_ATTENTION, RECEIVED_ATTENTION, SCORES, TokenPool
 from .ranking import keep_lowest_tokens
 
 if TYPE_CHECKING:
-    from ..pruning_arguments import PruningArguments
+    from ..arguments import PruningArguments
 
 
 class FastV:

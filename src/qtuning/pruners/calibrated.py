@@ -19,7 +19,7 @@ from .protocols import SCORES, SamplePool, TokenPool, TokenSample
 from .ranking import keep_highest, keep_lowest_tokens
 
 if TYPE_CHECKING:
-    from ..pruning_arguments import PruningArguments
+    from ..arguments import PruningArguments
 
 
 class Calibrated:

@@ -20,7 +20,7 @@ from ..core.plane import Selection, select_samples
 from .protocols import SCORES, SamplePool
 
 if TYPE_CHECKING:
-    from ..pruning_arguments import PruningArguments
+    from ..arguments import PruningArguments
 
 
 class RankPlane:

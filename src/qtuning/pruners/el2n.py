@@ -15,7 +15,7 @@ from .protocols import EL2N, SCORES, SamplePool
 from .ranking import keep_highest
 
 if TYPE_CHECKING:
-    from ..pruning_arguments import PruningArguments
+    from ..arguments import PruningArguments
 
 
 class El2n:

@@ -20,7 +20,7 @@ from ..core.ratio import keep_count
 from .protocols import REFERENCE, SCORES, TokenPool, TokenSample, seeded_generator
 
 if TYPE_CHECKING:
-    from ..pruning_arguments import PruningArguments
+    from ..arguments import PruningArguments
 
 
 class ExcessLoss:

@@ -16,7 +16,7 @@ from ..core.plane import Selection
 from .protocols import SamplePool, TokenPool
 
 if TYPE_CHECKING:
-    from ..pruning_arguments import PruningArguments
+    from ..arguments import PruningArguments
 
 
 class FullSamples:

@@ -19,7 +19,7 @@ from .protocols import SCORES, WITHOUT_PROMPT, SamplePool
 from .ranking import keep_highest
 
 if TYPE_CHECKING:
-    from ..pruning_arguments import PruningArguments
+    from ..arguments import PruningArguments
 
 
 class InstructionFollowingDifficulty:

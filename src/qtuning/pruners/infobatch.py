@@ -24,7 +24,7 @@ from ..core.ratio import keep_count
 from .protocols import HISTORY, WEIGHTS, SamplePool
 
 if TYPE_CHECKING:
-    from ..pruning_arguments import PruningArguments
+    from ..arguments import PruningArguments
 
 _PRUNED = 0.5  # share r of the well learned samples that is left out
 _ANNEALED = 0.875  # share of the run after which nothing is pruned

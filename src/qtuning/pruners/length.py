@@ -15,7 +15,7 @@ from .protocols import SamplePool
 from .ranking import keep_highest
 
 if TYPE_CHECKING:
-    from ..pruning_arguments import PruningArguments
+    from ..arguments import PruningArguments
 
 
 class Longest:

@@ -9,7 +9,7 @@ from .protocols import HISTORY, QUADRANTS, SCORES, SamplePruner, TokenPruner
 from .registry import resolve_sample_pruner, resolve_token_pruner
 
 if TYPE_CHECKING:
-    from ..pruning_arguments import PruningArguments
+    from ..arguments import PruningArguments
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..core.plane import Selection
 
 if TYPE_CHECKING:
-    from ..pruning_arguments import PruningArguments
+    from ..arguments import PruningArguments
 
 SCORES = "scores"
 """In ``needs``: NLL and entropy from a scoring pass. Everything below but ``HISTORY`` and

@@ -18,7 +18,7 @@ from ..core.tokens import keep_lowest
 from .protocols import SamplePool, TokenPool, seeded_generator
 
 if TYPE_CHECKING:
-    from ..pruning_arguments import PruningArguments
+    from ..arguments import PruningArguments
 
 
 class RandomSamples:

@@ -33,7 +33,7 @@ from .trimmed import TrimmedPerplexity, TrimmedRandom
 from .uds import UtilityDiversity
 
 if TYPE_CHECKING:
-    from ..pruning_arguments import PruningArguments
+    from ..arguments import PruningArguments
 
 SAMPLE_PRUNERS: dict[str, SamplePruner] = {
     "full": FullSamples(),

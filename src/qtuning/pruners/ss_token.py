@@ -17,7 +17,7 @@ from .protocols import BASE, PROMPT_ATTENTION, REFERENCE, SCORES, TokenPool, Tok
 from .ranking import keep_lowest_tokens, minmax
 
 if TYPE_CHECKING:
-    from ..pruning_arguments import PruningArguments
+    from ..arguments import PruningArguments
 
 _GAMMA = 0.5
 

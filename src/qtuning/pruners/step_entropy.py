@@ -17,7 +17,7 @@ from .protocols import SCORES, STEPS, TokenPool, TokenSample
 from .ranking import keep_lowest_tokens
 
 if TYPE_CHECKING:
-    from ..pruning_arguments import PruningArguments
+    from ..arguments import PruningArguments
 
 
 class StepEntropy:

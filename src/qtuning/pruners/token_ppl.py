@@ -17,7 +17,7 @@ from ..core.tokens import keep_tokens_many
 from .protocols import SCORES, TokenPool, TokenSample
 
 if TYPE_CHECKING:
-    from ..pruning_arguments import PruningArguments
+    from ..arguments import PruningArguments
 
 
 class TokenPerplexity:

@@ -21,7 +21,7 @@ from .protocols import SCORES, SamplePool
 from .ranking import keep_highest
 
 if TYPE_CHECKING:
-    from ..pruning_arguments import PruningArguments
+    from ..arguments import PruningArguments
 
 _TRIMMED = 0.35
 

@@ -19,7 +19,7 @@ from .protocols import LOGITS, SCORES, SamplePool
 from .ranking import keep_highest
 
 if TYPE_CHECKING:
-    from ..pruning_arguments import PruningArguments
+    from ..arguments import PruningArguments
 
 _WEIGHT = 2.5e-3
 _QUEUE = 1024

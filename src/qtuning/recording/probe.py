@@ -17,8 +17,8 @@ from transformers import PreTrainedModel, Trainer
 
 from ..batching import SAMPLE_ID, Example, Labels, answer_positions, unpack
 from ..core.stats import stats_of_one
-from ..distributed import Ranks
 from ..errors import UsageError
+from ..ranks import Ranks
 from ..scoring.scorer import Scorer
 from .probe_rows import ProbeRow
 

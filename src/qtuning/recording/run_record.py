@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from accelerate.logging import get_logger
 
+from ..arguments import PruningArguments
 from ..errors import UsageError
 from ..ledger import FOLDER, Ledger, writing
-from ..pruning_arguments import PruningArguments
 from ..step import StepResult
 from .budget import StepCounts
 from .probe_rows import PROBE_FOLDER, PROBE_SCHEMA, ProbeRow

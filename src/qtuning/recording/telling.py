@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from ..arguments import PruningArguments
 from ..core.plane import Q1, Q2, Q3, Q4, Selection
 from ..core.ratio import keep_count
 from ..pruners.pair import Pruners
 from ..pruners.protocols import SCORES
-from ..pruning_arguments import PruningArguments
 from ..step import StepResult
 from .budget import FORWARD_COST, StepCounts, break_even, budget_table, share, speed_up_bound
 

@@ -8,8 +8,8 @@ from shutil import rmtree
 from safetensors import SafetensorError
 from transformers import TrainingArguments
 
-from ..distributed import Ranks
 from ..errors import UsageError, first_line
+from ..ranks import Ranks
 from .checkpoints import break_seal, choose, rotate, seal
 
 _TORCH_WRITER = ("inline_container", "PytorchStreamWriter")

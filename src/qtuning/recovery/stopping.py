@@ -12,8 +12,8 @@ from typing import Any
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from ..distributed import Ranks
 from ..errors import StoppedError
+from ..ranks import Ranks
 
 _ECHO_SECONDS = 1.0
 """A launcher passes a terminal's Ctrl-C on to those who have had it; that is no second one."""

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
+from ..arguments import PruningArguments, pruning_fields
 from ..batching import SAMPLE_ID
 from ..errors import UsageError
 from ..ledger import FOLDER, read_ledger
@@ -23,7 +24,6 @@ from ..offline.prune import Decisions, decide_offline
 from ..offline.read import named, read_table
 from ..offline.score_columns import is_decided
 from ..offline.source import names_of
-from ..pruning_arguments import PruningArguments, pruning_fields
 from ..recording.budget import share
 from ..recording.probe_rows import PROBE_FOLDER, read_probe
 from ..recording.run_record import BUDGET_FILE, SETTINGS_FILE

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..arguments import PruningArguments
 from ..errors import UsageError
-from ..pruning_arguments import PruningArguments
 from .load import Source, load
 from .material import Material
 from .page import page

@@ -7,8 +7,8 @@ import torch
 from transformers import PreTrainedModel
 
 from ..candidate import Candidate
-from ..distributed import Ranks
 from ..pruners.protocols import BASE, REFERENCE, STEPS
+from ..ranks import Ranks
 from .answer_steps import StepReader
 from .reference_store import ReferenceStore
 from .scorer import Scorer

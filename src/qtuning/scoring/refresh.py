@@ -11,10 +11,10 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+from ..arguments import PruningArguments
 from ..core.boundary import boundary_distance
 from ..decide import Pool, Row, candidate_pools, selected
 from ..pruners.protocols import SamplePruner
-from ..pruning_arguments import PruningArguments
 from .score_store import Known, ScoreStore
 
 Rows = list[list[Row]]
