@@ -28,7 +28,7 @@ from trl.trainer.utils import add_fused_lm_head
 from qtuning import keep_tokens, select_samples
 from qtuning.batching import Labels, answer_positions
 from qtuning.dealing import pass_overhead
-from qtuning.reading.models import load_causal_lm, load_tokenizer
+from qtuning.io.models import load_causal_lm, load_tokenizer
 from qtuning.scoring.scorer import Scorer, Scores
 
 REFERENCE = "float32"

@@ -10,7 +10,7 @@ from quality_study import SETTINGS, Setting
 from quality_train import make_trainer
 from torch import nn
 
-from qtuning.reading.models import load_causal_lm, load_tokenizer
+from qtuning.io.models import load_causal_lm, load_tokenizer
 
 RECIPE: dict[str, Any] = {
     "layers": 10,

@@ -10,7 +10,7 @@ from quality_data import Row
 from quality_study import Setting
 
 from qtuning import QTuningConfig, QTuningTrainer
-from qtuning.reading.models import load_causal_lm, load_tokenizer
+from qtuning.io.models import load_causal_lm, load_tokenizer
 
 
 def make_trainer(

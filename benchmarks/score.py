@@ -37,7 +37,7 @@ from transformers import PreTrainedModel
 
 from qtuning.batching import Labels, answer_positions
 from qtuning.dealing import group_by_length, pass_overhead
-from qtuning.reading.models import load_causal_lm
+from qtuning.io.models import load_causal_lm
 
 Rows = Sequence[dict[str, Any]]
 Precision = Callable[[], AbstractContextManager[Any]]

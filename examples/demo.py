@@ -25,7 +25,7 @@ from problems import is_right, make_problems
 
 from qtuning import TOKEN_PRUNERS, QTuningConfig, QTuningTrainer, read_ledger
 from qtuning.core.plane import QUADRANT_NAMES
-from qtuning.reading.models import load_causal_lm, load_tokenizer
+from qtuning.io.models import load_causal_lm, load_tokenizer
 from qtuning.reporting.eu_plane import plot_eu_plane
 
 HERE = Path(__file__).parent

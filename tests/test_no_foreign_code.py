@@ -90,6 +90,6 @@ def test_it_would_be_seen(text) -> None:
 def test_the_yaml_loader_is_a_safe_one() -> None:
     import yaml
 
-    from qtuning.reading.yaml_files import _Loader
+    from qtuning.io.yaml_files import _Loader
 
     assert issubclass(_Loader, yaml.SafeLoader)

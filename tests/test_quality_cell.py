@@ -23,7 +23,7 @@ from quality_study import (
 from quality_train import make_trainer
 
 from qtuning import read_ledger
-from qtuning.reading.models import load_causal_lm
+from qtuning.io.models import load_causal_lm
 
 from . import tiny
 

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qtuning.errors import UsageError
-from qtuning.reading.table_files import read_parquet
+from qtuning.io.tables import read_parquet
 
 logger = logging.getLogger(__name__)  # one process writes
 

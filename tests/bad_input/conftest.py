@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from qtuning.commands import main as cli
+from qtuning.io.tables import pa, pq
 from qtuning.offline.origin import with_origin
-from qtuning.reading.table_files import pa, pq
 
 from .. import tiny
 

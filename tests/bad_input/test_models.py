@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from qtuning.commands import main as cli
 from qtuning.errors import UsageError
-from qtuning.reading.models import check_model, load_causal_lm, load_tokenizer
+from qtuning.io.models import check_model, load_causal_lm, load_tokenizer
 
 from .. import tiny
 from .conftest import TRAINING

@@ -10,7 +10,7 @@ import pytest
 from datasets import Dataset
 
 from qtuning.errors import UsageError
-from qtuning.reading.table_files import check_parquet, read_parquet
+from qtuning.io.tables import check_parquet, read_parquet
 from qtuning.scoring.score_store import ScoreStore
 
 from .. import tiny

@@ -18,9 +18,9 @@ from qtuning.compare.record_file import read_record
 from qtuning.compare.rows import read_rows
 from qtuning.compare.tables import csv_text, markdown, tables
 from qtuning.errors import UsageError
+from qtuning.io.data import load_data
+from qtuning.io.models import load_causal_lm, load_tokenizer
 from qtuning.pruner_memory import PrunerMemory
-from qtuning.reading.data import load_data
-from qtuning.reading.models import load_causal_lm, load_tokenizer
 from qtuning.scoring.reference_store import ReferenceStore
 from qtuning.scoring.score_store import ScoreStore, read_initial_scores
 

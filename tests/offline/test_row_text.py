@@ -2,7 +2,7 @@
 
 import pytest
 
-from qtuning.offline.row_text import clean, first_words
+from qtuning.io.row_text import clean, first_words
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from datasets import Dataset, DatasetDict
 from trl import DatasetMixtureConfig, ScriptArguments
 
 from qtuning.errors import UsageError
-from qtuning.reading.data import is_local, load_data
-from qtuning.reading.json_files import bad_line
+from qtuning.io.data import is_local, load_data
+from qtuning.io.json_files import bad_line
 
 ROWS = [{"prompt": f"p{i}", "completion": f"c{i}", "id": i} for i in range(10)]
 LINES = [json.dumps(row) for row in ROWS]

@@ -5,7 +5,7 @@ from datasets import Dataset, IterableDataset
 from trl import SFTConfig, SFTTrainer
 
 from qtuning.errors import UsageError
-from qtuning.reading.formats import columns_of, find_format, to_trl
+from qtuning.io.formats import columns_of, find_format, to_trl
 
 from .. import tiny
 

@@ -10,7 +10,7 @@ import torch
 from transformers import Trainer, TrainingArguments
 
 from qtuning.errors import UsageError
-from qtuning.reading.models import check_model, load_causal_lm, load_tokenizer
+from qtuning.io.models import check_model, load_causal_lm, load_tokenizer
 
 from .. import tiny
 

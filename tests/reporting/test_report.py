@@ -12,7 +12,7 @@ from datasets import Dataset
 
 from qtuning import PruningArguments, UsageError, prune, report
 from qtuning.commands.main import main
-from qtuning.offline.row_text import LONGEST, text_columns, text_of
+from qtuning.io.row_text import LONGEST, text_columns, text_of
 from qtuning.reporting.columns import columns_of
 from qtuning.reporting.load import load
 from qtuning.reporting.page import page

@@ -22,7 +22,7 @@ from ..compare.runner import Runner, jobs_with_room
 from ..compare.tables import csv_text, latex, markdown, tables
 from ..errors import UsageError
 from ..evaluation.harness import check_tasks
-from ..reading.models import check_model
+from ..io.models import check_model
 
 NAME = "results"
 

@@ -11,11 +11,11 @@ from rich.console import Console
 
 from ..arguments import PruningArguments
 from ..errors import UsageError
-from ..offline.checks import check_new, check_output, check_sizes
+from ..io.checks import check_new, check_output, check_sizes
+from ..io.row_text import first_words
 from ..offline.decided import one_visit, read_decided
 from ..offline.diff import Agreement, Difference, agreement
 from ..offline.diff_tables import RULE, Side, show
-from ..offline.row_text import first_words
 from ..offline.score_columns import is_decided
 from .parser import OneLineParser
 

@@ -17,12 +17,12 @@ from ..errors import UsageError
 from ..evaluation.harness import Score, check_tasks, run_tasks
 from ..evaluation.held_out import HeldOut, held_out
 from ..evaluation.local_tasks import local_tasks
-from ..offline.checks import check_output
-from ..reading.data import load_data
-from ..reading.json_files import read_object
-from ..reading.model_folder import check_safetensors
-from ..reading.models import check_model, load_causal_lm, load_tokenizer
-from ..reading.paths import path_of
+from ..io.checks import check_output
+from ..io.data import load_data
+from ..io.json_files import read_object
+from ..io.model_folder import check_safetensors
+from ..io.models import check_model, load_causal_lm, load_tokenizer
+from ..io.paths import path_of
 from ..trainer import QTuningTrainer
 from .parser import OneLineParser
 

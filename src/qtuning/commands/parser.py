@@ -12,7 +12,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 from trl import TrlParser
 
 from ..errors import UsageError
-from ..reading.yaml_files import read_yaml, refuse_code
+from ..io.yaml_files import read_yaml, refuse_code
 
 _ON_THE_COMMAND_LINE = "give it on the command line if you trust it"
 

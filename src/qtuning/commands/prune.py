@@ -9,7 +9,7 @@ from rich.console import Console
 
 from ..arguments import PruningArguments
 from ..errors import UsageError
-from ..offline.checks import check_new, check_sizes
+from ..io.checks import check_new, check_sizes
 from ..offline.export import FORMATS, export
 from ..offline.origin import read_origin
 from ..offline.prune import Decisions, decide_offline

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from ..arguments import PruningArguments
 from ..errors import UsageError
-from ..offline.checks import check_new, check_sizes
-from ..reading.paths import path_of
+from ..io.checks import check_new, check_sizes
+from ..io.paths import path_of
 from ..reporting.report import report
 from .parser import OneLineParser
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments
 
 from ..errors import UsageError
-from ..offline.checks import check_output, check_sizes
+from ..io.checks import check_output, check_sizes
+from ..io.data import load_rows
+from ..io.models import check_model
 from ..offline.score import ENGINES, ScoreJob, processes
 from ..offline.score_file import score_to_file
-from ..reading.data import load_rows
-from ..reading.models import check_model
 from .parser import OneLineParser
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..arguments import PruningArguments
 from ..errors import UsageError
-from ..reading.paths import path_of
-from ..reading.yaml_files import read_yaml, refuse_code
+from ..io.paths import path_of
+from ..io.yaml_files import read_yaml, refuse_code
 from .grid_values import check_values, mapping
 
 

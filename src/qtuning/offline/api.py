@@ -12,10 +12,10 @@ from trl import DatasetMixtureConfig, ScriptArguments
 
 from ..arguments import PruningArguments
 from ..errors import UsageError
+from ..io.checks import check_output, check_sizes
+from ..io.data import load_rows
+from ..io.models import check_model
 from ..random_state import random_state_kept
-from ..reading.data import load_rows
-from ..reading.models import check_model
-from .checks import check_output, check_sizes
 from .export import FORMATS, OF_TRAINERS, export, with_decisions
 from .origin import Origin, description, origin_if_any, read_origin
 from .prune import decide_offline

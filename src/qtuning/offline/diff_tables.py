@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..arguments import PruningArguments
+from ..io.row_text import clean
 from .diff import QUADRANT_LABELS, QUADRANTS, Agreement, Difference, View
-from .row_text import clean
 
 RULE = ("sample_pruner", "sample_ratio", "token_pruner", "token_ratio")
 _NAMED = 10  # of the samples that only one has, so many are named on the screen

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..batching import Example, answer_positions, prune_tokens
 from ..core.plane import QUADRANT_NAMES
 from ..errors import UsageError
-from .checks import check_new
+from ..io.checks import check_new
 from .origin import Origin
 from .prune import Decisions
 from .scored_table import NAMES, TOKEN_NAMES

@@ -14,9 +14,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ..batching import SAMPLE_ID, Example, Labels, answer_positions
 from ..config import QTuningConfig
 from ..dealing import pass_overhead
-from ..reading.formats import to_trl
+from ..io.formats import to_trl
+from ..io.token_ids import check_vocabulary
 from ..reading.preparing import preparing
-from ..reading.token_ids import check_vocabulary
 from ..scoring.scorer import Scorer, Scores
 from ..trainer import QTuningTrainer
 from .scored_table import ScoreColumns

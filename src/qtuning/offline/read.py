@@ -9,10 +9,10 @@ import pyarrow as pa
 from datasets import Dataset
 
 from ..errors import UsageError, first_line
+from ..io.json_files import bad_line
+from ..io.paths import path_of
+from ..io.tables import load_saved
 from ..ledger import FOLDER, read_ledger
-from ..reading.json_files import bad_line
-from ..reading.paths import path_of
-from ..reading.table_files import load_saved
 from .origin import described, with_origin
 from .scored_table import read_scores
 

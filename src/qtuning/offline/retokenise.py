@@ -18,8 +18,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from ..batching import SAMPLE_ID, Example, Labels
 from ..config import QTuningConfig
 from ..errors import UsageError
-from ..reading.formats import to_trl
-from ..reading.models import load_tokenizer
+from ..io.formats import to_trl
+from ..io.models import load_tokenizer
 from ..trainer import QTuningTrainer
 from .origin import Origin, tokenizer_hashes
 

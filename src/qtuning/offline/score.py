@@ -10,8 +10,8 @@ from accelerate import PartialState
 from datasets import Dataset
 
 from ..errors import UsageError
-from ..reading.formats import columns_of
-from ..reading.models import load_causal_lm, load_tokenizer
+from ..io.formats import columns_of
+from ..io.models import load_causal_lm, load_tokenizer
 from .origin import Origin, origin_of
 from .part_scorer import PartScorer, on_device
 from .scored_table import ScoreColumns

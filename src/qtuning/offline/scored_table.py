@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from ..core.stats import stats_of_one
 from ..errors import UsageError
-from ..reading.paths import path_of
-from ..reading.table_files import read_parquet
+from ..io.paths import path_of
+from ..io.tables import read_parquet
 
 if TYPE_CHECKING:
     from ..scoring.scorer import Scores

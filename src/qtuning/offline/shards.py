@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..reading.table_files import check_parquet, read_parquet
+from ..io.tables import check_parquet, read_parquet
 from .origin import Origin, check_same_origin, read_origin, with_origin
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..errors import UsageError
-from ..offline.row_text import text_columns, text_of
+from ..io.row_text import text_columns, text_of
 from .agreement import differences
 from .columns import Column, columns_of
 from .material import Material

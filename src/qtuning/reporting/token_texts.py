@@ -6,9 +6,9 @@ import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
 from ..batching import answer_positions
+from ..io.models import load_tokenizer
 from ..offline.origin import Origin
 from ..offline.retokenise import tokenised
-from ..reading.models import load_tokenizer
 
 _BROKEN = "\ufffd"
 

@@ -9,8 +9,8 @@ from accelerate.utils import is_peft_model
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from ..errors import UsageError
+from ..io.models import load_causal_lm, load_tokenizer
 from ..pruners.protocols import BASE, REFERENCE
-from ..reading.models import load_causal_lm, load_tokenizer
 
 SCORER = "scorer_model_name_or_path"
 REFERENCE_MODEL = "reference_model_name_or_path"

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from ..reading.table_files import read_parquet
+from ..io.tables import read_parquet
 from .score_store import rows_of
 
 _SCHEMA = pa.schema([("sample_id", pa.string()), ("nll", pa.list_(pa.float32()))])

@@ -12,9 +12,9 @@ from accelerate.logging import get_logger
 from ..batching import SAMPLE_ID
 from ..decide import Row, RowExtras
 from ..errors import UsageError
+from ..io.paths import path_of
+from ..io.tables import check_parquet, read_parquet
 from ..ledger import FOLDER, read_ledger
-from ..reading.paths import path_of
-from ..reading.table_files import check_parquet, read_parquet
 
 logger = get_logger(__name__)
 

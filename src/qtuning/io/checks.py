@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..errors import UsageError
-from ..reading.paths import path_of
+from .paths import path_of
 
 
 def check_output(output: Path, suffix: str | None = ".parquet") -> None:

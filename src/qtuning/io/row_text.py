@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import UsageError
-from ..reading.formats import find_format
+from .formats import find_format
 
 LONGEST = 6000
 """Characters of a prompt or an answer that go into a page."""

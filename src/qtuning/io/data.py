@@ -15,7 +15,7 @@ from ..errors import UsageError, first_line
 from .formats import to_trl
 from .json_files import bad_line, check_json
 from .paths import path_of
-from .table_files import check_parquet_rows, load_saved
+from .tables import check_parquet_rows, load_saved
 
 Data: TypeAlias = Dataset | IterableDataset
 Splits: TypeAlias = dict[str, Data]

@@ -1,0 +1,1 @@
+"""What users give, files and names, looked at before it is trusted."""

@@ -1,1 +1,0 @@
-"""What users give: data, tables, YAML and model folders, looked at before they are trusted."""
