@@ -26,8 +26,8 @@ from trl import SFTConfig, SFTTrainer
 from trl.trainer.utils import add_fused_lm_head
 
 from qtuning import keep_tokens, select_samples
-from qtuning.batching import Labels, answer_positions
 from qtuning.dealing import pass_overhead
+from qtuning.examples.batching import Labels, answer_positions
 from qtuning.io.models import load_causal_lm, load_tokenizer
 from qtuning.scoring.scorer import Scorer, Scores
 

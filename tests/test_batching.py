@@ -18,7 +18,8 @@ from transformers import (
 from trl.data_utils import pack_dataset
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling as TrlCollator
 
-from qtuning.batching import (
+from qtuning.errors import UsageError
+from qtuning.examples.batching import (
     Labels,
     RawBatch,
     answer_positions,
@@ -26,8 +27,7 @@ from qtuning.batching import (
     prune_tokens,
     unpack,
 )
-from qtuning.errors import UsageError
-from qtuning.sample_ids import with_sample_ids
+from qtuning.examples.names import with_sample_ids
 
 from . import tiny
 

@@ -4,7 +4,7 @@ import pytest
 from tokenizers import AddedToken
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
-from qtuning.end_of_turn import end_of_turn_ids
+from qtuning.examples.end_of_turn import end_of_turn_ids
 
 from . import tiny
 

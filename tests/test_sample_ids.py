@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import IterableDataset as TorchIterableDataset
 
-from qtuning.sample_ids import with_sample_ids
+from qtuning.examples.names import with_sample_ids
 
 COLUMNS = {
     "the row's number": ({"x": [7, 8]}, ["0", "1"]),

@@ -10,10 +10,10 @@ import torch
 from accelerate.utils import DistributedType, send_to_device
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
-from .batching import Labels
 from .dealing import pass_overhead
-from .end_of_turn import end_of_turn_ids
 from .errors import UsageError
+from .examples.batching import Labels
+from .examples.end_of_turn import end_of_turn_ids
 from .forward import causal_lm_of, has_fused_head
 from .pruner_memory import PrunerMemory
 from .pruners.pair import Pruners

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from .batching import Example, nothing_to_train_on
-from .candidate import Candidate, row_of
 from .core.head_loss import summed_nll
 from .core.stats import IGNORE_INDEX, token_stats
 from .decide import Decisions, decide
+from .examples.batching import Example, nothing_to_train_on
+from .examples.candidate import Candidate, row_of
 from .forward import Projection, model_projection
 from .pruners.pair import Pruners
 from .recording.budget import StepCounts, share

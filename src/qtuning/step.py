@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from .arguments import PruningArguments
-from .batching import (
+from .dealing import deal, share_out
+from .decide import Decision, Decisions, Row, decide
+from .errors import UsageError
+from .examples.batching import (
     LOSS_WEIGHT,
     SAMPLE_ID,
     Example,
@@ -21,10 +24,7 @@ from .batching import (
     unpack,
     without_prompt,
 )
-from .candidate import Candidate, row_of
-from .dealing import deal, share_out
-from .decide import Decision, Decisions, Row, decide
-from .errors import UsageError
+from .examples.candidate import Candidate, row_of
 from .ledger import LedgerRow
 from .pruners.pair import Pruners
 from .pruners.protocols import (

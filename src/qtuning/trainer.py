@@ -20,9 +20,10 @@ from trl import SFTTrainer
 
 from .arguments import PruningArguments, pruning_fields
 from .assembly import Loaded, assemble
-from .batching import LOSS_WEIGHT, SAMPLE_ID, Labels, NothingToTrain, RawBatch, has_answers
 from .config import QTuningConfig
 from .errors import UsageError
+from .examples.batching import LOSS_WEIGHT, SAMPLE_ID, Labels, NothingToTrain, RawBatch, has_answers
+from .examples.names import with_sample_ids
 from .one_pass import OnePassStep
 from .pruners.pair import NO_PRUNING, Pruners
 from .ranks import Ranks
@@ -33,7 +34,6 @@ from .recording.telling import start_lines
 from .recovery.peers import lost_peers_named
 from .recovery.saving import choose_together, whole_checkpoint
 from .run_callback import RunCallback
-from .sample_ids import with_sample_ids
 from .step import StepResult
 from .support import check_supported
 from .weighted_loss import weighted_nll

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from qtuning import read_ledger
-from qtuning.batching import answer_positions
 from qtuning.core.plane import Q2
-from qtuning.end_of_turn import end_of_turn_ids
+from qtuning.examples.batching import answer_positions
+from qtuning.examples.end_of_turn import end_of_turn_ids
 from qtuning.forward import model_token_stats
 
 from .. import plain_core, runs, tiny

@@ -8,7 +8,7 @@ from datasets import IterableDataset
 from transformers import DataCollatorForLanguageModeling, Trainer, TrainerCallback
 
 from qtuning import UsageError, read_ledger, read_probe, with_pruning
-from qtuning.batching import Labels
+from qtuning.examples.batching import Labels
 from qtuning.recording.probe import PROBE_ENTROPY, PROBE_PPL, ProbeRow, draw_probe, probe_metrics
 from qtuning.recording.probe_rows import PROBE_SCHEMA
 

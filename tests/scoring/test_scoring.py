@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
-from qtuning.batching import Example, answer_positions
 from qtuning.errors import UsageError
+from qtuning.examples.batching import Example, answer_positions
 from qtuning.forward import model_token_stats
 from qtuning.scoring.scorer import Scorer, Scores, evaluating
 from tests import tiny

@@ -14,10 +14,10 @@ from trl import get_peft_config, get_quantization_config
 
 from ..config import QTuningConfig
 from ..errors import StoppedError
+from ..examples.prepare import preparing
 from ..io.data import load_data
 from ..io.models import check_model, load_causal_lm, load_tokenizer
 from ..io.token_ids import check_vocabulary
-from ..reading.preparing import preparing
 from ..recovery.saving import room_for
 from ..recovery.stopping import stop_on_signals
 from ..scoring.other_models import REFERENCE_MODEL, SCORER, check_same_tokenizer

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 import torch
 from accelerate.utils import send_to_device
 
-from ..batching import Example, Labels, answer_positions
 from ..core.calibration import calibration_error
 from ..dealing import pass_overhead
 from ..errors import UsageError
+from ..examples.batching import Example, Labels, answer_positions
 from ..pruners.protocols import CONFIDENCE, SCORES
 from ..scoring.scorer import Scorer
 from ..trainer import PruningMixin

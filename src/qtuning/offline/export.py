@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict
 from torch import Tensor
 
-from ..batching import Example, answer_positions, prune_tokens
 from ..core.plane import QUADRANT_NAMES
 from ..errors import UsageError
+from ..examples.batching import Example, answer_positions, prune_tokens
 from ..io.checks import check_new
 from .origin import Origin
 from .prune import Decisions

@@ -11,12 +11,12 @@ from accelerate.utils import send_to_device
 from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..batching import SAMPLE_ID, Example, Labels, answer_positions
 from ..config import QTuningConfig
 from ..dealing import pass_overhead
+from ..examples.batching import SAMPLE_ID, Example, Labels, answer_positions
+from ..examples.prepare import preparing
 from ..io.formats import to_trl
 from ..io.token_ids import check_vocabulary
-from ..reading.preparing import preparing
 from ..scoring.scorer import Scorer, Scores
 from ..trainer import QTuningTrainer
 from .scored_table import ScoreColumns

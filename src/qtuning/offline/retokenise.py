@@ -15,9 +15,9 @@ from datasets import (
 )
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from ..batching import SAMPLE_ID, Example, Labels
 from ..config import QTuningConfig
 from ..errors import UsageError
+from ..examples.batching import SAMPLE_ID, Example, Labels
 from ..io.formats import to_trl
 from ..io.models import load_tokenizer
 from ..trainer import QTuningTrainer

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, Trainer
 
-from ..batching import SAMPLE_ID, Example, Labels, answer_positions, unpack
 from ..core.stats import stats_of_one
 from ..errors import UsageError
+from ..examples.batching import SAMPLE_ID, Example, Labels, answer_positions, unpack
 from ..ranks import Ranks
 from ..scoring.scorer import Scorer
 from .probe_rows import ProbeRow

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from ..arguments import PruningArguments, pruning_fields
-from ..batching import SAMPLE_ID
 from ..errors import UsageError
+from ..examples.batching import SAMPLE_ID
 from ..ledger import FOLDER, read_ledger
 from ..offline.decided import one_visit, read_decided
 from ..offline.diff import agreement

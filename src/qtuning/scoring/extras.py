@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ..batching import Example, answer_positions
 from ..core.attention import prompt_attention, raters, received_attention
 from ..core.calibration import top_prediction
 from ..core.error_norm import error_norm
 from ..core.logit_stats import logit_stats
+from ..examples.batching import Example, answer_positions
 from ..forward import Projection, causal_lm_of
 from ..pruners.protocols import (
     ATTENTION,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-from ..candidate import Candidate
+from ..examples.candidate import Candidate
 from ..pruners.protocols import BASE, REFERENCE, STEPS
 from ..ranks import Ranks
 from .answer_steps import StepReader

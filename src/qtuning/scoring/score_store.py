@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from accelerate.logging import get_logger
 
-from ..batching import SAMPLE_ID
 from ..decide import Row, RowExtras
 from ..errors import UsageError
+from ..examples.batching import SAMPLE_ID
 from ..io.paths import path_of
 from ..io.tables import check_parquet, read_parquet
 from ..ledger import FOLDER, read_ledger

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ..batching import Example
 from ..core.stats import IGNORE_INDEX, TokenStats
 from ..dealing import group_by_length
 from ..errors import UsageError
+from ..examples.batching import Example
 from ..forward import Projection, check_head, model_token_stats
 from .extras import Extras, ExtraStats
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .core.stats import IGNORE_INDEX
-from .errors import UsageError
+from ..core.stats import IGNORE_INDEX
+from ..errors import UsageError
 
 Example = dict[str, Any]
 Collator = Callable[[list[Example]], dict[str, Any]]

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from ..core.stats import stats_of_one
+from ..decide import Row
+from ..pruners.protocols import SAMPLE_EXTRAS
 from .batching import Example
-from .core.stats import stats_of_one
-from .decide import Row
-from .pruners.protocols import SAMPLE_EXTRAS
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""Examples: tokenised rows, their labels and names, and what is cut out of them."""
