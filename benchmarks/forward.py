@@ -9,7 +9,7 @@ import process
 import torch
 from torch import Tensor, nn
 
-from qtuning.forward import causal_lm_of, model_token_stats
+from qtuning.signals.forward import causal_lm_of, model_token_stats
 
 IGNORED = -100
 POSITIONS_AT_ONCE = 1024  # so that a wide head does not need memory that it would be timed for

@@ -29,7 +29,7 @@ from qtuning import keep_tokens, select_samples
 from qtuning.dealing import pass_overhead
 from qtuning.examples.batching import Labels, answer_positions
 from qtuning.io.models import load_causal_lm, load_tokenizer
-from qtuning.scoring.scorer import Scorer, Scores
+from qtuning.signals.scorer import Scorer, Scores
 
 REFERENCE = "float32"
 BUDGETS = ((0.125, 0.5), (0.25, 0.5), (0.5, 0.7))

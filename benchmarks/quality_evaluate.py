@@ -10,7 +10,7 @@ from quality_numbers import pack_bits
 
 from qtuning import QTuningTrainer
 from qtuning.evaluation import held_out
-from qtuning.scoring.scorer import evaluating
+from qtuning.signals.scorer import evaluating
 
 NLL_BATCH, SOLVE_BATCH = 16, 50
 NEW_TOKENS = 40

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from qtuning import TokenStats
-from qtuning.forward import (
+from qtuning.signals.forward import (
     model_token_stats,
 )
 from tests.architectures import ARCHITECTURES, examples, padded

@@ -9,7 +9,7 @@ import transformers
 from transformers import LlamaForCausalLM, PreTrainedModel
 
 from qtuning.errors import UsageError
-from qtuning.forward import (
+from qtuning.signals.forward import (
     check_head,
     model_token_stats,
 )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import LlamaForCausalLM, PreTrainedModel
 
 from qtuning.errors import UsageError
-from qtuning.forward import (
+from qtuning.signals.forward import (
     LogitShape,
     causal_lm_of,
     check_head,

@@ -7,7 +7,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import pytest
 import torch
 
-from qtuning.forward import (
+from qtuning.signals.forward import (
     model_token_stats,
 )
 from tests.architectures import ARCHITECTURES, build, examples, padded

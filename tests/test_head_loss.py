@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from qtuning.core.head_loss import summed_nll
-from qtuning.forward import model_projection
+from qtuning.signals.forward import model_projection
 
 from .architectures import ARCHITECTURES, build, examples, padded
 

@@ -14,19 +14,19 @@ from .dealing import pass_overhead
 from .errors import UsageError
 from .examples.batching import Labels
 from .examples.end_of_turn import end_of_turn_ids
-from .forward import causal_lm_of, has_fused_head
 from .pruner_memory import PrunerMemory
 from .pruners.pair import Pruners
 from .pruners.protocols import BASE, HISTORY, REFERENCE, SAMPLE_EXTRAS, STEPS
 from .ranks import Ranks
 from .recording.run_record import MEMORY_FILE, REFERENCE_FILE, SCORES_FILE, Store
-from .scoring.answer_steps import StepReader
-from .scoring.more_scores import MoreScores
-from .scoring.other_models import SCORER, load_other_model, reference_model, without_adapters
-from .scoring.reference_store import ReferenceStore
-from .scoring.refresh import Refresh
-from .scoring.score_store import Known, ScoreStore, check_some_known, read_initial_scores
-from .scoring.scorer import Scorer
+from .signals.answer_steps import StepReader
+from .signals.forward import causal_lm_of, has_fused_head
+from .signals.more_scores import MoreScores
+from .signals.other_models import SCORER, load_other_model, reference_model, without_adapters
+from .signals.reference_store import ReferenceStore
+from .signals.refresh import Refresh
+from .signals.score_store import Known, ScoreStore, check_some_known, read_initial_scores
+from .signals.scorer import Scorer
 from .step import StepPruner
 
 

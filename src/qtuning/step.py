@@ -37,9 +37,9 @@ from .pruners.protocols import (
 from .ranks import Ranks
 from .recording.budget import StepCounts, share
 from .recording.records import Work, count, ledger_rows
-from .scoring.more_scores import MoreScores
-from .scoring.refresh import Refresh
-from .scoring.scorer import Scorer
+from .signals.more_scores import MoreScores
+from .signals.refresh import Refresh
+from .signals.scorer import Scorer
 
 
 class StepResult(NamedTuple):

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from .core.head_loss import summed_nll
 from .core.stats import IGNORE_INDEX
-from .forward import model_projection
+from .signals.forward import model_projection
 
 
 def weighted_nll(

@@ -11,7 +11,7 @@ from datasets import Dataset
 
 from qtuning.errors import UsageError
 from qtuning.io.tables import check_parquet, read_parquet
-from qtuning.scoring.score_store import ScoreStore
+from qtuning.signals.score_store import ScoreStore
 
 from .. import tiny
 from .conftest import score_table

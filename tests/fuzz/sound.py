@@ -11,8 +11,8 @@ from datasets import Dataset
 
 from qtuning.ledger import Ledger, LedgerRow
 from qtuning.pruner_memory import PrunerMemory
-from qtuning.scoring.reference_store import ReferenceStore
-from qtuning.scoring.score_store import Known, ScoreStore
+from qtuning.signals.reference_store import ReferenceStore
+from qtuning.signals.score_store import Known, ScoreStore
 
 from .. import tiny
 from ..bad_input.conftest import score_table

@@ -21,8 +21,8 @@ from qtuning.errors import UsageError
 from qtuning.io.data import load_data
 from qtuning.io.models import load_causal_lm, load_tokenizer
 from qtuning.pruner_memory import PrunerMemory
-from qtuning.scoring.reference_store import ReferenceStore
-from qtuning.scoring.score_store import ScoreStore, read_initial_scores
+from qtuning.signals.reference_store import ReferenceStore
+from qtuning.signals.score_store import ScoreStore, read_initial_scores
 
 from .sound import table_with_another_column
 

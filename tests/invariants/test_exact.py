@@ -11,7 +11,7 @@ from qtuning import read_ledger
 from qtuning.core.plane import Q2
 from qtuning.examples.batching import answer_positions
 from qtuning.examples.end_of_turn import end_of_turn_ids
-from qtuning.forward import model_token_stats
+from qtuning.signals.forward import model_token_stats
 
 from .. import plain_core, runs, tiny
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from qtuning.scoring.answer_steps import StepReader, answer_steps
+from qtuning.signals.answer_steps import StepReader, answer_steps
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from qtuning.pruners.protocols import (
     RECEIVED_ATTENTION,
     SCORES,
 )
-from qtuning.scoring.layer_attention import LastAttention
+from qtuning.signals.layer_attention import LastAttention
 from tests import tiny
 from tests.architectures import build, padded
 

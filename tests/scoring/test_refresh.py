@@ -12,8 +12,8 @@ from qtuning.core.boundary import boundary_distance
 from qtuning.core.plane import select_samples
 from qtuning.decide import Row, decide
 from qtuning.pruners.registry import resolve_sample_pruner
-from qtuning.scoring.refresh import Refresh
-from qtuning.scoring.score_store import ScoreStore
+from qtuning.signals.refresh import Refresh
+from qtuning.signals.score_store import ScoreStore
 
 PRUNER = resolve_sample_pruner("q-tuning")
 

@@ -10,7 +10,7 @@ import pytest
 from qtuning.decide import Row
 from qtuning.errors import UsageError
 from qtuning.ledger import Ledger, LedgerRow
-from qtuning.scoring.score_store import Known, ScoreStore, check_initial_scores, read_initial_scores
+from qtuning.signals.score_store import Known, ScoreStore, check_initial_scores, read_initial_scores
 
 
 def row(name: str, ppl: float = 2.0, entropy: float = 1.0, **changes) -> Row:

@@ -14,8 +14,8 @@ from transformers import LlamaForCausalLM
 
 from qtuning.errors import UsageError
 from qtuning.examples.batching import Example, answer_positions
-from qtuning.forward import model_token_stats
-from qtuning.scoring.scorer import Scorer, Scores, evaluating
+from qtuning.signals.forward import model_token_stats
+from qtuning.signals.scorer import Scorer, Scores, evaluating
 from tests import tiny
 from tests.architectures import build, examples, padded
 

@@ -20,7 +20,7 @@ from ..io.models import check_model, load_causal_lm, load_tokenizer
 from ..io.token_ids import check_vocabulary
 from ..recovery.saving import room_for
 from ..recovery.stopping import stop_on_signals
-from ..scoring.other_models import REFERENCE_MODEL, SCORER, check_same_tokenizer
+from ..signals.other_models import REFERENCE_MODEL, SCORER, check_same_tokenizer
 from ..trainer import QTuningTrainer
 from .train_arguments import check, parse
 

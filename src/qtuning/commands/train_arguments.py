@@ -9,8 +9,8 @@ from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments
 from ..config import QTuningConfig
 from ..errors import UsageError
 from ..io.models import check_model
-from ..scoring.other_models import REFERENCE_MODEL, SCORER
-from ..scoring.score_store import check_initial_scores
+from ..signals.other_models import REFERENCE_MODEL, SCORER
+from ..signals.score_store import check_initial_scores
 from .parser import OneLineParser
 
 

@@ -12,7 +12,7 @@ from ..dealing import pass_overhead
 from ..errors import UsageError
 from ..examples.batching import Example, Labels, answer_positions
 from ..pruners.protocols import CONFIDENCE, SCORES
-from ..scoring.scorer import Scorer
+from ..signals.scorer import Scorer
 from ..trainer import PruningMixin
 
 

@@ -17,7 +17,7 @@ from ..examples.batching import SAMPLE_ID, Example, Labels, answer_positions
 from ..examples.prepare import preparing
 from ..io.formats import to_trl
 from ..io.token_ids import check_vocabulary
-from ..scoring.scorer import Scorer, Scores
+from ..signals.scorer import Scorer, Scores
 from ..trainer import QTuningTrainer
 from .scored_table import ScoreColumns
 from .shards import Shards

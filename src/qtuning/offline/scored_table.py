@@ -13,7 +13,7 @@ from ..io.paths import path_of
 from ..io.tables import read_parquet
 
 if TYPE_CHECKING:
-    from ..scoring.scorer import Scores
+    from ..signals.scorer import Scores
 
 NAMES = ("sample_id", "ppl", "entropy", "nll_sum", "n_tokens")
 TOKEN_NAMES = ("token_nll", "token_entropy")

@@ -19,7 +19,7 @@ from ..core.stats import stats_of_one
 from ..errors import UsageError
 from ..examples.batching import SAMPLE_ID, Example, Labels, answer_positions, unpack
 from ..ranks import Ranks
-from ..scoring.scorer import Scorer
+from ..signals.scorer import Scorer
 from .probe_rows import ProbeRow
 
 PROBE_PPL, PROBE_ENTROPY = "pruning/probe_ppl", "pruning/probe_entropy"

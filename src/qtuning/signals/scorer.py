@@ -14,8 +14,8 @@ from ..core.stats import IGNORE_INDEX, TokenStats
 from ..dealing import group_by_length
 from ..errors import UsageError
 from ..examples.batching import Example
-from ..forward import Projection, check_head, model_token_stats
 from .extras import Extras, ExtraStats
+from .forward import Projection, check_head, model_token_stats
 
 
 class Scores(NamedTuple):

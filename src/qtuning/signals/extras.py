@@ -13,7 +13,6 @@ from ..core.calibration import top_prediction
 from ..core.error_norm import error_norm
 from ..core.logit_stats import logit_stats
 from ..examples.batching import Example, answer_positions
-from ..forward import Projection, causal_lm_of
 from ..pruners.protocols import (
     ATTENTION,
     CONFIDENCE,
@@ -23,6 +22,7 @@ from ..pruners.protocols import (
     RATER_ATTENTION,
     RECEIVED_ATTENTION,
 )
+from .forward import Projection, causal_lm_of
 from .layer_attention import LastAttention
 
 Extras = dict[str, Tensor]

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
-from .core.stats import TokenStats, token_stats
-from .errors import UsageError
+from ..core.stats import TokenStats, token_stats
+from ..errors import UsageError
 
 _NOT_FOR_THE_BACKBONE = ("labels", "shift_labels", "num_items_in_batch")
 
