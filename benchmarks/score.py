@@ -35,9 +35,9 @@ from precision import score, tokenised
 from sources import describe_data, smollm2_folder
 from transformers import PreTrainedModel
 
-from qtuning.dealing import group_by_length, pass_overhead
 from qtuning.examples.batching import Labels, answer_positions
 from qtuning.io.models import load_causal_lm
+from qtuning.step.dealing import group_by_length, pass_overhead
 
 Rows = Sequence[dict[str, Any]]
 Precision = Callable[[], AbstractContextManager[Any]]

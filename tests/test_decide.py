@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from qtuning.arguments import PruningArguments
 from qtuning.core.plane import Selection
 from qtuning.core.ratio import keep_count
-from qtuning.decide import Decision, Decisions, Row, decide
 from qtuning.errors import UsageError
 from qtuning.pruners.protocols import EL2N, LOGITS, SCORES, WITHOUT_PROMPT
 from qtuning.pruners.registry import SAMPLE_PRUNERS, resolve_sample_pruner
+from qtuning.step.decide import Decision, Decisions, Row, decide
 
 SCORING = [name for name, pruner in SAMPLE_PRUNERS.items() if SCORES in pruner.needs]
 # A pool is decided on by itself, but by those that remember earlier pools; one_pass refuses them.

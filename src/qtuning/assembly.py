@@ -10,7 +10,6 @@ import torch
 from accelerate.utils import DistributedType, send_to_device
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
-from .dealing import pass_overhead
 from .errors import UsageError
 from .examples.batching import Labels
 from .examples.end_of_turn import end_of_turn_ids
@@ -24,10 +23,11 @@ from .signals.forward import causal_lm_of, has_fused_head
 from .signals.more_scores import MoreScores
 from .signals.other_models import SCORER, load_other_model, reference_model, without_adapters
 from .signals.reference_store import ReferenceStore
-from .signals.refresh import Refresh
 from .signals.score_store import Known, ScoreStore, check_some_known, read_initial_scores
 from .signals.scorer import Scorer
-from .step import StepPruner
+from .step.dealing import pass_overhead
+from .step.refresh import Refresh
+from .step.two_pass import StepPruner
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ from .config import QTuningConfig
 from .errors import UsageError
 from .examples.batching import LOSS_WEIGHT, SAMPLE_ID, Labels, NothingToTrain, RawBatch, has_answers
 from .examples.names import with_sample_ids
-from .one_pass import OnePassStep
 from .pruners.pair import NO_PRUNING, Pruners
 from .ranks import Ranks
 from .recording.budget import scoring_cost, share, training_cost
@@ -34,7 +33,8 @@ from .recording.telling import start_lines
 from .recovery.peers import lost_peers_named
 from .recovery.saving import choose_together, whole_checkpoint
 from .run_callback import RunCallback
-from .step import StepResult
+from .step.one_pass import OnePassStep
+from .step.two_pass import StepResult
 from .support import check_supported
 from .weighted_loss import weighted_nll
 

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qtuning.arguments import PruningArguments
-from qtuning.decide import Decisions, Row, decide
 from qtuning.pruners.pair import Pruners
 from qtuning.pruners.registry import resolve_sample_pruner
 from qtuning.recording.budget import (
@@ -21,7 +20,8 @@ from qtuning.recording.budget import (
     training_cost,
 )
 from qtuning.recording.telling import MetricWindow, print_budget, start_lines, step_metrics
-from qtuning.step import StepResult
+from qtuning.step.decide import Decisions, Row, decide
+from qtuning.step.two_pass import StepResult
 
 NAMES = [field.name for field in fields(StepCounts)]
 

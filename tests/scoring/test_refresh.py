@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from qtuning import PruningArguments
 from qtuning.core.boundary import boundary_distance
 from qtuning.core.plane import select_samples
-from qtuning.decide import Row, decide
 from qtuning.pruners.registry import resolve_sample_pruner
-from qtuning.signals.refresh import Refresh
 from qtuning.signals.score_store import ScoreStore
+from qtuning.step.decide import Row, decide
+from qtuning.step.refresh import Refresh
 
 PRUNER = resolve_sample_pruner("q-tuning")
 

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from qtuning.decide import Row
 from qtuning.errors import UsageError
 from qtuning.ledger import Ledger, LedgerRow
 from qtuning.signals.score_store import Known, ScoreStore, check_initial_scores, read_initial_scores
+from qtuning.step.decide import Row
 
 
 def row(name: str, ppl: float = 2.0, entropy: float = 1.0, **changes) -> Row:

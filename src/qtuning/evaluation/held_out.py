@@ -8,11 +8,11 @@ import torch
 from accelerate.utils import send_to_device
 
 from ..core.calibration import calibration_error
-from ..dealing import pass_overhead
 from ..errors import UsageError
 from ..examples.batching import Example, Labels, answer_positions
 from ..pruners.protocols import CONFIDENCE, SCORES
 from ..signals.scorer import Scorer
+from ..step.dealing import pass_overhead
 from ..trainer import PruningMixin
 
 

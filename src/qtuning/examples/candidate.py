@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from ..core.stats import stats_of_one
-from ..decide import Row
 from ..pruners.protocols import SAMPLE_EXTRAS
+from ..step.decide import Row
 from .batching import Example
 
 

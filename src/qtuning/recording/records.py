@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..decide import Decisions
 from ..ledger import LedgerRow
+from ..step.decide import Decisions
 from .budget import StepCounts
 
 

@@ -12,7 +12,7 @@ from accelerate.logging import get_logger
 from ..arguments import PruningArguments
 from ..errors import UsageError
 from ..ledger import FOLDER, Ledger, writing
-from ..step import StepResult
+from ..step.two_pass import StepResult
 from .budget import StepCounts
 from .probe_rows import PROBE_FOLDER, PROBE_SCHEMA, ProbeRow
 from .telling import MetricWindow, print_budget, step_metrics

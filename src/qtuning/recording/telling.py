@@ -12,7 +12,7 @@ from ..core.plane import Q1, Q2, Q3, Q4, Selection
 from ..core.ratio import keep_count
 from ..pruners.pair import Pruners
 from ..pruners.protocols import SCORES
-from ..step import StepResult
+from ..step.two_pass import StepResult
 from .budget import FORWARD_COST, StepCounts, break_even, budget_table, share, speed_up_bound
 
 _PREFIX = "pruning/"

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..core.stats import IGNORE_INDEX, TokenStats
-from ..dealing import group_by_length
 from ..errors import UsageError
 from ..examples.batching import Example
+from ..step.dealing import group_by_length
 from .extras import Extras, ExtraStats
 from .forward import Projection, check_head, model_token_stats
 

@@ -17,17 +17,17 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from .core.head_loss import summed_nll
-from .core.stats import IGNORE_INDEX, token_stats
+from ..core.head_loss import summed_nll
+from ..core.stats import IGNORE_INDEX, token_stats
+from ..examples.batching import Example, nothing_to_train_on
+from ..examples.candidate import Candidate, row_of
+from ..pruners.pair import Pruners
+from ..recording.budget import StepCounts, share
+from ..recording.records import Work, count, ledger_rows
+from ..signals.forward import Projection, model_projection
+from ..signals.scorer import answer_scores, check_labels, split_by_sample
 from .decide import Decisions, decide
-from .examples.batching import Example, nothing_to_train_on
-from .examples.candidate import Candidate, row_of
-from .pruners.pair import Pruners
-from .recording.budget import StepCounts, share
-from .recording.records import Work, count, ledger_rows
-from .signals.forward import Projection, model_projection
-from .signals.scorer import answer_scores, check_labels, split_by_sample
-from .step import StepPruner, StepResult
+from .two_pass import StepPruner, StepResult
 
 
 class _MicroResult(NamedTuple):

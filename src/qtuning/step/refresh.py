@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ..arguments import PruningArguments
 from ..core.boundary import boundary_distance
-from ..decide import Pool, Row, candidate_pools, selected
 from ..pruners.protocols import SamplePruner
-from .score_store import Known, ScoreStore
+from ..signals.score_store import Known, ScoreStore
+from .decide import Pool, Row, candidate_pools, selected
 
 Rows = list[list[Row]]
 """The rows of each rank."""

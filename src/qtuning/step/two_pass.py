@@ -9,11 +9,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from .arguments import PruningArguments
-from .dealing import deal, share_out
-from .decide import Decision, Decisions, Row, decide
-from .errors import UsageError
-from .examples.batching import (
+from ..arguments import PruningArguments
+from ..errors import UsageError
+from ..examples.batching import (
     LOSS_WEIGHT,
     SAMPLE_ID,
     Example,
@@ -24,22 +22,24 @@ from .examples.batching import (
     unpack,
     without_prompt,
 )
-from .examples.candidate import Candidate, row_of
-from .ledger import LedgerRow
-from .pruners.pair import Pruners
-from .pruners.protocols import (
+from ..examples.candidate import Candidate, row_of
+from ..ledger import LedgerRow
+from ..pruners.pair import Pruners
+from ..pruners.protocols import (
     SCORES,
     WITHOUT_PROMPT,
     TokenPool,
     TokenPruner,
     TokenSample,
 )
-from .ranks import Ranks
-from .recording.budget import StepCounts, share
-from .recording.records import Work, count, ledger_rows
-from .signals.more_scores import MoreScores
-from .signals.refresh import Refresh
-from .signals.scorer import Scorer
+from ..ranks import Ranks
+from ..recording.budget import StepCounts, share
+from ..recording.records import Work, count, ledger_rows
+from ..signals.more_scores import MoreScores
+from ..signals.scorer import Scorer
+from .dealing import deal, share_out
+from .decide import Decision, Decisions, Row, decide
+from .refresh import Refresh
 
 
 class StepResult(NamedTuple):

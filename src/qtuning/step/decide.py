@@ -14,10 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .arguments import PruningArguments
-from .core.plane import BAND, Selection
-from .errors import UsageError
-from .pruners.protocols import SamplePool, SamplePruner
+from ..arguments import PruningArguments
+from ..core.plane import BAND, Selection
+from ..errors import UsageError
+from ..pruners.protocols import SamplePool, SamplePruner
 
 RowExtras = tuple[tuple[str, tuple[float, ...]], ...]
 """Named statistics of one sample, sorted by name."""

@@ -1,0 +1,1 @@
+"""One optimizer step: candidates in, kept examples in micro-batches out."""
