@@ -4,8 +4,8 @@ import pyarrow as pa
 import pytest
 
 from qtuning import UsageError
-from qtuning.ledger import SCHEMA, LedgerRow
 from qtuning.reporting.eu_plane import plot_eu_plane
+from qtuning.run.ledger import SCHEMA, LedgerRow
 
 
 def ledger(*rows: LedgerRow) -> pa.Table:

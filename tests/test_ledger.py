@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qtuning import ledger as module
 from qtuning.errors import UsageError
-from qtuning.ledger import SCHEMA, Ledger, LedgerRow, read_ledger
+from qtuning.run import ledger as module
+from qtuning.run.ledger import SCHEMA, Ledger, LedgerRow, read_ledger
 
 
 def row(step: int, name: str = "a", ppl: float | None = 2.0) -> LedgerRow:
@@ -143,7 +143,7 @@ def test_a_killed_process_leaves_whole_chunks(folder: Path) -> None:
     script = f"""
 import os
 from pathlib import Path
-from qtuning.ledger import Ledger, LedgerRow
+from qtuning.run.ledger import Ledger, LedgerRow
 folder = Path({str(folder)!r})
 ledger = Ledger.start(folder, rows_per_chunk=4)
 for step in range(1, 12):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from qtuning.errors import UsageError
-from qtuning.ledger import Ledger, read_ledger
+from qtuning.run.ledger import Ledger, read_ledger
 
 from .test_ledger import ids, names, row, write
 

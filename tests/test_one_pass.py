@@ -11,7 +11,7 @@ from peft import LoraConfig
 from transformers import DataCollatorForLanguageModeling, Trainer, set_seed
 
 from qtuning import read_ledger, with_pruning
-from qtuning.recording.run_record import BUDGET_FILE
+from qtuning.run.record import BUDGET_FILE
 
 from . import architectures, runs, tiny
 from .invariants.test_resume import stop_and_resume

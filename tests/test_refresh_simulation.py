@@ -12,7 +12,7 @@ import torch
 from refresh_simulation import Last, Plan, Pool
 
 from qtuning import select_samples
-from qtuning.ledger import Ledger, LedgerRow
+from qtuning.run.ledger import Ledger, LedgerRow
 
 RATIO = 0.25
 

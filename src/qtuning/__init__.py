@@ -16,11 +16,11 @@ from .pruners.registry import SAMPLE_PRUNERS, TOKEN_PRUNERS
 if TYPE_CHECKING:
     from .arguments import PruningArguments
     from .config import QTuningConfig
-    from .ledger import read_ledger
     from .offline.api import prune, score
-    from .recording.probe_rows import read_probe
-    from .recovery.stopping import stop_on_signals
     from .reporting.report import report
+    from .run.ledger import read_ledger
+    from .run.probe_rows import read_probe
+    from .run.stopping import stop_on_signals
     from .trainer import QTuningTrainer, with_pruning
 
 _LAZY = {
@@ -28,11 +28,11 @@ _LAZY = {
     "QTuningConfig": "config",
     "QTuningTrainer": "trainer",
     "prune": "offline.api",
-    "read_ledger": "ledger",
-    "read_probe": "recording.probe_rows",
+    "read_ledger": "run.ledger",
+    "read_probe": "run.probe_rows",
     "report": "reporting.report",
     "score": "offline.api",
-    "stop_on_signals": "recovery.stopping",
+    "stop_on_signals": "run.stopping",
     "with_pruning": "trainer",
 }
 

@@ -13,11 +13,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 from .errors import UsageError
 from .examples.batching import Labels
 from .examples.end_of_turn import end_of_turn_ids
-from .pruner_memory import PrunerMemory
 from .pruners.pair import Pruners
 from .pruners.protocols import BASE, HISTORY, REFERENCE, SAMPLE_EXTRAS, STEPS
 from .ranks import Ranks
-from .recording.run_record import MEMORY_FILE, REFERENCE_FILE, SCORES_FILE, Store
+from .run.pruner_memory import PrunerMemory
+from .run.record import MEMORY_FILE, REFERENCE_FILE, SCORES_FILE, Store
 from .signals.answer_steps import StepReader
 from .signals.forward import causal_lm_of, has_fused_head
 from .signals.more_scores import MoreScores

@@ -26,12 +26,12 @@ from .examples.batching import LOSS_WEIGHT, SAMPLE_ID, Labels, NothingToTrain, R
 from .examples.names import with_sample_ids
 from .pruners.pair import NO_PRUNING, Pruners
 from .ranks import Ranks
-from .recording.budget import scoring_cost, share, training_cost
-from .recording.probe import Probe, probe_metrics
-from .recording.run_record import RunRecord
-from .recording.telling import start_lines
-from .recovery.peers import lost_peers_named
-from .recovery.saving import choose_together, whole_checkpoint
+from .run.budget import scoring_cost, share, training_cost
+from .run.messages import start_lines
+from .run.peers import lost_peers_named
+from .run.probe import Probe, probe_metrics
+from .run.record import RunRecord
+from .run.saving import choose_together, whole_checkpoint
 from .run_callback import RunCallback
 from .step.one_pass import OnePassStep
 from .step.two_pass import StepResult

@@ -206,7 +206,7 @@ def test_separators_within_a_text_do_not_end_a_row(tmp_path) -> None:
 @pytest.mark.parametrize("file", ["budget.json", "pruning_settings.json"])
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"sample_ratio": "x"}', "\0"])
 def test_damaged_files_of_a_run(refuses, tmp_path, file, text) -> None:
-    from qtuning.ledger import Ledger, LedgerRow
+    from qtuning.run.ledger import Ledger, LedgerRow
 
     run = tmp_path / "run"
     with Ledger.start(run / "ledger") as ledger:

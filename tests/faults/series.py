@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file
 
 from qtuning import read_ledger
-from qtuning.recovery.checkpoints import damage
+from qtuning.run.checkpoints import damage
 
 from . import processes, worker
 from .moments import PHASES

@@ -8,8 +8,8 @@ import subprocess
 import pytest
 
 from qtuning import UsageError, cli, read_ledger
-from qtuning.recording.run_record import RunRecord
-from qtuning.recovery.checkpoints import damage
+from qtuning.run.checkpoints import damage
+from qtuning.run.record import RunRecord
 
 from .. import runs, tiny
 

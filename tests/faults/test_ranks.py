@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from torch import equal
 
 from qtuning import PeerLostError, read_ledger
-from qtuning.recovery.checkpoints import damage
+from qtuning.run.checkpoints import damage
 
 from .. import runs
 from . import processes, worker

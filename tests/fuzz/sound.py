@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import torch
 from datasets import Dataset
 
-from qtuning.ledger import Ledger, LedgerRow
-from qtuning.pruner_memory import PrunerMemory
+from qtuning.run.ledger import Ledger, LedgerRow
+from qtuning.run.pruner_memory import PrunerMemory
 from qtuning.signals.reference_store import ReferenceStore
 from qtuning.signals.score_store import Known, ScoreStore
 

@@ -20,7 +20,7 @@ from qtuning.compare.tables import csv_text, markdown, tables
 from qtuning.errors import UsageError
 from qtuning.io.data import load_data
 from qtuning.io.models import load_causal_lm, load_tokenizer
-from qtuning.pruner_memory import PrunerMemory
+from qtuning.run.pruner_memory import PrunerMemory
 from qtuning.signals.reference_store import ReferenceStore
 from qtuning.signals.score_store import ScoreStore, read_initial_scores
 

@@ -9,8 +9,8 @@ from transformers import DataCollatorForLanguageModeling, Trainer, TrainerCallba
 
 from qtuning import UsageError, read_ledger, read_probe, with_pruning
 from qtuning.examples.batching import Labels
-from qtuning.recording.probe import PROBE_ENTROPY, PROBE_PPL, ProbeRow, draw_probe, probe_metrics
-from qtuning.recording.probe_rows import PROBE_SCHEMA
+from qtuning.run.probe import PROBE_ENTROPY, PROBE_PPL, ProbeRow, draw_probe, probe_metrics
+from qtuning.run.probe_rows import PROBE_SCHEMA
 
 from .. import runs, tiny
 from .test_stock import PlainArguments, plain_data

@@ -7,7 +7,7 @@ import pytest
 from transformers import set_seed
 
 from qtuning import read_ledger
-from qtuning.recording.run_record import BUDGET_FILE
+from qtuning.run.record import BUDGET_FILE
 
 from .. import runs, tiny
 

@@ -10,7 +10,7 @@ from torch.utils.data import IterableDataset as TorchIterableDataset
 from transformers import Trainer, TrainerCallback
 
 from qtuning import UsageError, read_ledger, with_pruning
-from qtuning.recording.run_record import BUDGET_FILE
+from qtuning.run.record import BUDGET_FILE
 
 from .. import runs, tiny
 from .test_stock import PlainArguments, plain_data

@@ -9,7 +9,7 @@ import torch
 from qtuning import read_ledger
 from qtuning.core.plane import Selection
 from qtuning.pruners.protocols import WEIGHTS
-from qtuning.recording.run_record import BUDGET_FILE
+from qtuning.run.record import BUDGET_FILE
 
 from .. import runs, tiny
 

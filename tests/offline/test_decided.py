@@ -9,9 +9,9 @@ import pytest
 from qtuning import PruningArguments
 from qtuning.commands.main import main
 from qtuning.errors import UsageError
-from qtuning.ledger import Ledger, LedgerRow
 from qtuning.offline.decided import is_decided, one_visit, read_decided
 from qtuning.offline.prune import decide_offline
+from qtuning.run.ledger import Ledger, LedgerRow
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 COLUMNS = ["sample_id", "ppl", "entropy", "n_tokens", "kept", "quadrant", "filled", "tokens_kept"]

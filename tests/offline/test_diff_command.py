@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from qtuning.commands.main import main
-from qtuning.ledger import Ledger, LedgerRow
+from qtuning.run.ledger import Ledger, LedgerRow
 
 from .. import tiny
 from .conftest import run_score

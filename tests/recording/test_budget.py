@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from qtuning.arguments import PruningArguments
 from qtuning.pruners.pair import Pruners
 from qtuning.pruners.registry import resolve_sample_pruner
-from qtuning.recording.budget import (
+from qtuning.run.budget import (
     StepCounts,
     break_even,
     budget_table,
@@ -19,7 +19,7 @@ from qtuning.recording.budget import (
     speed_up_bound,
     training_cost,
 )
-from qtuning.recording.telling import MetricWindow, print_budget, start_lines, step_metrics
+from qtuning.run.messages import MetricWindow, print_budget, start_lines, step_metrics
 from qtuning.step.decide import Decisions, Row, decide
 from qtuning.step.two_pass import StepResult
 

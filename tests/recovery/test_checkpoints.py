@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from qtuning import UsageError, read_ledger
-from qtuning.recovery.checkpoints import SEAL_FILE, break_seal, choose, damage, rotate, seal
+from qtuning.run.checkpoints import SEAL_FILE, break_seal, choose, damage, rotate, seal
 
 from .. import runs
 

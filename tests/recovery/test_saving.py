@@ -6,8 +6,8 @@ import pytest
 from safetensors import SafetensorError
 
 from qtuning import UsageError
-from qtuning.recovery.checkpoints import damage
-from qtuning.recovery.saving import choose_together, room_for, whole_checkpoint
+from qtuning.run.checkpoints import damage
+from qtuning.run.saving import choose_together, room_for, whole_checkpoint
 
 
 class Ranks:
@@ -78,7 +78,7 @@ def test_an_old_one_that_cannot_be_deleted_is_told_in_a_line(tmp_path, args, mon
         raise PermissionError(13, "Permission denied", str(path))
 
     (tmp_path / "checkpoint-1").mkdir()
-    monkeypatch.setattr("qtuning.recovery.checkpoints.shutil.rmtree", refuse)
+    monkeypatch.setattr("qtuning.run.checkpoints.shutil.rmtree", refuse)
     with pytest.raises(UsageError, match="Permission denied"):
         save(tmp_path / "checkpoint-2", Ranks(), args)
     assert damage(tmp_path / "checkpoint-2") is None

@@ -10,8 +10,8 @@ from transformers import TrainerCallback
 
 import qtuning
 from qtuning import StoppedError, cli, read_ledger
-from qtuning.recovery import stopping
-from qtuning.recovery.checkpoints import damage
+from qtuning.run import stopping
+from qtuning.run.checkpoints import damage
 
 from .. import runs, tiny
 

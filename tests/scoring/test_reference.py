@@ -7,9 +7,9 @@ import torch
 from peft import LoraConfig
 
 from qtuning.errors import UsageError
-from qtuning.pruner_memory import PrunerMemory
 from qtuning.pruners.protocols import BASE, REFERENCE, SCORES
-from qtuning.recording.run_record import BUDGET_FILE, REFERENCE_FILE
+from qtuning.run.pruner_memory import PrunerMemory
+from qtuning.run.record import BUDGET_FILE, REFERENCE_FILE
 from qtuning.signals.forward import model_token_stats
 from qtuning.signals.reference_store import ReferenceStore
 from tests import runs, tiny

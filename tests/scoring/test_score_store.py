@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from qtuning.errors import UsageError
-from qtuning.ledger import Ledger, LedgerRow
+from qtuning.run.ledger import Ledger, LedgerRow
 from qtuning.signals.score_store import Known, ScoreStore, check_initial_scores, read_initial_scores
 from qtuning.step.decide import Row
 

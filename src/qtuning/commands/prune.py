@@ -15,7 +15,7 @@ from ..offline.origin import read_origin
 from ..offline.prune import Decisions, decide_offline
 from ..offline.score_columns import typed_scores
 from ..offline.scored_table import read_scores
-from ..recording.budget import share
+from ..run.budget import share
 from .parser import OneLineParser
 
 

@@ -18,8 +18,8 @@ from ..examples.prepare import preparing
 from ..io.data import load_data
 from ..io.models import check_model, load_causal_lm, load_tokenizer
 from ..io.token_ids import check_vocabulary
-from ..recovery.saving import room_for
-from ..recovery.stopping import stop_on_signals
+from ..run.saving import room_for
+from ..run.stopping import stop_on_signals
 from ..signals.other_models import REFERENCE_MODEL, SCORER, check_same_tokenizer
 from ..trainer import QTuningTrainer
 from .train_arguments import check, parse

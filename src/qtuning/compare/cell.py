@@ -17,8 +17,8 @@ from datasets import Dataset, disable_progress_bars
 from .. import QTuningConfig, QTuningTrainer
 from ..evaluation import held_out, run_tasks
 from ..io.models import load_causal_lm, load_tokenizer
-from ..ledger import read_ledger
-from ..recording.run_record import BUDGET_FILE
+from ..run.ledger import read_ledger
+from ..run.record import BUDGET_FILE
 from .grid import Data
 from .rows import Row, held_out_rows, training_rows
 

@@ -10,9 +10,9 @@ from datasets import Dataset
 
 from ..arguments import PruningArguments
 from ..errors import UsageError
-from ..ledger import SCHEMA
 from ..pruners.pair import Pruners
 from ..pruners.protocols import SCORES
+from ..run.ledger import SCHEMA
 from .export import with_decisions
 from .prune import decide_offline
 from .read import named, read_table

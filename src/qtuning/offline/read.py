@@ -12,7 +12,7 @@ from ..errors import UsageError, first_line
 from ..io.json_files import bad_line
 from ..io.paths import path_of
 from ..io.tables import load_saved
-from ..ledger import FOLDER, read_ledger
+from ..run.ledger import FOLDER, read_ledger
 from .origin import described, with_origin
 from .scored_table import read_scores
 

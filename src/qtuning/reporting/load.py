@@ -15,7 +15,6 @@ from datasets import Dataset
 from ..arguments import PruningArguments, pruning_fields
 from ..errors import UsageError
 from ..examples.batching import SAMPLE_ID
-from ..ledger import FOLDER, read_ledger
 from ..offline.decided import one_visit, read_decided
 from ..offline.diff import agreement
 from ..offline.export import with_decisions
@@ -24,9 +23,10 @@ from ..offline.prune import Decisions, decide_offline
 from ..offline.read import named, read_table
 from ..offline.score_columns import is_decided
 from ..offline.source import names_of
-from ..recording.budget import share
-from ..recording.probe_rows import PROBE_FOLDER, read_probe
-from ..recording.run_record import BUDGET_FILE, SETTINGS_FILE
+from ..run.budget import share
+from ..run.ledger import FOLDER, read_ledger
+from ..run.probe_rows import PROBE_FOLDER, read_probe
+from ..run.record import BUDGET_FILE, SETTINGS_FILE
 from .material import Material
 
 Source: TypeAlias = Path | str | Dataset

@@ -13,7 +13,7 @@ from ..errors import UsageError
 from ..examples.batching import SAMPLE_ID
 from ..io.paths import path_of
 from ..io.tables import check_parquet, read_parquet
-from ..ledger import FOLDER, read_ledger
+from ..run.ledger import FOLDER, read_ledger
 from ..step.decide import Row, RowExtras
 
 logger = get_logger(__name__)

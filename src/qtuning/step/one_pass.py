@@ -22,8 +22,8 @@ from ..core.stats import IGNORE_INDEX, token_stats
 from ..examples.batching import Example, nothing_to_train_on
 from ..examples.candidate import Candidate, row_of
 from ..pruners.pair import Pruners
-from ..recording.budget import StepCounts, share
-from ..recording.records import Work, count, ledger_rows
+from ..run.budget import StepCounts, share
+from ..run.records import Work, count, ledger_rows
 from ..signals.forward import Projection, model_projection
 from ..signals.scorer import answer_scores, check_labels, split_by_sample
 from .decide import Decisions, decide

@@ -23,7 +23,6 @@ from ..examples.batching import (
     without_prompt,
 )
 from ..examples.candidate import Candidate, row_of
-from ..ledger import LedgerRow
 from ..pruners.pair import Pruners
 from ..pruners.protocols import (
     SCORES,
@@ -33,8 +32,9 @@ from ..pruners.protocols import (
     TokenSample,
 )
 from ..ranks import Ranks
-from ..recording.budget import StepCounts, share
-from ..recording.records import Work, count, ledger_rows
+from ..run.budget import StepCounts, share
+from ..run.ledger import LedgerRow
+from ..run.records import Work, count, ledger_rows
 from ..signals.more_scores import MoreScores
 from ..signals.scorer import Scorer
 from .dealing import deal, share_out

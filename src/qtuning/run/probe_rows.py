@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from ..ledger import read_record
+from .ledger import read_record
 
 PROBE_FOLDER = "probe"
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..ledger import LedgerRow
 from ..step.decide import Decisions
 from .budget import StepCounts
+from .ledger import LedgerRow
 
 
 class Work(NamedTuple):

@@ -11,11 +11,11 @@ from accelerate.logging import get_logger
 
 from ..arguments import PruningArguments
 from ..errors import UsageError
-from ..ledger import FOLDER, Ledger, writing
 from ..step.two_pass import StepResult
 from .budget import StepCounts
+from .ledger import FOLDER, Ledger, writing
+from .messages import MetricWindow, print_budget, step_metrics
 from .probe_rows import PROBE_FOLDER, PROBE_SCHEMA, ProbeRow
-from .telling import MetricWindow, print_budget, step_metrics
 
 logger = get_logger(__name__)
 

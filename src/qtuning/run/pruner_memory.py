@@ -6,7 +6,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .errors import UsageError
+from ..errors import UsageError
 
 
 class PrunerMemory(dict[str, Tensor]):

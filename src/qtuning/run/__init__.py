@@ -1,0 +1,1 @@
+"""What a run writes, tells and survives: ledger, budget, probe, checkpoints, stops."""
