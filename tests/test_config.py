@@ -12,8 +12,8 @@ from transformers.trainer_utils import SchedulerType
 from trl import SFTConfig, TrlParser
 
 from qtuning.arguments import PruningArguments, pruning_fields
-from qtuning.config import QTuningConfig
 from qtuning.errors import UsageError
+from qtuning.training.config import QTuningConfig
 
 
 @dataclass

@@ -13,7 +13,7 @@ from transformers.training_args import OptimizerNames
 from qtuning import PruningArguments, UsageError, with_pruning
 from qtuning.pruners.protocols import BASE, SCORES
 from qtuning.pruners.registry import SAMPLE_PRUNERS, TOKEN_PRUNERS
-from qtuning.support import check_supported
+from qtuning.training.support import check_supported
 
 from . import architectures, tiny
 

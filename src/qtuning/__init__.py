@@ -15,25 +15,25 @@ from .pruners.registry import SAMPLE_PRUNERS, TOKEN_PRUNERS
 
 if TYPE_CHECKING:
     from .arguments import PruningArguments
-    from .config import QTuningConfig
     from .offline.api import prune, score
     from .reporting.report import report
     from .run.ledger import read_ledger
     from .run.probe_rows import read_probe
     from .run.stopping import stop_on_signals
-    from .trainer import QTuningTrainer, with_pruning
+    from .training.config import QTuningConfig
+    from .training.trainer import QTuningTrainer, with_pruning
 
 _LAZY = {
-    "PruningArguments": "pruning_arguments",
-    "QTuningConfig": "config",
-    "QTuningTrainer": "trainer",
+    "PruningArguments": "arguments",
+    "QTuningConfig": "training.config",
+    "QTuningTrainer": "training.trainer",
     "prune": "offline.api",
     "read_ledger": "run.ledger",
     "read_probe": "run.probe_rows",
     "report": "reporting.report",
     "score": "offline.api",
     "stop_on_signals": "run.stopping",
-    "with_pruning": "trainer",
+    "with_pruning": "training.trainer",
 }
 
 __all__ = [

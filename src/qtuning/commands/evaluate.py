@@ -12,7 +12,6 @@ from rich.table import Table
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments
 
-from ..config import QTuningConfig
 from ..errors import UsageError
 from ..evaluation.harness import Score, check_tasks, run_tasks
 from ..evaluation.held_out import HeldOut, held_out
@@ -23,7 +22,8 @@ from ..io.json_files import read_object
 from ..io.model_folder import check_safetensors
 from ..io.models import check_model, load_causal_lm, load_tokenizer
 from ..io.paths import path_of
-from ..trainer import QTuningTrainer
+from ..training.config import QTuningConfig
+from ..training.trainer import QTuningTrainer
 from .parser import OneLineParser
 
 _ADAPTER = "adapter_config.json"

@@ -12,7 +12,6 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import get_peft_config, get_quantization_config
 
-from ..config import QTuningConfig
 from ..errors import StoppedError
 from ..examples.prepare import preparing
 from ..io.data import load_data
@@ -21,7 +20,8 @@ from ..io.token_ids import check_vocabulary
 from ..run.saving import room_for
 from ..run.stopping import stop_on_signals
 from ..signals.other_models import REFERENCE_MODEL, SCORER, check_same_tokenizer
-from ..trainer import QTuningTrainer
+from ..training.config import QTuningConfig
+from ..training.trainer import QTuningTrainer
 from .train_arguments import check, parse
 
 

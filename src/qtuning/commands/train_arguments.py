@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments
 
-from ..config import QTuningConfig
 from ..errors import UsageError
 from ..io.models import check_model
 from ..signals.other_models import REFERENCE_MODEL, SCORER
 from ..signals.score_store import check_initial_scores
+from ..training.config import QTuningConfig
 from .parser import OneLineParser
 
 

@@ -13,7 +13,7 @@ from ..examples.batching import Example, Labels, answer_positions
 from ..pruners.protocols import CONFIDENCE, SCORES
 from ..signals.scorer import Scorer
 from ..step.dealing import pass_overhead
-from ..trainer import PruningMixin
+from ..training.trainer import PruningMixin
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ from accelerate.utils import send_to_device
 from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..config import QTuningConfig
 from ..examples.batching import SAMPLE_ID, Example, Labels, answer_positions
 from ..examples.prepare import preparing
 from ..io.formats import to_trl
 from ..io.token_ids import check_vocabulary
 from ..signals.scorer import Scorer, Scores
 from ..step.dealing import pass_overhead
-from ..trainer import QTuningTrainer
+from ..training.config import QTuningConfig
+from ..training.trainer import QTuningTrainer
 from .scored_table import ScoreColumns
 from .shards import Shards
 from .source import Data, parts

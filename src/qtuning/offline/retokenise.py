@@ -15,12 +15,12 @@ from datasets import (
 )
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from ..config import QTuningConfig
 from ..errors import UsageError
 from ..examples.batching import SAMPLE_ID, Example, Labels
 from ..io.formats import to_trl
 from ..io.models import load_tokenizer
-from ..trainer import QTuningTrainer
+from ..training.config import QTuningConfig
+from ..training.trainer import QTuningTrainer
 from .origin import Origin, tokenizer_hashes
 
 

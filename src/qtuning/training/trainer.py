@@ -18,23 +18,30 @@ from transformers.trainer_pt_utils import get_model_param_count
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTTrainer
 
-from .arguments import PruningArguments, pruning_fields
-from .assembly import Loaded, assemble
+from ..arguments import PruningArguments, pruning_fields
+from ..errors import UsageError
+from ..examples.batching import (
+    LOSS_WEIGHT,
+    SAMPLE_ID,
+    Labels,
+    NothingToTrain,
+    RawBatch,
+    has_answers,
+)
+from ..examples.names import with_sample_ids
+from ..pruners.pair import NO_PRUNING, Pruners
+from ..ranks import Ranks
+from ..run.budget import scoring_cost, share, training_cost
+from ..run.messages import start_lines
+from ..run.peers import lost_peers_named
+from ..run.probe import Probe, probe_metrics
+from ..run.record import RunRecord
+from ..run.saving import choose_together, whole_checkpoint
+from ..step.one_pass import OnePassStep
+from ..step.two_pass import StepResult
+from .assemble import Loaded, assemble
+from .callback import RunCallback
 from .config import QTuningConfig
-from .errors import UsageError
-from .examples.batching import LOSS_WEIGHT, SAMPLE_ID, Labels, NothingToTrain, RawBatch, has_answers
-from .examples.names import with_sample_ids
-from .pruners.pair import NO_PRUNING, Pruners
-from .ranks import Ranks
-from .run.budget import scoring_cost, share, training_cost
-from .run.messages import start_lines
-from .run.peers import lost_peers_named
-from .run.probe import Probe, probe_metrics
-from .run.record import RunRecord
-from .run.saving import choose_together, whole_checkpoint
-from .run_callback import RunCallback
-from .step.one_pass import OnePassStep
-from .step.two_pass import StepResult
 from .support import check_supported
 from .weighted_loss import weighted_nll
 

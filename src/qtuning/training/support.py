@@ -7,8 +7,8 @@ from datasets import IterableDataset
 from torch.utils.data import IterableDataset as TorchIterableDataset
 from transformers import Trainer
 
-from .errors import UsageError
-from .pruners.protocols import ATTENTION, BASE, HISTORY, WEIGHTS
+from ..errors import UsageError
+from ..pruners.protocols import ATTENTION, BASE, HISTORY, WEIGHTS
 
 
 def check_supported(

@@ -6,9 +6,9 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from .core.head_loss import summed_nll
-from .core.stats import IGNORE_INDEX
-from .signals.forward import model_projection
+from ..core.head_loss import summed_nll
+from ..core.stats import IGNORE_INDEX
+from ..signals.forward import model_projection
 
 
 def weighted_nll(

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from trl import SFTConfig
 
-from .arguments import PruningArguments
-from .precision import device_in_use, use_bf16
+from ..arguments import PruningArguments
+from ..precision import device_in_use, use_bf16
 
 
 @dataclass

@@ -10,24 +10,24 @@ import torch
 from accelerate.utils import DistributedType, send_to_device
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
-from .errors import UsageError
-from .examples.batching import Labels
-from .examples.end_of_turn import end_of_turn_ids
-from .pruners.pair import Pruners
-from .pruners.protocols import BASE, HISTORY, REFERENCE, SAMPLE_EXTRAS, STEPS
-from .ranks import Ranks
-from .run.pruner_memory import PrunerMemory
-from .run.record import MEMORY_FILE, REFERENCE_FILE, SCORES_FILE, Store
-from .signals.answer_steps import StepReader
-from .signals.forward import causal_lm_of, has_fused_head
-from .signals.more_scores import MoreScores
-from .signals.other_models import SCORER, load_other_model, reference_model, without_adapters
-from .signals.reference_store import ReferenceStore
-from .signals.score_store import Known, ScoreStore, check_some_known, read_initial_scores
-from .signals.scorer import Scorer
-from .step.dealing import pass_overhead
-from .step.refresh import Refresh
-from .step.two_pass import StepPruner
+from ..errors import UsageError
+from ..examples.batching import Labels
+from ..examples.end_of_turn import end_of_turn_ids
+from ..pruners.pair import Pruners
+from ..pruners.protocols import BASE, HISTORY, REFERENCE, SAMPLE_EXTRAS, STEPS
+from ..ranks import Ranks
+from ..run.pruner_memory import PrunerMemory
+from ..run.record import MEMORY_FILE, REFERENCE_FILE, SCORES_FILE, Store
+from ..signals.answer_steps import StepReader
+from ..signals.forward import causal_lm_of, has_fused_head
+from ..signals.more_scores import MoreScores
+from ..signals.other_models import SCORER, load_other_model, reference_model, without_adapters
+from ..signals.reference_store import ReferenceStore
+from ..signals.score_store import Known, ScoreStore, check_some_known, read_initial_scores
+from ..signals.scorer import Scorer
+from ..step.dealing import pass_overhead
+from ..step.refresh import Refresh
+from ..step.two_pass import StepPruner
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The trainer: pruning on the hooks of any transformers.Trainer."""
