@@ -16,7 +16,7 @@ from ..io.row_text import first_words
 from ..offline.decided import one_visit, read_decided
 from ..offline.diff import Agreement, Difference, agreement
 from ..offline.diff_tables import RULE, Side, show
-from ..offline.score_columns import is_decided
+from ..offline.schema import is_decided
 from .parser import OneLineParser
 
 

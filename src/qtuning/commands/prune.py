@@ -10,11 +10,11 @@ from rich.console import Console
 from ..arguments import PruningArguments
 from ..errors import UsageError
 from ..io.checks import check_new, check_sizes
+from ..offline.columns import read_scores
 from ..offline.export import FORMATS, export
 from ..offline.origin import read_origin
 from ..offline.prune import Decisions, decide_offline
-from ..offline.score_columns import typed_scores
-from ..offline.scored_table import read_scores
+from ..offline.schema import typed_scores
 from ..run.budget import share
 from .parser import OneLineParser
 

@@ -15,15 +15,15 @@ from ..errors import UsageError
 from ..io.checks import check_output, check_sizes
 from ..io.data import load_rows
 from ..io.models import check_model
-from ..random_state import random_state_kept
+from .columns import read_scores
 from .export import FORMATS, OF_TRAINERS, export, with_decisions
 from .origin import Origin, description, origin_if_any, read_origin
 from .prune import decide_offline
+from .random_state import random_state_kept
 from .read import named, read_table
+from .schema import typed_scores
 from .score import ScoreJob, processes
-from .score_columns import typed_scores
 from .score_file import score_to_file
-from .scored_table import read_scores
 from .source import Data
 
 

@@ -13,11 +13,11 @@ from ..errors import UsageError
 from ..pruners.pair import Pruners
 from ..pruners.protocols import SCORES
 from ..run.ledger import SCHEMA
+from .columns import TOKEN_NAMES
 from .export import with_decisions
 from .prune import decide_offline
 from .read import named, read_table
-from .score_columns import is_decided, typed_scores
-from .scored_table import TOKEN_NAMES
+from .schema import is_decided, typed_scores
 
 _OF_RUNS = ("epoch", "step", "tokens_kept", "scored")
 

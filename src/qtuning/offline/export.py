@@ -15,9 +15,9 @@ from ..core.plane import QUADRANT_NAMES
 from ..errors import UsageError
 from ..examples.batching import Example, answer_positions, prune_tokens
 from ..io.checks import check_new
+from .columns import NAMES, TOKEN_NAMES
 from .origin import Origin
 from .prune import Decisions
-from .scored_table import NAMES, TOKEN_NAMES
 
 OF_TRAINERS = ("trl", "llamafactory", "axolotl")
 FORMATS = ("parquet", "jsonl", "datasets", *OF_TRAINERS)

@@ -19,7 +19,7 @@ from ..signals.scorer import Scorer, Scores
 from ..step.dealing import pass_overhead
 from ..training.config import QTuningConfig
 from ..training.trainer import QTuningTrainer
-from .scored_table import ScoreColumns
+from .columns import ScoreColumns
 from .shards import Shards
 from .source import Data, parts
 

@@ -13,8 +13,8 @@ from ..io.json_files import bad_line
 from ..io.paths import path_of
 from ..io.tables import load_saved
 from ..run.ledger import FOLDER, read_ledger
+from .columns import read_scores
 from .origin import described, with_origin
-from .scored_table import read_scores
 
 _UNREADABLE = (
     OSError,

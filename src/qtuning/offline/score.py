@@ -12,9 +12,9 @@ from datasets import Dataset
 from ..errors import UsageError
 from ..io.formats import columns_of
 from ..io.models import load_causal_lm, load_tokenizer
+from .columns import ScoreColumns
 from .origin import Origin, origin_of
 from .part_scorer import PartScorer, on_device
-from .scored_table import ScoreColumns
 from .shards import Shards
 from .source import Data
 

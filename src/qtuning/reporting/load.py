@@ -21,7 +21,7 @@ from ..offline.export import with_decisions
 from ..offline.origin import Origin, origin_if_any
 from ..offline.prune import Decisions, decide_offline
 from ..offline.read import named, read_table
-from ..offline.score_columns import is_decided
+from ..offline.schema import is_decided
 from ..offline.source import names_of
 from ..run.budget import share
 from ..run.ledger import FOLDER, read_ledger

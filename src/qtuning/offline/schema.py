@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import UsageError, first_line
-from .scored_table import TOKEN_NAMES
+from .columns import TOKEN_NAMES
 
 SCORED = ("sample_id", "ppl", "entropy", "n_tokens")
 DECIDED = ("kept", "quadrant", "filled")
