@@ -26,7 +26,7 @@ from problems import is_right, make_problems
 from qtuning import TOKEN_PRUNERS, QTuningConfig, QTuningTrainer, read_ledger
 from qtuning.core.plane import QUADRANT_NAMES
 from qtuning.io.models import load_causal_lm, load_tokenizer
-from qtuning.reporting.eu_plane import plot_eu_plane
+from qtuning.reports.eu_plane import plot_eu_plane
 
 HERE = Path(__file__).parent
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"

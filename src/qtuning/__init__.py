@@ -16,7 +16,7 @@ from .pruners.registry import SAMPLE_PRUNERS, TOKEN_PRUNERS
 if TYPE_CHECKING:
     from .arguments import PruningArguments
     from .offline.api import prune, score
-    from .reporting.report import report
+    from .reports.report import report
     from .run.ledger import read_ledger
     from .run.probe_rows import read_probe
     from .run.stopping import stop_on_signals
@@ -30,7 +30,7 @@ _LAZY = {
     "prune": "offline.api",
     "read_ledger": "run.ledger",
     "read_probe": "run.probe_rows",
-    "report": "reporting.report",
+    "report": "reports.report",
     "score": "offline.api",
     "stop_on_signals": "run.stopping",
     "with_pruning": "training.trainer",

@@ -3,7 +3,7 @@ import math
 import pyarrow as pa
 import pytest
 
-from qtuning.reporting.probe import probe_series
+from qtuning.reports.probe import probe_series
 
 
 def test_means_and_quartiles_of_each_visit():

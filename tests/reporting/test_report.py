@@ -13,10 +13,10 @@ from datasets import Dataset
 from qtuning import PruningArguments, UsageError, prune, report
 from qtuning.commands.main import main
 from qtuning.io.row_text import LONGEST, text_columns, text_of
-from qtuning.reporting.columns import columns_of
-from qtuning.reporting.load import load
-from qtuning.reporting.page import page
-from qtuning.reporting.payload import payload_of
+from qtuning.reports.columns import columns_of
+from qtuning.reports.load import load
+from qtuning.reports.page import page
+from qtuning.reports.payload import payload_of
 
 from .. import runs, tiny
 
@@ -165,14 +165,14 @@ def test_a_hundred_thousand_samples_stay_below_five_megabytes():
 def load_table(scores):
     from pathlib import Path
 
-    from qtuning.reporting.load import of_scores
+    from qtuning.reports.load import of_scores
 
     args = PruningArguments(sample_ratio=0.125, token_ratio=1.0)
     return of_scores(Path("scores"), scores, args, None, None, 0)
 
 
 def test_more_are_thinned_and_said_to_be(monkeypatch, hostile_scores):
-    monkeypatch.setattr("qtuning.reporting.payload.MOST_VISITS", 20)
+    monkeypatch.setattr("qtuning.reports.payload.MOST_VISITS", 20)
     made = payload(hostile_scores)
     assert any("show 20 of 60 decisions" in note for note in made["notes"])
     assert len(made["ids"]) >= 20

@@ -2,7 +2,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from qtuning.reporting.token_kinds import (
+from qtuning.reports.token_kinds import (
     CONTENT,
     FINAL,
     FORMATTING,

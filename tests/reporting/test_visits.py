@@ -3,8 +3,8 @@ import pyarrow as pa
 import pytest
 
 from qtuning.core.plane import BAND, Q1, Q2, Q3, Q4
-from qtuning.reporting.over_time import migrations, most_often_dropped, quadrant_shares
-from qtuning.reporting.visits import thinned, visits_of
+from qtuning.reports.over_time import migrations, most_often_dropped, quadrant_shares
+from qtuning.reports.visits import thinned, visits_of
 
 
 def ledger(rows):

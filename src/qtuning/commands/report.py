@@ -10,7 +10,7 @@ from ..arguments import PruningArguments
 from ..errors import UsageError
 from ..io.checks import check_new, check_sizes
 from ..io.paths import path_of
-from ..reporting.report import report
+from ..reports.report import report
 from .parser import OneLineParser
 
 KINDS = ("png", "svg", "pdf")
