@@ -10,7 +10,8 @@ from qtuning.compare.grid import Budget, read_grid
 from qtuning.compare.key import cell_key, determined_by
 from qtuning.compare.rows import held_out_rows, read_rows, training_rows
 from qtuning.errors import UsageError
-from tests import tiny
+
+from .. import tiny
 
 GRID = {
     "models": {"tiny": "model"},

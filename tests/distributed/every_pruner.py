@@ -5,7 +5,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from tests import runs, tiny
+from .. import runs, tiny
 
 ROWS = 10  # 8 in the first step, 2 in the last: one rank of two has none of its own there
 

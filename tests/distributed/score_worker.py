@@ -7,7 +7,8 @@ from pathlib import Path
 from accelerate import PartialState
 
 import qtuning
-from tests import tiny
+
+from .. import tiny
 
 
 def main() -> None:

@@ -10,8 +10,9 @@ from accelerate.utils import DistributedType
 from torch.distributed.tensor import DTensor
 
 from qtuning.pruners.protocols import SamplePool
-from tests import runs, tiny
-from tests.distributed.sharding import shard_on_the_cpu, zero
+
+from .. import runs, tiny
+from .sharding import shard_on_the_cpu, zero
 
 
 def first_pool(pool: SamplePool, args: object) -> torch.Tensor:

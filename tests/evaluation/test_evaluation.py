@@ -15,7 +15,8 @@ from qtuning.evaluation import held_out, run_tasks
 from qtuning.evaluation.harness import PINNED
 from qtuning.evaluation.local_tasks import FOLDER, PREFIX, local_tasks, write_local_tasks
 from qtuning.evaluation.tasks import squad
-from tests import runs, tiny
+
+from .. import runs, tiny
 
 pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed")
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -13,7 +13,8 @@ from qtuning.examples.batching import answer_positions
 from qtuning.examples.end_of_turn import end_of_turn_ids
 from qtuning.signals.forward import model_token_stats
 
-from .. import plain_core, runs, tiny
+from .. import runs, tiny
+from ..core import plain_core
 
 
 def scores_one_by_one(trainer) -> dict[str, tuple]:

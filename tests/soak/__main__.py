@@ -9,8 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests import runs, tiny
-
+from .. import runs, tiny
 from .measure import Line, Sample, Watch, grown, line
 
 LIMIT = 1024.0

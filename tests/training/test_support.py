@@ -1,0 +1,203 @@
+"""Every combination that is refused, on a stand-in: most of them need machines we have not."""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+from accelerate.utils import DistributedType
+from peft import LoraConfig, PrefixTuningConfig, get_peft_model
+from torch.utils.data import IterableDataset
+from transformers import Trainer, TrainingArguments
+from transformers.training_args import OptimizerNames
+
+from qtuning import PruningArguments, UsageError, with_pruning
+from qtuning.pruners.protocols import BASE, SCORES
+from qtuning.pruners.registry import SAMPLE_PRUNERS, TOKEN_PRUNERS
+from qtuning.training.support import check_supported
+
+from .. import architectures, tiny
+
+
+class TorchStream(IterableDataset):
+    def __iter__(self):
+        return iter([])
+
+
+def stand_in(**changes):
+    parallel = changes.pop("parallel", None)
+    model = changes.pop("model", None) or tiny.llama()
+    accelerator = SimpleNamespace(
+        parallelism_config=parallel,
+        dispatch_batches=changes.pop("dispatch_batches", None),
+        distributed_type=changes.pop("distributed_type", DistributedType.NO),
+        state=SimpleNamespace(
+            fsdp_plugin=SimpleNamespace(fsdp_version=changes.pop("fsdp_version", 2))
+        ),
+    )
+    tensor_parallel_size = changes.pop("tensor_parallel_size", 1)
+    train_dataset = changes.pop("train_dataset", [])
+    compute_loss_func = changes.pop("compute_loss_func", None)
+    loss_kwargs = changes.pop("model_accepts_loss_kwargs", True)
+    args = SimpleNamespace(
+        **{
+            "n_gpu": 0,
+            "world_size": 1,
+            "average_tokens_across_devices": True,
+            "packing": False,
+            "packing_strategy": "bfd",
+            "one_pass": False,
+            "probe_samples": 0,
+            "score_refresh": 1.0,
+            "scorer_model_name_or_path": None,
+            "reference_model_name_or_path": None,
+            "ddp_static_graph": None,
+            "label_smoothing_factor": 0.0,
+            "optim": "adamw_torch",
+            **changes,
+        }
+    )
+    return SimpleNamespace(
+        accelerator=accelerator,
+        args=args,
+        model=model,
+        train_dataset=train_dataset,
+        model_accepts_loss_kwargs=loss_kwargs,
+        compute_loss_func=compute_loss_func,
+        get_tp_size=lambda: tensor_parallel_size,
+    )
+
+
+def test_what_is_supported_passes() -> None:
+    check_supported(stand_in())
+    check_supported(stand_in(packing=True))
+    check_supported(stand_in(train_dataset=TorchStream()))
+    check_supported(stand_in(n_gpu=1, world_size=2))
+    check_supported(stand_in(distributed_type=DistributedType.FSDP))
+    lora = LoraConfig(target_modules=["q_proj"])
+    check_supported(stand_in(model=get_peft_model(tiny.llama(), lora)))
+    check_supported(stand_in(one_pass=True, world_size=2, loss_type="nll"))
+    check_supported(stand_in(), stock_loss=False)
+    # An older TRL and a plain Trainer do not have all the options.
+    plain = stand_in()
+    del plain.args.packing, plain.args.packing_strategy
+    check_supported(plain)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"parallel": SimpleNamespace(cp_enabled=True, sp_enabled=False)}, "context"),
+        ({"parallel": SimpleNamespace(cp_enabled=False, sp_enabled=True)}, "sequence"),
+        ({"n_gpu": 2}, "DataParallel"),
+        ({"enable_jit_checkpoint": True}, "stop_on_signals"),
+        ({"train_dataset": TorchStream(), "score_refresh": 0.5}, "no names"),
+        ({"train_dataset": TorchStream(), "scorer_model_name_or_path": "m"}, "no names"),
+        ({"train_dataset": TorchStream(), "probe_samples": 100}, "probe_samples on a stream"),
+        ({"packing": True, "packing_strategy": "wrapped"}, "wrapped"),
+        ({"dispatch_batches": True}, "dispatch_batches"),
+        ({"world_size": 2, "average_tokens_across_devices": False}, "average_tokens"),
+        ({"model_accepts_loss_kwargs": False}, "num_items_in_batch"),
+        ({"distributed_type": DistributedType.FSDP, "fsdp_version": 1}, "fsdp_version"),
+        ({"train_sampling_strategy": "batch_rebalance"}, "batch_rebalance"),
+    ],
+)
+def test_what_is_not_is_refused_in_one_line_that_says_what_to_do(changes, why) -> None:
+    with pytest.raises(UsageError, match=why) as refused:
+        check_supported(stand_in(**changes))
+    assert "\n" not in str(refused.value)
+
+
+def test_prompt_learning_and_adapters_on_the_head_are_refused() -> None:
+    prefix = PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
+    with pytest.raises(UsageError, match="prompt-learning"):
+        check_supported(stand_in(model=get_peft_model(tiny.llama(), prefix)))
+    head = LoraConfig(target_modules=["lm_head"])
+    with pytest.raises(UsageError, match="LM head"):
+        check_supported(stand_in(model=get_peft_model(tiny.llama(), head)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"distributed_type": DistributedType.FSDP}, "FSDP"),
+        ({"distributed_type": DistributedType.DEEPSPEED}, "DeepSpeed"),
+        ({"tensor_parallel_size": 2}, "tensor parallelism"),
+        ({"ddp_static_graph": True}, "ddp_static_graph"),
+        ({"model": architectures.build("mixtral")}, "router auxiliary loss"),
+        ({"compute_loss_func": print}, "compute_loss_func"),
+        ({"label_smoothing_factor": 0.1}, "label_smoothing_factor"),
+        ({"loss_type": "dft"}, "loss_type"),
+        ({"optim": OptimizerNames.LOMO}, "backward pass"),
+        ({"optim": "galore_adamw_layerwise"}, "backward pass"),
+    ],
+    ids=str,
+)
+def test_one_pass_refuses_what_two_passes_can_do(changes, why) -> None:
+    check_supported(stand_in(**changes))
+    with pytest.raises(UsageError, match=rf"one_pass.*{why}") as refused:
+        check_supported(stand_in(one_pass=True, **changes))
+    assert "\n" not in str(refused.value)
+
+
+def test_one_pass_refuses_a_trainer_class_with_a_loss_of_its_own(tmp_path) -> None:
+    class Own(Trainer):
+        def compute_loss(self, *args, **kwargs):
+            return super().compute_loss(*args, **kwargs)
+
+    @dataclass
+    class Arguments(PruningArguments, TrainingArguments):
+        pass
+
+    def make(base, one_pass):
+        args = Arguments(str(tmp_path), use_cpu=True, one_pass=one_pass, pool_scope="micro")
+        return with_pruning(base)(tiny.llama(), args)
+
+    make(Trainer, True)
+    make(Own, False)
+    with pytest.raises(UsageError, match="another loss than the plain NLL"):
+        make(Own, True)
+
+
+SHARDED = [
+    {"distributed_type": DistributedType.FSDP},
+    {"distributed_type": DistributedType.DEEPSPEED},
+    {"tensor_parallel_size": 2},
+]
+
+
+@pytest.mark.parametrize("changes", SHARDED)
+@pytest.mark.parametrize(
+    ("pruner", "why"),
+    [("fastv", "read attention with sharded weights"), ("ss-token", "with sharded weights")],
+)
+def test_what_needs_whole_weights_is_refused_where_they_are_sharded(changes, pruner, why) -> None:
+    needs = TOKEN_PRUNERS[pruner].needs
+    check_supported(stand_in(), needs=needs)
+    with pytest.raises(UsageError, match=why):
+        check_supported(stand_in(**changes), needs=needs)
+
+
+@pytest.mark.parametrize("changes", SHARDED)
+def test_a_copy_of_sharded_weights_is_refused_and_a_named_model_is_not(changes) -> None:
+    with pytest.raises(UsageError, match="name that model as reference_model_name_or_path"):
+        check_supported(stand_in(**changes), needs=frozenset({SCORES, BASE}))
+    named = stand_in(**changes, reference_model_name_or_path="m")
+    check_supported(named, needs=frozenset({SCORES, BASE}))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [*SHARDED, {"compute_loss_func": print}, {"label_smoothing_factor": 0.1}, {"loss_type": "dft"}],
+)
+def test_weighted_samples_need_a_loss_of_our_own(changes) -> None:
+    needs = SAMPLE_PRUNERS["infobatch"].needs
+    check_supported(stand_in(), needs=needs)
+    with pytest.raises(UsageError, match="a sample pruner that weighs samples with"):
+        check_supported(stand_in(**changes), needs=needs)
+
+
+def test_a_stream_without_names_has_no_history() -> None:
+    with pytest.raises(UsageError, match="no names"):
+        check_supported(
+            stand_in(train_dataset=TorchStream()), needs=SAMPLE_PRUNERS["infobatch-budget"].needs
+        )
