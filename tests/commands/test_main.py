@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from qtuning import cli, read_ledger
+from qtuning import read_ledger
+from qtuning.commands import main as cli
 
 from .. import tiny
 

@@ -7,7 +7,8 @@ import subprocess
 
 import pytest
 
-from qtuning import UsageError, cli, read_ledger
+from qtuning import UsageError, read_ledger
+from qtuning.commands import main as cli
 from qtuning.run.checkpoints import damage
 from qtuning.run.record import RunRecord
 

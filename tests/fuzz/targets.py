@@ -9,7 +9,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments
 
-from qtuning import cli, read_ledger
+from qtuning import read_ledger
+from qtuning.commands import main as cli
 from qtuning.commands.evaluate import load
 from qtuning.commands.train_arguments import parse
 from qtuning.compare.figures import Line

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from qtuning import SAMPLE_PRUNERS, TOKEN_PRUNERS, cli, read_ledger
+from qtuning import SAMPLE_PRUNERS, TOKEN_PRUNERS, read_ledger
+from qtuning.commands import main as cli
 from qtuning.pruners.protocols import SamplePool
 
 from .. import tiny

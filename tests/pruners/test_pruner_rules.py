@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from qtuning import PruningArguments
+from qtuning.pruners import ablations
 from qtuning.pruners.protocols import (
     EL2N,
     LOGITS,
@@ -21,7 +22,7 @@ from qtuning.pruners.protocols import (
     TokenPool,
     TokenSample,
 )
-from qtuning.pruners.registry import SAMPLE_PRUNERS, TOKEN_PRUNERS, ablations
+from qtuning.pruners.registry import SAMPLE_PRUNERS, TOKEN_PRUNERS
 
 NAN = math.nan
 

@@ -9,7 +9,8 @@ import torch
 from transformers import TrainerCallback
 
 import qtuning
-from qtuning import StoppedError, cli, read_ledger
+from qtuning import StoppedError, read_ledger
+from qtuning.commands import main as cli
 from qtuning.run import stopping
 from qtuning.run.checkpoints import damage
 
