@@ -7,14 +7,15 @@ when it is first asked for.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .arguments import MORE_CHECKS, PruningArguments
 from .core.plane import Selection, Thresholds, rank_correlation, select_samples
 from .core.stats import SampleStats, TokenStats, sample_stats, token_stats
 from .core.tokens import keep_tokens, token_scores
 from .errors import PeerLostError, StoppedError, UsageError
+from .pruners.check import check_pruners
 from .pruners.registry import SAMPLE_PRUNERS, TOKEN_PRUNERS
 
 if TYPE_CHECKING:
-    from .arguments import PruningArguments
     from .offline.api import prune, score
     from .reports.report import report
     from .run.ledger import read_ledger
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from .training.config import QTuningConfig
     from .training.trainer import QTuningTrainer, with_pruning
 
+MORE_CHECKS.append(check_pruners)
+
 _LAZY = {
-    "PruningArguments": "arguments",
     "QTuningConfig": "training.config",
     "QTuningTrainer": "training.trainer",
     "prune": "offline.api",

@@ -1,9 +1,14 @@
-"""Pruning arguments: one flat dataclass with every default, help text and check."""
+"""Pruning arguments: one flat dataclass with every default, help text and range."""
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from .errors import UsageError
+
+MORE_CHECKS: "list[Callable[[PruningArguments], None]]" = []
+"""Checks beside the ranges, made when arguments are; the package adds those of the pruners, which
+know this module and not the other way round."""
 
 _CHOICES = {
     "token_mode": ("mask", "drop"),
@@ -188,7 +193,7 @@ class PruningArguments:
     def __post_init__(self) -> None:
         """Check the values, then let the next class of the mixture do its own work."""
         self.check_pruning()
-        parent = super()
+        parent: Any = super()
         if hasattr(parent, "__post_init__"):
             parent.__post_init__()
 
@@ -198,9 +203,6 @@ class PruningArguments:
         Raises:
             UsageError: A value is out of range or unknown.
         """
-        from .pruners.protocols import HISTORY, QUADRANTS, REFERENCE, SCORES
-        from .pruners.registry import resolve_sample_pruner, resolve_token_pruner
-
         for name, means in (
             ("sample_ratio", "prunes nothing"),
             ("token_ratio", "prunes nothing"),
@@ -237,25 +239,6 @@ class PruningArguments:
                 raise UsageError(
                     f"{name} must be one of {', '.join(choices)}, got {vars(self)[name]!r}"
                 )
-        static = self.scorer_model_name_or_path is not None
-        sample = resolve_sample_pruner(self.sample_pruner)
-        token = resolve_token_pruner(self.token_pruner)
-        if REFERENCE in token.needs and self.reference_model_name_or_path is None:
-            raise UsageError(
-                f"token_pruner {self.token_pruner} compares with a reference model: set "
-                "reference_model_name_or_path"
-            )
-        remembers = self.score_refresh < 1.0 or static or HISTORY in sample.needs
-        if self.initial_scores is not None and not remembers:
-            raise UsageError(
-                "initial_scores has no effect at score_refresh 1.0, where everything is scored "
-                "anew: set score_refresh below 1"
-            )
-        if self.one_pass and (static or self.score_refresh < 1.0):
-            raise UsageError(
-                "one_pass scores all candidates in their training forward: leave out "
-                "score_refresh, initial_scores and scorer_model_name_or_path, or turn it off"
-            )
         if self.one_pass:
             for name, needed, why in (
                 ("pool_scope", "micro", "a larger pool would hold the graphs of all micro-batches"),
@@ -266,16 +249,18 @@ class PruningArguments:
                         f"one_pass needs {name}={needed}, got {vars(self)[name]!r}: {why}; set "
                         f"{name} to {needed}"
                     )
-        beyond = (sample.needs | token.needs) - {SCORES, QUADRANTS}
-        if self.one_pass and beyond:
-            raise UsageError(
-                f"one_pass has perplexity and entropy alone, and {self.sample_pruner} x "
-                f"{self.token_pruner} need more ({', '.join(sorted(beyond))}): turn it off"
-            )
+            if self.scorer_model_name_or_path is not None or self.score_refresh < 1.0:
+                raise UsageError(
+                    "one_pass scores all candidates in their training forward: leave out "
+                    "score_refresh, initial_scores and scorer_model_name_or_path, or turn it off"
+                )
+        for check in MORE_CHECKS:
+            check(self)
 
     def to_dict(self) -> dict[str, Any]:
         """The arguments as trackers log them; a pruner of one's own becomes its name."""
-        arguments: dict[str, Any] = super().to_dict()  # type: ignore[misc]
+        parent: Any = super()
+        arguments = dict(parent.to_dict() if hasattr(parent, "to_dict") else asdict(self))
         for name in ("sample_pruner", "token_pruner"):
             if not isinstance(arguments[name], str):
                 arguments[name] = repr(arguments[name])

@@ -14,11 +14,12 @@ import torch
 import transformers
 from datasets import Dataset, disable_progress_bars
 
-from .. import QTuningConfig, QTuningTrainer
 from ..evaluation import held_out, run_tasks
 from ..io.models import load_causal_lm, load_tokenizer
 from ..run.ledger import read_ledger
 from ..run.record import BUDGET_FILE
+from ..training.config import QTuningConfig
+from ..training.trainer import QTuningTrainer
 from .grid import Data
 from .rows import Row, held_out_rows, training_rows
 

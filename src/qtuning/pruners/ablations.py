@@ -6,19 +6,16 @@ pruner ``ppl-neighbor``.
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ..arguments import PruningArguments
 from ..core.plane import Q1, Q2, Q3, Q4, Selection, select_samples
 from ..core.tokens import keep_lowest, token_scores
 from .protocols import QUADRANTS, SCORES, SamplePool, TokenPool
 from .q_tuning import QTuningTokens
 from .ranking import keep_highest, minmax
-
-if TYPE_CHECKING:
-    from ..arguments import PruningArguments
 
 
 class _KeepOne:
@@ -27,7 +24,7 @@ class _KeepOne:
     needs = frozenset({SCORES})
     quadrant: int
 
-    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+    def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
         """Keep k of ``N``."""
         selection = select_samples(
             pool.ppl, pool.entropy, args.sample_ratio, bisect_steps=args.bisect_steps
@@ -87,7 +84,7 @@ class Reversed:
 
     needs = frozenset({SCORES, QUADRANTS})
 
-    def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
+    def __call__(self, pool: TokenPool, args: PruningArguments) -> list[Tensor]:
         """Keep ``max(1, floor(token_ratio * T))`` tokens of each sample that Q-Tuning prunes."""
         keeps = QTuningTokens()(pool, args)
         for i, sample in enumerate(pool.samples):

@@ -11,15 +11,11 @@ Differs: the last layer as in the Q-Tuning paper (FastV's own: the second, atten
     more like the prompt's than the answer's mean. A token that nobody could look at gets the mean.
 """
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
+from ..arguments import PruningArguments
 from .protocols import RATER_ATTENTION, RECEIVED_ATTENTION, SCORES, TokenPool
 from .ranking import keep_lowest_tokens
-
-if TYPE_CHECKING:
-    from ..arguments import PruningArguments
 
 
 class FastV:
@@ -27,7 +23,7 @@ class FastV:
 
     needs = frozenset({SCORES, RECEIVED_ATTENTION})
 
-    def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
+    def __call__(self, pool: TokenPool, args: PruningArguments) -> list[Tensor]:
         """Keep ``max(1, floor(token_ratio * T))`` tokens of each sample."""
         return keep_lowest_tokens(
             pool, args.token_ratio, lambda one: -one.extras[RECEIVED_ATTENTION]
@@ -39,6 +35,6 @@ class SparseVlm:
 
     needs = frozenset({SCORES, RATER_ATTENTION})
 
-    def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
+    def __call__(self, pool: TokenPool, args: PruningArguments) -> list[Tensor]:
         """Keep ``max(1, floor(token_ratio * T))`` tokens of each sample."""
         return keep_lowest_tokens(pool, args.token_ratio, lambda one: -one.extras[RATER_ATTENTION])

@@ -10,16 +10,12 @@ Differs: the paper compares min-max scaled perplexity and entropy within a pool,
     by perplexity alone, which prunes what is hard as well as what is wrong.
 """
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
+from ..arguments import PruningArguments
 from ..core.plane import Selection
 from .protocols import SCORES, SamplePool, TokenPool, TokenSample
 from .ranking import keep_highest, keep_lowest_tokens
-
-if TYPE_CHECKING:
-    from ..arguments import PruningArguments
 
 
 class Calibrated:
@@ -27,7 +23,7 @@ class Calibrated:
 
     needs = frozenset({SCORES})
 
-    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+    def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
         """Keep k of ``N``."""
         return keep_highest(pool.entropy - pool.ppl.log(), args.sample_ratio)
 
@@ -37,7 +33,7 @@ class ConfidentError:
 
     needs = frozenset({SCORES})
 
-    def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
+    def __call__(self, pool: TokenPool, args: PruningArguments) -> list[Tensor]:
         """Keep ``max(1, floor(token_ratio * T))`` tokens of each sample."""
         return keep_lowest_tokens(pool, args.token_ratio, _excess)
 

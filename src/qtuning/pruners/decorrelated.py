@@ -10,17 +10,13 @@ Differs: the paper takes perplexity and entropy as they are. Their rank correlat
     leaves few samples in Q2 and Q4, and the fill does the selecting.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
+from ..arguments import PruningArguments
 from ..core.order import ranks
 from ..core.plane import Selection, select_samples
 from .protocols import SCORES, SamplePool
-
-if TYPE_CHECKING:
-    from ..arguments import PruningArguments
 
 
 class RankPlane:
@@ -28,7 +24,7 @@ class RankPlane:
 
     needs = frozenset({SCORES})
 
-    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+    def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
         """See ``plane.select_samples``; thresholds are ranks in [0, 1]."""
         error, uncertainty = _ranks(pool.ppl), _ranks(pool.entropy)
         return select_samples(error, uncertainty, args.sample_ratio, bisect_steps=args.bisect_steps)
@@ -39,7 +35,7 @@ class ResidualPlane:
 
     needs = frozenset({SCORES})
 
-    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+    def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
         """See ``plane.select_samples``; thresholds are ranks in [0, 1]."""
         residual = _residual(pool.entropy, pool.ppl.log())
         return select_samples(

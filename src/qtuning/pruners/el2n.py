@@ -8,14 +8,10 @@ Differs: the original averages the norm over several networks early in training 
     sample's score here is the mean over its answer tokens under the model being trained.
 """
 
-from typing import TYPE_CHECKING
-
+from ..arguments import PruningArguments
 from ..core.plane import Selection
 from .protocols import EL2N, SCORES, SamplePool
 from .ranking import keep_highest
-
-if TYPE_CHECKING:
-    from ..arguments import PruningArguments
 
 
 class El2n:
@@ -23,6 +19,6 @@ class El2n:
 
     needs = frozenset({SCORES, EL2N})
 
-    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+    def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
         """Keep k of ``N``."""
         return keep_highest(pool.extras[EL2N][:, 0], args.sample_ratio)

@@ -7,14 +7,10 @@ Source: arXiv:2509.23873, B.3.
 Differs: in nothing that the paper states.
 """
 
-from typing import TYPE_CHECKING
-
+from ..arguments import PruningArguments
 from ..core.plane import Selection
 from .protocols import SCORES, SamplePool
 from .ranking import keep_highest
-
-if TYPE_CHECKING:
-    from ..arguments import PruningArguments
 
 
 class EntropySamples:
@@ -22,6 +18,6 @@ class EntropySamples:
 
     needs = frozenset({SCORES})
 
-    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+    def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
         """Keep k of ``N``."""
         return keep_highest(pool.entropy, args.sample_ratio)

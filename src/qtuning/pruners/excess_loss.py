@@ -11,16 +11,12 @@ Differs: the originals keep 0.6 to 0.7; here ``token_ratio`` tells. The two diff
     data (token-cleaning); either way name it as ``reference_model_name_or_path``.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
+from ..arguments import PruningArguments
 from ..core.ratio import keep_count
 from .protocols import REFERENCE, SCORES, TokenPool, TokenSample, seeded_generator
-
-if TYPE_CHECKING:
-    from ..arguments import PruningArguments
 
 
 class ExcessLoss:
@@ -28,7 +24,7 @@ class ExcessLoss:
 
     needs = frozenset({SCORES, REFERENCE})
 
-    def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
+    def __call__(self, pool: TokenPool, args: PruningArguments) -> list[Tensor]:
         """Keep ``max(1, floor(token_ratio * T))`` of all T answer tokens, protected ones first."""
         own = [
             # Ties are broken by name and place, which are the same however many ranks there are.

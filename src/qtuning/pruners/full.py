@@ -7,16 +7,12 @@ Source: supervised fine-tuning as it is.
 Differs: in nothing; losses are those of the stock trainer, bit for bit.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
+from ..arguments import PruningArguments
 from ..core.plane import Selection
 from .protocols import SamplePool, TokenPool
-
-if TYPE_CHECKING:
-    from ..arguments import PruningArguments
 
 
 class FullSamples:
@@ -24,7 +20,7 @@ class FullSamples:
 
     needs: frozenset[str] = frozenset()
 
-    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+    def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
         """Keep all ``N``."""
         return Selection.without_plane(torch.ones(len(pool), dtype=torch.bool))
 
@@ -34,6 +30,6 @@ class NoTokenPruning:
 
     needs: frozenset[str] = frozenset()
 
-    def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
+    def __call__(self, pool: TokenPool, args: PruningArguments) -> list[Tensor]:
         """Keep all ``T`` of each sample."""
         return [torch.ones(sample.n_tokens, dtype=torch.bool) for sample in pool.samples]

@@ -10,16 +10,12 @@ Differs: the original scores once with a model warmed up on a thousand samples; 
     they come back, nearest to 1 first, where fewer than k are left.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 
+from ..arguments import PruningArguments
 from ..core.plane import Selection
 from .protocols import SCORES, WITHOUT_PROMPT, SamplePool
 from .ranking import keep_highest
-
-if TYPE_CHECKING:
-    from ..arguments import PruningArguments
 
 
 class InstructionFollowingDifficulty:
@@ -27,7 +23,7 @@ class InstructionFollowingDifficulty:
 
     needs = frozenset({SCORES, WITHOUT_PROMPT})
 
-    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+    def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
         """Keep k of ``N``; samples of one answer token have no ratio and come last."""
         without, beside = pool.extras[WITHOUT_PROMPT].unbind(1)
         ratio = beside / without

@@ -10,17 +10,14 @@ Differs: chances follow the mean answer NLL, not a bound of the gradient's norm,
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ..arguments import PruningArguments
 from ..core.plane import Selection
 from ..core.ratio import keep_count
 from .protocols import SCORES, WEIGHTS, SamplePool
-
-if TYPE_CHECKING:
-    from ..arguments import PruningArguments
 
 
 class Importance:
@@ -28,7 +25,7 @@ class Importance:
 
     needs = frozenset({SCORES, WEIGHTS})
 
-    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+    def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
         """Draw k of ``N``."""
         n = len(pool)
         k = keep_count(n, args.sample_ratio)

@@ -13,18 +13,15 @@ Differs: the loss remembered is the mean answer NLL of a forward just before the
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ..arguments import PruningArguments
 from ..core.order import argsort, ranks
 from ..core.plane import Selection
 from ..core.ratio import keep_count
 from .protocols import HISTORY, WEIGHTS, SamplePool
-
-if TYPE_CHECKING:
-    from ..arguments import PruningArguments
 
 _PRUNED = 0.5  # share r of the well learned samples that is left out
 _ANNEALED = 0.875  # share of the run after which nothing is pruned
@@ -34,8 +31,9 @@ class InfoBatch:
     """Keeps about two thirds, whatever the sample ratio: the original."""
 
     needs = frozenset({HISTORY, WEIGHTS})
+    own_budget = "about two thirds of them once they are known"
 
-    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+    def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
         """Keep what is not well learned, and each of the others with chance 1 - r."""
         n = len(pool)
         kept, weight = torch.ones(n, dtype=torch.bool), torch.ones(n, dtype=torch.float64)
@@ -54,7 +52,7 @@ class InfoBatchBudget:
 
     needs = frozenset({HISTORY, WEIGHTS})
 
-    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+    def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
         """Keep k of ``N``: never trained on, above the mean by loss, a weighted draw."""
         n = len(pool)
         k = keep_count(n, args.sample_ratio)

@@ -8,14 +8,10 @@ Differs: the original keeps the longest 1,000 of a data set, this the longest of
     Q-Tuning paper's text says "removed the longest", which would be ``shortest``.
 """
 
-from typing import TYPE_CHECKING
-
+from ..arguments import PruningArguments
 from ..core.plane import Selection
 from .protocols import SamplePool
 from .ranking import keep_highest
-
-if TYPE_CHECKING:
-    from ..arguments import PruningArguments
 
 
 class Longest:
@@ -23,7 +19,7 @@ class Longest:
 
     needs: frozenset[str] = frozenset()
 
-    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+    def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
         """Keep k of ``N``; of equally long ones the earlier."""
         return keep_highest(pool.n_tokens, args.sample_ratio)
 
@@ -33,6 +29,6 @@ class Shortest:
 
     needs: frozenset[str] = frozenset()
 
-    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+    def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
         """Keep k of ``N``; of equally long ones the earlier."""
         return keep_highest(-pool.n_tokens, args.sample_ratio)

@@ -1,15 +1,11 @@
 """The sample pruner and the token pruner that decide together."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from ..arguments import PruningArguments
 from .full import FullSamples, NoTokenPruning
-from .infobatch import InfoBatch
-from .protocols import HISTORY, QUADRANTS, SCORES, SamplePruner, TokenPruner
+from .protocols import HISTORY, QUADRANTS, SCORES, OwnBudget, SamplePruner, TokenPruner
 from .registry import resolve_sample_pruner, resolve_token_pruner
-
-if TYPE_CHECKING:
-    from ..arguments import PruningArguments
 
 
 @dataclass(frozen=True)
@@ -25,7 +21,7 @@ class Pruners:
     token: TokenPruner
 
     @classmethod
-    def of(cls, args: "PruningArguments") -> "Pruners":
+    def of(cls, args: PruningArguments) -> "Pruners":
         """The pruners that the arguments name; a ratio of 1.0 means none on its axis."""
         token = resolve_token_pruner(args.token_pruner)
         if args.token_ratio == 1.0:
@@ -56,9 +52,9 @@ class Pruners:
         return isinstance(self.sample, FullSamples)
 
     @property
-    def ignores_ratio(self) -> bool:
-        """Whether the sample pruner keeps a share of its own."""
-        return isinstance(self.sample, InfoBatch)
+    def own_budget(self) -> str | None:
+        """What the sample pruner keeps whatever the sample ratio is, in words; None if it obeys."""
+        return self.sample.own_budget if isinstance(self.sample, OwnBudget) else None
 
     @property
     def prune(self) -> bool:
@@ -67,3 +63,14 @@ class Pruners:
 
 
 NO_PRUNING = Pruners(FullSamples(), NoTokenPruning())
+
+
+def remembers_scores(args: PruningArguments, sample_needs: frozenset[str]) -> bool:
+    """Whether a run remembers the scores of samples from step to step.
+
+    Args:
+        args: The pruning arguments.
+        sample_needs: What the sample pruner reads.
+    """
+    static = args.scorer_model_name_or_path is not None
+    return args.score_refresh < 1.0 or static or HISTORY in sample_needs

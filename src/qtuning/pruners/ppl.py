@@ -8,14 +8,10 @@ Differs: there a small reference model scores a pre-training corpus once; here t
     trained scores each pool. "Nearest" in ``ppl-mid`` is measured in log perplexity.
 """
 
-from typing import TYPE_CHECKING
-
+from ..arguments import PruningArguments
 from ..core.plane import Selection
 from .protocols import SCORES, SamplePool
 from .ranking import keep_highest
-
-if TYPE_CHECKING:
-    from ..arguments import PruningArguments
 
 
 class HighPerplexity:
@@ -23,7 +19,7 @@ class HighPerplexity:
 
     needs = frozenset({SCORES})
 
-    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+    def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
         """Keep k of ``N``."""
         return keep_highest(pool.ppl, args.sample_ratio)
 
@@ -33,7 +29,7 @@ class LowPerplexity:
 
     needs = frozenset({SCORES})
 
-    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+    def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
         """Keep k of ``N``."""
         return keep_highest(-pool.ppl, args.sample_ratio)
 
@@ -43,7 +39,7 @@ class MiddlePerplexity:
 
     needs = frozenset({SCORES})
 
-    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+    def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
         """Keep k of ``N``."""
         error = pool.ppl.log()
         return keep_highest(-(error - error.nanmedian()).abs(), args.sample_ratio)

@@ -10,15 +10,12 @@ Differs: the original has no budget. Here the least probable go first and prunin
 """
 
 import math
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from ..arguments import PruningArguments
 from .protocols import SCORES, TokenPool
 from .token_ppl import keep_least_surprising
-
-if TYPE_CHECKING:
-    from ..arguments import PruningArguments
 
 _TAU = 0.1
 
@@ -28,7 +25,7 @@ class ProFit:
 
     needs = frozenset({SCORES})
 
-    def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
+    def __call__(self, pool: TokenPool, args: PruningArguments) -> list[Tensor]:
         """Keep at least ``max(1, floor(token_ratio * T))`` tokens of each sample."""
         keeps = keep_least_surprising(pool.samples, args, neighbor_lambda=0.0)
         return [

@@ -3,15 +3,13 @@
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from ..arguments import PruningArguments
 from ..core.plane import Selection
-
-if TYPE_CHECKING:
-    from ..arguments import PruningArguments
 
 SCORES = "scores"
 """In ``needs``: NLL and entropy from a scoring pass. Everything below but ``HISTORY`` and
@@ -153,9 +151,20 @@ class SamplePruner(Protocol):
 
     needs: frozenset[str]
 
-    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection | Tensor:
+    def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection | Tensor:
         """Return a ``Selection``, or just its ``kept`` mask, ``(N,)`` bool."""
         ...
+
+
+@runtime_checkable
+class OwnBudget(Protocol):
+    """A sample pruner that keeps a share of its own.
+
+    Attributes:
+        own_budget: What it keeps of a step's candidates, in words.
+    """
+
+    own_budget: str
 
 
 @runtime_checkable
@@ -169,7 +178,7 @@ class TokenPruner(Protocol):
 
     needs: frozenset[str]
 
-    def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
+    def __call__(self, pool: TokenPool, args: PruningArguments) -> list[Tensor]:
         """Return a keep mask, ``(T,)`` bool, for each sample of the pool."""
         ...
 

@@ -8,17 +8,13 @@ Differs: the pool is the whole optimizer step unless ``pool_scope`` says micro; 
     token keeps its label unless ``protect_eos`` is off.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
+from ..arguments import PruningArguments
 from ..core.plane import BAND, Q2, Selection, select_samples
 from .protocols import QUADRANTS, SCORES, SamplePool, TokenPool, TokenSample
 from .token_ppl import keep_least_surprising
-
-if TYPE_CHECKING:
-    from ..arguments import PruningArguments
 
 
 class QTuningSamples:
@@ -26,7 +22,7 @@ class QTuningSamples:
 
     needs = frozenset({SCORES})
 
-    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+    def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
         """See ``plane.select_samples``."""
         return select_samples(
             pool.ppl,
@@ -46,7 +42,7 @@ class QTuningTokens:
 
     needs = frozenset({SCORES, QUADRANTS})
 
-    def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
+    def __call__(self, pool: TokenPool, args: PruningArguments) -> list[Tensor]:
         """Keep the ``max(1, floor(token_ratio * T))`` lowest smoothed scores of those samples."""
         keep = [torch.ones(sample.n_tokens, dtype=torch.bool) for sample in pool.samples]
         pruned = [i for i, sample in enumerate(pool.samples) if _is_pruned(sample, args)]
@@ -58,7 +54,7 @@ class QTuningTokens:
         return keep
 
 
-def _is_pruned(sample: TokenSample, args: "PruningArguments") -> bool:
+def _is_pruned(sample: TokenSample, args: PruningArguments) -> bool:
     if sample.filled:
         return args.fill_tokens == "side" and sample.side > 0
     return sample.quadrant in (Q2, BAND)

@@ -7,18 +7,14 @@ Source: the baseline of arXiv:2509.23873 and of every other paper.
 Differs: in nothing; drawn from (seed, step), or from (seed, sample id, step).
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
+from ..arguments import PruningArguments
 from ..core.plane import Selection
 from ..core.ratio import keep_count
 from ..core.tokens import keep_lowest
 from .protocols import SamplePool, TokenPool, seeded_generator
-
-if TYPE_CHECKING:
-    from ..arguments import PruningArguments
 
 
 class RandomSamples:
@@ -26,7 +22,7 @@ class RandomSamples:
 
     needs: frozenset[str] = frozenset()
 
-    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+    def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
         """Keep k of ``N``."""
         n = len(pool)
         kept = torch.zeros(n, dtype=torch.bool)
@@ -40,7 +36,7 @@ class RandomTokens:
 
     needs: frozenset[str] = frozenset()
 
-    def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
+    def __call__(self, pool: TokenPool, args: PruningArguments) -> list[Tensor]:
         """Keep ``max(1, floor(token_ratio * T))`` tokens of each sample."""
         masks = []
         for sample in pool.samples:

@@ -6,8 +6,9 @@ A new pruner is one file here and one line below; the trainer asks only for ``ne
 import importlib
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ..arguments import PruningArguments
 from ..errors import UsageError
 from .attention import FastV, SparseVlm
 from .calibrated import Calibrated, ConfidentError
@@ -31,9 +32,6 @@ from .surprising import Surprising
 from .token_ppl import NeighborPerplexity, TokenPerplexity
 from .trimmed import TrimmedPerplexity, TrimmedRandom
 from .uds import UtilityDiversity
-
-if TYPE_CHECKING:
-    from ..arguments import PruningArguments
 
 SAMPLE_PRUNERS: dict[str, SamplePruner] = {
     "full": FullSamples(),
@@ -83,7 +81,7 @@ class _OwnPruner:
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
 
-    def __call__(self, pool: Any, args: "PruningArguments") -> Any:
+    def __call__(self, pool: Any, args: PruningArguments) -> Any:
         return self._function(pool, args)
 
 

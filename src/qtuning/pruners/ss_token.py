@@ -9,15 +9,11 @@ Differs: keeps ``floor`` of the budget like all pruners here, not its ``ceil``; 
     is 0.6. ``reference_model_name_or_path`` may name another base.
 """
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
+from ..arguments import PruningArguments
 from .protocols import BASE, PROMPT_ATTENTION, REFERENCE, SCORES, TokenPool, TokenSample
 from .ranking import keep_lowest_tokens, minmax
-
-if TYPE_CHECKING:
-    from ..arguments import PruningArguments
 
 _GAMMA = 0.5
 
@@ -27,7 +23,7 @@ class SelfModulatedSemantic:
 
     needs = frozenset({SCORES, BASE, PROMPT_ATTENTION})
 
-    def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
+    def __call__(self, pool: TokenPool, args: PruningArguments) -> list[Tensor]:
         """Keep ``max(1, floor(token_ratio * T))`` tokens of each sample."""
         return keep_lowest_tokens(pool, args.token_ratio, _demerit)
 

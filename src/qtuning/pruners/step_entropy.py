@@ -8,16 +8,12 @@ Differs: the original prunes 80% of the steps; here ``token_ratio`` counts token
     that fits in part is cut. Steps end at blank lines, else at line ends.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
+from ..arguments import PruningArguments
 from .protocols import SCORES, STEPS, TokenPool, TokenSample
 from .ranking import keep_lowest_tokens
-
-if TYPE_CHECKING:
-    from ..arguments import PruningArguments
 
 
 class StepEntropy:
@@ -25,7 +21,7 @@ class StepEntropy:
 
     needs = frozenset({SCORES, STEPS})
 
-    def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
+    def __call__(self, pool: TokenPool, args: PruningArguments) -> list[Tensor]:
         """Keep ``max(1, floor(token_ratio * T))`` tokens of each sample, step by step."""
         return keep_lowest_tokens(pool, args.token_ratio, lambda one: -_entropy_of_step(one))
 

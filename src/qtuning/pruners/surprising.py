@@ -8,15 +8,11 @@ Source: ours; the reversed order of arXiv:2509.23873's ablation, without neighbo
 Differs: the opposite of Q-Tuning's second stage.
 """
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
+from ..arguments import PruningArguments
 from .protocols import SCORES, TokenPool, TokenSample
 from .ranking import keep_lowest_tokens
-
-if TYPE_CHECKING:
-    from ..arguments import PruningArguments
 
 
 class Surprising:
@@ -24,7 +20,7 @@ class Surprising:
 
     needs = frozenset({SCORES})
 
-    def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
+    def __call__(self, pool: TokenPool, args: PruningArguments) -> list[Tensor]:
         """Keep ``max(1, floor(token_ratio * T))`` tokens of each sample."""
         return keep_lowest_tokens(pool, args.token_ratio, _ease)
 

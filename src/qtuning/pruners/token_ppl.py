@@ -8,16 +8,13 @@ Differs: in nothing that the paper states; unlike ``q-tuning`` it prunes all sam
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ..arguments import PruningArguments
 from ..core.tokens import keep_tokens_many
 from .protocols import SCORES, TokenPool, TokenSample
-
-if TYPE_CHECKING:
-    from ..arguments import PruningArguments
 
 
 class TokenPerplexity:
@@ -25,7 +22,7 @@ class TokenPerplexity:
 
     needs = frozenset({SCORES})
 
-    def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
+    def __call__(self, pool: TokenPool, args: PruningArguments) -> list[Tensor]:
         """Keep ``max(1, floor(token_ratio * T))`` tokens of each sample."""
         return keep_least_surprising(pool.samples, args, neighbor_lambda=0.0)
 
@@ -35,13 +32,13 @@ class NeighborPerplexity:
 
     needs = frozenset({SCORES})
 
-    def __call__(self, pool: TokenPool, args: "PruningArguments") -> list[Tensor]:
+    def __call__(self, pool: TokenPool, args: PruningArguments) -> list[Tensor]:
         """Keep ``max(1, floor(token_ratio * T))`` tokens of each sample."""
         return keep_least_surprising(pool.samples, args, neighbor_lambda=args.neighbor_lambda)
 
 
 def keep_least_surprising(
-    samples: Sequence[TokenSample], args: "PruningArguments", *, neighbor_lambda: float
+    samples: Sequence[TokenSample], args: PruningArguments, *, neighbor_lambda: float
 ) -> list[Tensor]:
     """``tokens.keep_tokens`` of each sample; one without NLL keeps all."""
     keep = [torch.ones(sample.n_tokens, dtype=torch.bool) for sample in samples]

@@ -10,18 +10,15 @@ Differs: not in the paper. Where the budget asks for more than 65%, the least su
 """
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ..arguments import PruningArguments
 from ..core.order import argsort
 from ..core.plane import Selection
 from .protocols import SCORES, SamplePool
 from .ranking import keep_highest
-
-if TYPE_CHECKING:
-    from ..arguments import PruningArguments
 
 _TRIMMED = 0.35
 
@@ -31,7 +28,7 @@ class TrimmedPerplexity:
 
     needs = frozenset({SCORES})
 
-    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+    def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
         """Keep k of ``N``."""
         error = pool.ppl.log()
         return keep_highest(torch.where(_is_trimmed(error), -1e9 - error, error), args.sample_ratio)
@@ -42,7 +39,7 @@ class TrimmedRandom:
 
     needs = frozenset({SCORES})
 
-    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+    def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
         """Keep k of ``N``."""
         error = pool.ppl.log()
         draw = torch.rand(len(pool), generator=pool.generator(), dtype=torch.float64)

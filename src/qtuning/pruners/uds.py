@@ -10,16 +10,12 @@ Differs: logits of answer tokens only, not of prompt and padding; random signs i
     the weight of 2.5e-3 was set for.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 
+from ..arguments import PruningArguments
 from ..core.plane import Selection
 from .protocols import LOGITS, SCORES, SamplePool
 from .ranking import keep_highest
-
-if TYPE_CHECKING:
-    from ..arguments import PruningArguments
 
 _WEIGHT = 2.5e-3
 _QUEUE = 1024
@@ -31,7 +27,7 @@ class UtilityDiversity:
 
     needs = frozenset({SCORES, LOGITS})
 
-    def __call__(self, pool: SamplePool, args: "PruningArguments") -> Selection:
+    def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
         """Keep k of ``N``, and remember their sketches in place of the oldest."""
         utility, sketch = pool.extras[LOGITS][:, 0], pool.extras[LOGITS][:, 1:].float()
         queue = pool.memory.get(_MEMORY, sketch[:0])

@@ -38,11 +38,11 @@ def start_lines(
     """
     if not pruners.prune:
         return [f"Pruning: none; each optimizer step trains on all of its {candidates} candidates."]
-    if pruners.ignores_ratio:
+    if pruners.own_budget is not None:
         return [
             f"Pruning: {_name(args.sample_pruner)} x {_name(args.token_pruner)}; each optimizer "
-            f"step has {candidates} candidates and trains on about two thirds of them once they "
-            "are known, whatever sample_ratio is."
+            f"step has {candidates} candidates and trains on {pruners.own_budget}, whatever "
+            "sample_ratio is."
         ]
     ratio = 1.0 if pruners.keep_all_samples else args.sample_ratio
     kept = keep_count(pool, ratio)

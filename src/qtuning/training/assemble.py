@@ -13,8 +13,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 from ..errors import UsageError
 from ..examples.batching import Labels
 from ..examples.end_of_turn import end_of_turn_ids
-from ..pruners.pair import Pruners
-from ..pruners.protocols import BASE, HISTORY, REFERENCE, SAMPLE_EXTRAS, STEPS
+from ..pruners.pair import Pruners, remembers_scores
+from ..pruners.protocols import BASE, REFERENCE, SAMPLE_EXTRAS, STEPS
 from ..ranks import Ranks
 from ..run.pruner_memory import PrunerMemory
 from ..run.record import MEMORY_FILE, REFERENCE_FILE, SCORES_FILE, Store
@@ -108,7 +108,7 @@ def assemble(
     memory, reference = PrunerMemory(), ReferenceStore()
     stores: dict[str, Store] = {MEMORY_FILE: memory}
     refresh = None
-    if share_anew < 1.0 or HISTORY in pruners.sample.needs:
+    if remembers_scores(args, pruners.sample.needs):
         scores = ScoreStore(loaded.initial_scores, pruners.sample.needs & SAMPLE_EXTRAS)
         refresh = Refresh(scores, share_anew)
         stores[SCORES_FILE] = scores

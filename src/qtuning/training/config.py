@@ -4,6 +4,7 @@ Apart from them, since importing TRL's takes seconds, and not every command trai
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from trl import SFTConfig
 
@@ -22,8 +23,9 @@ class QTuningConfig(PruningArguments, SFTConfig):
 
     def __post_init__(self) -> None:
         """Choose the precision before TRL does."""
-        if self.bf16 is None:
-            self.bf16 = use_bf16(None, use_cpu=self.use_cpu, fp16=self.fp16)
+        own: Any = self  # to mypy, TRL's fields have no type
+        if own.bf16 is None:
+            own.bf16 = use_bf16(None, use_cpu=own.use_cpu, fp16=own.fp16)
             # transformers takes bf16 on the CPU only where it is told that the CPU is meant.
-            self.use_cpu = self.use_cpu or device_in_use().type == "cpu"
+            own.use_cpu = own.use_cpu or device_in_use().type == "cpu"
         super().__post_init__()

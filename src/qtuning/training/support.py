@@ -8,7 +8,8 @@ from torch.utils.data import IterableDataset as TorchIterableDataset
 from transformers import Trainer
 
 from ..errors import UsageError
-from ..pruners.protocols import ATTENTION, BASE, HISTORY, WEIGHTS
+from ..pruners.pair import remembers_scores
+from ..pruners.protocols import ATTENTION, BASE, WEIGHTS
 
 
 def check_supported(
@@ -135,12 +136,8 @@ def _is_sharded(trainer: Trainer) -> bool:
 
 
 def _forgets_scores(trainer: Trainer, needs: frozenset[str]) -> bool:
-    args, rows = vars(trainer.args), trainer.train_dataset
-    remembers = (
-        args["score_refresh"] < 1.0
-        or args["scorer_model_name_or_path"] is not None
-        or HISTORY in needs
-    )
+    rows = trainer.train_dataset
+    remembers = remembers_scores(trainer.args, needs)
     named = isinstance(rows, IterableDataset)  # a torch one as well, once torch is there
     return remembers and isinstance(rows, TorchIterableDataset) and not named
 
