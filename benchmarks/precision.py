@@ -27,9 +27,9 @@ from trl.trainer.utils import add_fused_lm_head
 
 from qtuning import keep_tokens, select_samples
 from qtuning.examples.batching import Labels, answer_positions
+from qtuning.examples.grouping import pass_overhead
 from qtuning.io.models import load_causal_lm, load_tokenizer
 from qtuning.signals.scorer import Scorer, Scores
-from qtuning.step.dealing import pass_overhead
 
 REFERENCE = "float32"
 BUDGETS = ((0.125, 0.5), (0.25, 0.5), (0.5, 0.7))

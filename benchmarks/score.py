@@ -36,8 +36,8 @@ from sources import describe_data, smollm2_folder
 from transformers import PreTrainedModel
 
 from qtuning.examples.batching import Labels, answer_positions
+from qtuning.examples.grouping import group_by_length, pass_overhead
 from qtuning.io.models import load_causal_lm
-from qtuning.step.dealing import group_by_length, pass_overhead
 
 Rows = Sequence[dict[str, Any]]
 Precision = Callable[[], AbstractContextManager[Any]]

@@ -18,9 +18,9 @@ from trl import SFTConfig, SFTTrainer
 
 from qtuning import QTuningConfig, QTuningTrainer
 from qtuning.core.stats import sample_stats
-from qtuning.run.budget import StepCounts
 from qtuning.run.ledger import FOLDER, Ledger, LedgerRow
 from qtuning.signals.forward import causal_lm_of, model_token_stats
+from qtuning.step.work import StepCounts
 
 LORA: dict[str, Any] = {"r": 8, "lora_alpha": 16, "target_modules": "all-linear"}
 

@@ -21,9 +21,10 @@ from qtuning.compare.tables import csv_text, markdown, tables
 from qtuning.errors import UsageError
 from qtuning.io.data import load_data
 from qtuning.io.models import load_causal_lm, load_tokenizer
+from qtuning.run.initial_scores import read_initial_scores
 from qtuning.run.pruner_memory import PrunerMemory
 from qtuning.signals.reference_store import ReferenceStore
-from qtuning.signals.score_store import ScoreStore, read_initial_scores
+from qtuning.signals.score_store import ScoreStore
 
 from .sound import table_with_another_column
 

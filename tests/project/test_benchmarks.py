@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qtuning import QTuningConfig, read_ledger
-from qtuning.signals.score_store import check_initial_scores
+from qtuning.run.initial_scores import check_initial_scores
 
 from .. import tiny
 

@@ -8,20 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qtuning.arguments import PruningArguments
+from qtuning.core.ratio import share
+from qtuning.examples.candidate import CandidateRow as Row
 from qtuning.pruners.pair import Pruners
 from qtuning.pruners.registry import resolve_sample_pruner
 from qtuning.run.budget import (
-    StepCounts,
     break_even,
     budget_table,
     scoring_cost,
-    share,
     speed_up_bound,
     training_cost,
 )
 from qtuning.run.messages import MetricWindow, print_budget, start_lines, step_metrics
-from qtuning.step.decide import Decisions, Row, decide
+from qtuning.step.decide import Decisions, decide
+from qtuning.step.moment import Moment
 from qtuning.step.two_pass import StepResult
+from qtuning.step.work import StepCounts
 
 NAMES = [field.name for field in fields(StepCounts)]
 
@@ -194,7 +196,7 @@ def test_the_number_told_is_the_number_kept(setting):
     args = PruningArguments(**{k: v for k, v in setting.items() if k not in ("candidates", "pool")})
     rows = [Row(i // pool, f"s{i}", 1.0 + i, 1.0, 3, 9, False, True) for i in range(candidates)]
     pruner = resolve_sample_pruner(args.sample_pruner)
-    kept = sum(d.kept for d in decide([rows], pruner, args, step=1, seed=0).decided)
+    kept = sum(d.kept for d in decide([rows], pruner, args, Moment(1, 0)).decided)
     assert told.endswith(f"has {candidates} candidates and trains on {kept}.")
 
 
@@ -266,7 +268,7 @@ def test_larger_pools_in_a_window_are_warned_of_the_memory_outside_it(changes, w
 def result(ppl: list[float], pruner: str = "q-tuning", **counts) -> StepResult:
     rows = [Row(0, f"s{i}", x, 1.0 + (7 * i) % 5, 3, 9, False, True) for i, x in enumerate(ppl)]
     args = PruningArguments(sample_ratio=0.5)
-    decisions: Decisions = decide([rows], resolve_sample_pruner(pruner), args, step=1, seed=0)
+    decisions: Decisions = decide([rows], resolve_sample_pruner(pruner), args, Moment(1, 0))
     return StepResult([], 0, True, decisions, [], StepCounts(samples=8, kept_samples=4, **counts))
 
 

@@ -8,9 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from qtuning.errors import UsageError
+from qtuning.examples.candidate import CandidateRow as Row
+from qtuning.run.initial_scores import check_initial_scores, read_initial_scores
 from qtuning.run.ledger import Ledger, LedgerRow
-from qtuning.signals.score_store import Known, ScoreStore, check_initial_scores, read_initial_scores
-from qtuning.step.decide import Row
+from qtuning.signals.score_store import Known, ScoreStore
 
 
 def row(name: str, ppl: float = 2.0, entropy: float = 1.0, **changes) -> Row:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qtuning.step.dealing import deal, group_by_length, pass_overhead, share_out
+from qtuning.examples.grouping import group_by_length, pass_overhead
+from qtuning.step.dealing import deal, share_out
 
 LENGTHS = st.lists(st.integers(1, 40), max_size=24)
 FEW = st.lists(st.integers(1, 12), max_size=7)

@@ -12,9 +12,11 @@ from qtuning.arguments import PruningArguments
 from qtuning.core.plane import Selection
 from qtuning.core.ratio import keep_count
 from qtuning.errors import UsageError
+from qtuning.examples.candidate import CandidateRow as Row
 from qtuning.pruners.protocols import EL2N, LOGITS, SCORES, WITHOUT_PROMPT
 from qtuning.pruners.registry import SAMPLE_PRUNERS, resolve_sample_pruner
-from qtuning.step.decide import Decision, Decisions, Row, decide
+from qtuning.step.decide import Decision, Decisions, decide
+from qtuning.step.moment import Moment
 
 SCORING = [name for name, pruner in SAMPLE_PRUNERS.items() if SCORES in pruner.needs]
 # A pool is decided on by itself, but by those that remember earlier pools; one_pass refuses them.
@@ -44,7 +46,7 @@ def deal_out(values: Scores, ranks: int, batch: int) -> list[list[Row]]:
 
 def run(gathered: Sequence[Sequence[Row]], pruner: str = "q-tuning", **changes) -> Decisions:
     args = PruningArguments(**{"sample_ratio": 0.5, **changes})
-    return decide(gathered, resolve_sample_pruner(pruner), args, step=3, seed=7)
+    return decide(gathered, resolve_sample_pruner(pruner), args, Moment(3, 7))
 
 
 def by_id(decisions: Decisions) -> dict[str, Decision]:
@@ -94,8 +96,7 @@ def test_micro_batches_decided_apart_make_the_decisions_of_the_step(
                 [[r for r in rows if r.micro == micro]],
                 resolve_sample_pruner(pruner),
                 args,
-                step=3,
-                seed=7,
+                Moment(3, 7),
                 first_group=micro * ranks + rank,
             )
             for micro in range(n_micro)
@@ -168,7 +169,7 @@ def test_samples_with_a_broken_loss_are_named_and_never_kept(pruner, ratio, brok
         row(i, *((x, 1.0) if i % 2 else (2.0 + i, x)), n_tokens=5) for i, x in enumerate(broken)
     ]
     args = PruningArguments(sample_ratio=ratio)
-    decisions = decide([rows], own, args, step=1, seed=0)
+    decisions = decide([rows], own, args, Moment(1, 0))
     bad = [f"s{i}" for i, x in enumerate(broken) if not math.isfinite(x)]
     assert decisions.bad == bad
     decided = by_id(decisions)
@@ -192,7 +193,7 @@ def keep_all(pool, args):
 def test_a_function_of_the_user_decides_with_a_bool_tensor():
     rows = [row(i, ppl=1.0 + i) for i in range(4)]
     pruner = resolve_sample_pruner(lambda pool, args: pool.ppl > 2.5)
-    decisions = decide([rows[:2], rows[2:]], pruner, PruningArguments(), step=1, seed=0)
+    decisions = decide([rows[:2], rows[2:]], pruner, PruningArguments(), Moment(1, 0))
     assert [d.kept for d in decisions.decided] == [False, False, True, True]
     assert [d.quadrant for d in decisions.decided] == [0] * 4
 
@@ -215,7 +216,7 @@ WRONG = {
 def test_anything_else_that_a_function_returns_is_a_usage_error(wrong):
     pruner = resolve_sample_pruner(lambda pool, args: WRONG[wrong](len(pool)))
     with pytest.raises(UsageError, match=r"bool tensor of shape \(3,\)"):
-        decide([[row(i) for i in range(3)]], pruner, PruningArguments(), step=1, seed=0)
+        decide([[row(i) for i in range(3)]], pruner, PruningArguments(), Moment(1, 0))
 
 
 def test_a_rank_finds_its_own_decisions_in_the_order_of_its_own_rows():
@@ -238,7 +239,7 @@ def test_the_pruner_is_told_step_seed_group_and_the_samples_in_order():
 
     gathered = deal_out([(float(i + 1), 1.0) for i in range(4)], 2, 1)
     args = PruningArguments(pool_scope="micro")
-    decide(gathered, resolve_sample_pruner(spy), args, step=3, seed=7)
+    decide(gathered, resolve_sample_pruner(spy), args, Moment(3, 7))
     assert [(p.step, p.seed, p.group, *p.sample_ids) for p in pools] == [
         (3, 7, g, f"s{g}") for g in range(4)
     ]

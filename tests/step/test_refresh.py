@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from qtuning import PruningArguments
 from qtuning.core.boundary import boundary_distance
 from qtuning.core.plane import select_samples
+from qtuning.examples.candidate import CandidateRow as Row
 from qtuning.pruners.registry import resolve_sample_pruner
 from qtuning.signals.score_store import ScoreStore
-from qtuning.step.decide import Row, decide
+from qtuning.step.decide import decide
+from qtuning.step.moment import Moment
 from qtuning.step.refresh import Refresh
 
 PRUNER = resolve_sample_pruner("q-tuning")
@@ -38,7 +40,7 @@ def knowing(n: int, share: float, step: int = 1) -> Refresh:
 
 def choose(refresh: Refresh, gathered, **changes) -> list[set[int]]:
     args = PruningArguments(**{"sample_ratio": 0.25, **changes})
-    return refresh.choose(gathered, PRUNER, args, 2, 0)
+    return refresh.choose(gathered, PRUNER, args, Moment(2, 0))
 
 
 def test_never_seen_samples_are_all_scored():
@@ -110,9 +112,9 @@ def test_decisions_from_last_scores_are_those_of_the_same_scores_made_anew():
     n = 16
     refresh, (ppl, entropy) = knowing(n, 0.5), scores(n)
     args = PruningArguments(sample_ratio=0.25)
-    old = decide(refresh.fill([[row(i) for i in range(n)]]), PRUNER, args, step=2, seed=0)
+    old = decide(refresh.fill([[row(i) for i in range(n)]]), PRUNER, args, Moment(2, 0))
     fresh = [[row(i, float(ppl[i]), float(entropy[i])) for i in range(n)]]
-    assert old.decided == decide(fresh, PRUNER, args, step=2, seed=0).decided
+    assert old.decided == decide(fresh, PRUNER, args, Moment(2, 0)).decided
     assert old.bad == []
 
 
@@ -122,7 +124,7 @@ def test_decisions_from_last_scores_are_those_of_the_same_scores_made_anew():
 def unscored(n: int = 8):
     rows = [[row(i) for i in range(n)]]
     random = resolve_sample_pruner("random")
-    return decide(rows, random, PruningArguments(sample_ratio=0.5), step=1, seed=0)
+    return decide(rows, random, PruningArguments(sample_ratio=0.5), Moment(1, 0))
 
 
 def test_scores_that_come_after_the_decision_leave_it_as_it_is():
@@ -136,7 +138,7 @@ def test_scores_that_come_after_the_decision_leave_it_as_it_is():
 
 def test_the_scores_a_decision_was_made_from_stay():
     known = [[row(i, 2.0 + i, 1.0, scored=False) for i in range(8)]]
-    decisions = decide(known, PRUNER, PruningArguments(), step=1, seed=0)
+    decisions = decide(known, PRUNER, PruningArguments(), Moment(1, 0))
     later = decisions.with_scores({(0, 3): row(3, 99.0, 1.0)})
     assert later.rows[3].ppl == 5.0
     assert later.rows[3].scored

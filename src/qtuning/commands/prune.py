@@ -8,6 +8,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from ..arguments import PruningArguments
+from ..core.ratio import share
 from ..errors import UsageError
 from ..io.checks import check_new, check_sizes
 from ..offline.columns import read_scores
@@ -15,7 +16,6 @@ from ..offline.export import FORMATS, export
 from ..offline.origin import read_origin
 from ..offline.prune import Decisions, decide_offline
 from ..offline.schema import typed_scores
-from ..run.budget import share
 from .parser import OneLineParser
 
 

@@ -8,8 +8,8 @@ from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments
 
 from ..errors import UsageError
 from ..io.models import check_model
+from ..run.initial_scores import check_initial_scores
 from ..signals.other_models import REFERENCE_MODEL, SCORER
-from ..signals.score_store import check_initial_scores
 from ..training.config import QTuningConfig
 from .parser import OneLineParser
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .order import ranks
+from .order import ranked
 
 _ROWS = 1024  # distances are computed for so many samples at a time, against all
 
@@ -31,7 +31,7 @@ def boundary_distance(ppl: Tensor, entropy: Tensor, outcome: Tensor) -> Tensor:
             f"{tuple(outcome.shape)} must be (N,)"
         )
     n = ppl.shape[0]
-    places = torch.stack([ranks(ppl), ranks(entropy)], dim=1) / max(1, n - 1)  # (N, 2)
+    places = torch.stack([ranked(ppl), ranked(entropy)], dim=1) / max(1, n - 1)  # (N, 2)
     nearest = torch.full((n,), torch.inf, dtype=torch.float64)
     for start in range(0, n, _ROWS):
         rows = slice(start, start + _ROWS)

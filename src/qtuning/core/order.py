@@ -27,7 +27,7 @@ def sort_keys(values: Tensor) -> Tensor:
     return bits ^ ((bits >> 63) & LAST)
 
 
-def ranks(values: Tensor) -> Tensor:
+def ranked(values: Tensor) -> Tensor:
     """Rank of each of ``(N,)`` values from 0, float64; ties in the order given."""
     made = torch.empty(values.shape[0], dtype=torch.float64)
     made[argsort(values)] = torch.arange(values.shape[0], dtype=torch.float64)

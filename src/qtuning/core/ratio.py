@@ -1,4 +1,4 @@
-"""How many to keep: the one rule for samples and tokens."""
+"""How many to keep, the one rule for samples and tokens; and the share that some are of all."""
 
 import math
 
@@ -19,3 +19,8 @@ def keep_count(n: int, ratio: float) -> int:
     if not 0.0 < ratio <= 1.0:
         raise ValueError(f"a keep ratio must lie in (0, 1], got {ratio}")
     return min(n, max(1, math.floor(ratio * n + _ROUNDING)))
+
+
+def share(part: float, whole: float) -> float:
+    """``part / whole``, 0 of nothing."""
+    return part / whole if whole else 0.0

@@ -10,9 +10,9 @@ from accelerate.utils import send_to_device
 from ..core.calibration import calibration_error
 from ..errors import UsageError
 from ..examples.batching import Example, Labels, answer_positions
+from ..examples.grouping import pass_overhead
 from ..pruners.protocols import CONFIDENCE, SCORES
 from ..signals.scorer import Scorer
-from ..step.dealing import pass_overhead
 from ..training.trainer import PruningMixin
 
 

@@ -12,11 +12,11 @@ from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..examples.batching import SAMPLE_ID, Example, Labels, answer_positions
+from ..examples.grouping import pass_overhead
 from ..examples.prepare import preparing
 from ..io.formats import to_trl
 from ..io.token_ids import check_vocabulary
 from ..signals.scorer import Scorer, Scores
-from ..step.dealing import pass_overhead
 from ..training.config import QTuningConfig
 from ..training.trainer import QTuningTrainer
 from .columns import ScoreColumns

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..arguments import PruningArguments
 from ..core.plane import BAND, QUADRANT_NAMES, Selection
 from ..errors import UsageError
+from ..pruners.checked import checked_masks, checked_selection
 from ..pruners.pair import Pruners
 from ..pruners.protocols import QUADRANTS, SCORES, SamplePool, TokenPool, TokenSample
 
@@ -84,8 +85,7 @@ def decide_offline(
             step=group + 1,
             seed=seed,
         )
-        made = pruners.sample(pool, args)
-        selection = Selection.without_plane(made) if isinstance(made, Tensor) else made
+        selection = checked_selection(pruners.sample(pool, args), len(pool))
         kept[members], filled[members] = selection.kept, selection.filled
         quadrant[members], side[members] = selection.quadrant, selection.side
         selections.append(selection)
@@ -149,7 +149,7 @@ def _token_keeps(
         )
         for place, length, one_nll, one_entropy in zip(places, lengths, nll, entropy, strict=True)
     ]
-    keeps = pruners.token(TokenPool(samples, step=1, seed=seed), args)
+    keeps = checked_masks(pruners.token(TokenPool(samples, step=1, seed=seed), args), lengths)
     return {p: keep for p, keep in zip(places, keeps, strict=True) if not bool(keep.all())}
 
 

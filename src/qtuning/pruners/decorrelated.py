@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..arguments import PruningArguments
-from ..core.order import ranks
+from ..core.order import ranked
 from ..core.plane import Selection, select_samples
 from .protocols import SCORES, SamplePool
 
@@ -47,7 +47,7 @@ def _ranks(values: Tensor) -> Tensor:
     """Ranks scaled to [0, 1], ties in the order given; NaN and infinity stay NaN."""
     known = values.isfinite()
     scaled = torch.full_like(values, torch.nan)
-    scaled[known] = ranks(values[known]) / max(1, int(known.sum()) - 1)
+    scaled[known] = ranked(values[known]) / max(1, int(known.sum()) - 1)
     return scaled
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..arguments import PruningArguments
-from ..core.order import argsort, ranks
+from ..core.order import argsort, ranked
 from ..core.plane import Selection
 from ..core.ratio import keep_count
 from .protocols import HISTORY, WEIGHTS, SamplePool
@@ -62,7 +62,7 @@ class InfoBatchBudget:
         # The unknown at random, since nothing else tells them apart; then the highest loss.
         urgency = torch.where(loss.isnan(), 2.0 + draw, torch.zeros_like(draw))
         known = ~loss.isnan() & ~learned
-        urgency[known] = 1.0 + ranks(loss[known]) / max(1, int(known.sum()))
+        urgency[known] = 1.0 + ranked(loss[known]) / max(1, int(known.sum()))
         urgency[learned] = draw[learned]
         kept = torch.zeros(n, dtype=torch.bool)
         kept[argsort(-urgency)[:k]] = True

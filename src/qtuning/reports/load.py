@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from ..arguments import PruningArguments, pruning_fields
+from ..core.ratio import share
 from ..errors import UsageError
 from ..examples.batching import SAMPLE_ID
 from ..offline.decided import one_visit, read_decided
@@ -23,7 +24,6 @@ from ..offline.prune import Decisions, decide_offline
 from ..offline.read import named, read_table
 from ..offline.schema import is_decided
 from ..offline.source import names_of
-from ..run.budget import share
 from ..run.ledger import FOLDER, read_ledger
 from ..run.probe_rows import PROBE_FOLDER, read_probe
 from ..run.record import BUDGET_FILE, SETTINGS_FILE

@@ -1,66 +1,10 @@
 """The honest budget: what a run was asked to keep, what it kept, and what that cost."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from ..core.ratio import share
+from ..step.work import StepCounts
 
 FORWARD_COST = 1.0
 """One forward pass of a token, the unit of cost."""
-
-
-@dataclass
-class StepCounts:
-    """What one optimizer step counted, over all ranks; also their sum over a run.
-
-    Tokens are those of the samples, without padding.
-
-    Attributes:
-        steps: Optimizer steps.
-        samples: Candidates.
-        kept_samples: Candidates trained on.
-        answer_tokens: Answer tokens of all candidates.
-        kept_answer_tokens: Answer tokens that gave a loss.
-        input_tokens: Input tokens of all candidates: the forward and backward of a full run.
-        scored_samples: Candidates scored anew.
-        scored_tokens: Input tokens of the scoring pass, forward only.
-        trained_tokens: Input tokens trained on, forward and backward.
-        bad_samples: Candidates whose loss was NaN or infinite in scoring.
-        empty_samples: Samples without answer tokens.
-        scoring_seconds: Time in the scoring pass.
-        selection_seconds: Time in deciding, with what ranks tell each other.
-        collation_seconds: Time in making micro-batches.
-        training_seconds: Time in forward and backward passes of training.
-        total_seconds: Wall-clock time of training.
-    """
-
-    steps: int = 0
-    samples: int = 0
-    kept_samples: int = 0
-    answer_tokens: int = 0
-    kept_answer_tokens: int = 0
-    input_tokens: int = 0
-    scored_samples: int = 0
-    scored_tokens: int = 0
-    trained_tokens: int = 0
-    bad_samples: int = 0
-    empty_samples: int = 0
-    scoring_seconds: float = 0.0
-    selection_seconds: float = 0.0
-    collation_seconds: float = 0.0
-    training_seconds: float = 0.0
-    total_seconds: float = 0.0
-
-    def add(self, other: "StepCounts") -> None:
-        """Add another step's counts."""
-        for field in fields(self):
-            vars(self)[field.name] += vars(other)[field.name]
-
-    def state_dict(self) -> dict[str, float]:
-        """All counts, for a checkpoint."""
-        return asdict(self)
-
-    def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Take the counts of a checkpoint."""
-        vars(self).update(state)
 
 
 def training_cost(trained_share: float, activation_checkpointing: bool) -> float:
@@ -105,11 +49,6 @@ def speed_up_bound(sample_ratio: float, cost: float, scoring: float) -> float:
 def break_even(cost: float, scoring: float = FORWARD_COST) -> float:
     """The sample ratio from which on scoring costs more than pruning saves: 2/3 at cost 3."""
     return 1.0 - scoring / cost
-
-
-def share(part: float, whole: float) -> float:
-    """``part / whole``, 0 of nothing."""
-    return part / whole if whole else 0.0
 
 
 def budget_table(

@@ -9,11 +9,12 @@ from rich.table import Table
 
 from ..arguments import PruningArguments
 from ..core.plane import Q1, Q2, Q3, Q4, Selection
-from ..core.ratio import keep_count
+from ..core.ratio import keep_count, share
 from ..pruners.pair import Pruners
 from ..pruners.protocols import SCORES
 from ..step.two_pass import StepResult
-from .budget import FORWARD_COST, StepCounts, break_even, budget_table, share, speed_up_bound
+from ..step.work import StepCounts
+from .budget import FORWARD_COST, break_even, budget_table, speed_up_bound
 
 _PREFIX = "pruning/"
 

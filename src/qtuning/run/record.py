@@ -12,10 +12,11 @@ from accelerate.logging import get_logger
 from ..arguments import PruningArguments
 from ..errors import UsageError
 from ..step.two_pass import StepResult
-from .budget import StepCounts
+from ..step.work import StepCounts
 from .ledger import FOLDER, Ledger, writing
 from .messages import MetricWindow, print_budget, step_metrics
 from .probe_rows import PROBE_FOLDER, PROBE_SCHEMA, ProbeRow
+from .records import ledger_rows
 
 logger = get_logger(__name__)
 
@@ -108,12 +109,12 @@ class RunRecord(AbstractContextManager["RunRecord"]):
                 else Ledger.start(folder, 0, schema=PROBE_SCHEMA)
             )
 
-    def add(self, result: StepResult, step: int) -> None:
-        """Take in a step."""
+    def add(self, result: StepResult, step: int, epoch: int) -> None:
+        """Take in a step; epochs are counted from 0."""
         self.counts.add(result.counts)
         self.window.add(step_metrics(result))
         if self._ledger is not None:
-            self._ledger.append(result.ledger_rows)
+            self._ledger.append(ledger_rows(result.decisions, result.work, step, epoch))
         for name in result.decisions.bad:
             logger.warning(
                 f"step {step}: the loss of sample {name} is NaN or infinite in scoring; "

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from ..core.stats import IGNORE_INDEX, TokenStats
 from ..errors import UsageError
 from ..examples.batching import Example
-from ..step.dealing import group_by_length
+from ..examples.grouping import group_by_length
 from .extras import Extras, ExtraStats
 from .forward import Projection, check_head, model_token_stats
 
@@ -42,7 +42,7 @@ class Scorer:
         autocast: The precision of the pass, as a context.
         batch_size: Size of a forward pass, in samples as long as the longest one; of shorter ones
             more go together.
-        overhead: Fixed cost of a forward pass in tokens, see ``dealing.pass_overhead``.
+        overhead: Fixed cost of a forward pass in tokens, see ``grouping.pass_overhead``.
         highest: The highest of all ranks' values: with sharded weights every rank must run the
             same number of forwards. None if forwards need no other rank.
         fused: Use TRL's fused head.

@@ -5,58 +5,19 @@ order of the data (micro-batch, then rank, then place), so that one process and 
 alike.
 """
 
-import math
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from ..arguments import PruningArguments
 from ..core.plane import BAND, Selection
-from ..errors import UsageError
+from ..examples.candidate import CandidateRow
+from ..pruners.checked import checked_selection
 from ..pruners.protocols import SamplePool, SamplePruner
-
-RowExtras = tuple[tuple[str, tuple[float, ...]], ...]
-"""Named statistics of one sample, sorted by name."""
-
-
-class Row(NamedTuple):
-    """One candidate as its rank tells the others.
-
-    Attributes:
-        micro: Number of its micro-batch within the step.
-        sample_id: Its id.
-        ppl: Perplexity; NaN if not scored.
-        entropy: Mean answer entropy in nats; NaN if not scored.
-        n_tokens: Answer tokens; 0 makes it no candidate.
-        n_input: Input tokens.
-        repeated: A repetition that the loader used to fill up an epoch's last batch.
-        scored: Scored in this step; the scores of other rows are earlier ones, if any.
-        extras: What else the sample pruner reads, by the name in its ``needs``.
-    """
-
-    micro: int
-    sample_id: str
-    ppl: float
-    entropy: float
-    n_tokens: int
-    n_input: int
-    repeated: bool
-    scored: bool = False
-    extras: RowExtras = ()
-
-    @property
-    def is_known(self) -> bool:
-        """Whether it has scores, of this step or earlier, that a decision can be made from."""
-        return math.isfinite(self.ppl) and math.isfinite(self.entropy)
-
-    @property
-    def is_bad(self) -> bool:
-        """Whether its loss came out of scoring as NaN or infinite."""
-        return self.scored and not self.is_known
+from .moment import Moment
 
 
 class Pool(NamedTuple):
@@ -68,7 +29,7 @@ class Pool(NamedTuple):
         group: Number of the pool within the step.
     """
 
-    rows: list[Row]
+    rows: list[CandidateRow]
     places: list[tuple[int, int]]
     group: int
 
@@ -95,13 +56,13 @@ class Decisions:
         bad: Ids of the candidates whose loss is NaN or infinite.
     """
 
-    rows: list[Row]
+    rows: list[CandidateRow]
     decided: list[Decision]
     places: list[tuple[int, int]]
     selections: list[Selection]
     bad: list[str]
 
-    def with_scores(self, fresh: Mapping[tuple[int, int], Row]) -> "Decisions":
+    def with_scores(self, fresh: Mapping[tuple[int, int], CandidateRow]) -> "Decisions":
         """The same after candidates, by place, were scored that had been decided on without.
 
         The scores that a decision was made from stay. One whose loss turns out bad is not kept.
@@ -148,15 +109,11 @@ class Decisions:
 
 
 def decide(
-    gathered: Sequence[Sequence[Row]],
+    gathered: Sequence[Sequence[CandidateRow]],
     pruner: SamplePruner,
     args: PruningArguments,
-    *,
-    step: int,
-    seed: int,
+    moment: Moment,
     first_group: int = 0,
-    progress: float = 0.0,
-    memory: MutableMapping[str, Tensor] | None = None,
 ) -> Decisions:
     """Run the sample pruner over the pool, or over each micro-batch's (``pool_scope="micro"``).
 
@@ -167,31 +124,18 @@ def decide(
         gathered: The rows of each rank.
         pruner: The sample pruner.
         args: The pruning arguments.
-        step: The optimizer step about to be taken, counted from 1.
-        seed: The run's seed.
+        moment: Where the run stands.
         first_group: Number of the first pool within the step.
-        progress: Share of the training steps done.
-        memory: The sample pruner's own, see ``SamplePool``.
 
     Raises:
         UsageError: A user's pruner returned something else than N decisions.
     """
-    memory = {} if memory is None else memory
     places = _in_order(gathered)
     rows = [gathered[rank][place] for rank, place in places]
     decided = dict.fromkeys(places, Decision())
     selections = []
     for pool in candidate_pools(gathered, args.pool_scope):
-        selection = selected(
-            pool.rows,
-            pruner,
-            args,
-            step=step,
-            seed=seed,
-            group=first_group + pool.group,
-            progress=progress,
-            memory=memory,
-        )
+        selection = selected(pool.rows, pruner, args, moment, group=first_group + pool.group)
         selections.append(selection)
         weights = selection.weight
         if weights is None:
@@ -213,15 +157,12 @@ def decide(
 
 
 def selected(
-    rows: Sequence[Row],
+    rows: Sequence[CandidateRow],
     pruner: SamplePruner,
     args: PruningArguments,
+    moment: Moment,
     *,
-    step: int,
-    seed: int,
     group: int,
-    progress: float,
-    memory: MutableMapping[str, Tensor],
 ) -> Selection:
     """What the sample pruner selects of one pool; nothing is known of what has a bad loss.
 
@@ -236,22 +177,22 @@ def selected(
         entropy=entropy.masked_fill(bad, torch.nan),
         n_tokens=torch.tensor([row.n_tokens for row in rows]),
         sample_ids=[row.sample_id for row in rows],
-        step=step,
-        seed=seed,
+        step=moment.step,
+        seed=moment.seed,
         group=group,
-        progress=progress,
+        progress=moment.progress,
         extras={
             name: torch.tensor(
                 [dict(row.extras)[name] for row in rows], dtype=torch.float64
             ).masked_fill(bad[:, None], torch.nan)
             for name, _ in rows[0].extras
         },
-        memory=memory,
+        memory=moment.memory,
     )
-    return _checked(pruner(pool, args), len(pool))
+    return checked_selection(pruner(pool, args), len(pool))
 
 
-def candidate_pools(gathered: Sequence[Sequence[Row]], scope: str) -> list[Pool]:
+def candidate_pools(gathered: Sequence[Sequence[CandidateRow]], scope: str) -> list[Pool]:
     """The pools of a step: one, or one a micro-batch and rank; none without candidates."""
     places = _in_order(gathered)
     if scope == "step":
@@ -267,7 +208,7 @@ def candidate_pools(gathered: Sequence[Sequence[Row]], scope: str) -> list[Pool]
     return pools
 
 
-def _in_order(gathered: Sequence[Sequence[Row]]) -> list[tuple[int, int]]:
+def _in_order(gathered: Sequence[Sequence[CandidateRow]]) -> list[tuple[int, int]]:
     """(rank, place) of all rows that are no repetitions, in the order of the data."""
     ordered = sorted(
         (row.micro, rank, place)
@@ -276,18 +217,3 @@ def _in_order(gathered: Sequence[Sequence[Row]]) -> list[tuple[int, int]]:
         if not row.repeated
     )
     return [(rank, place) for _, rank, place in ordered]
-
-
-def _checked(selection: object, n: int) -> Selection:
-    if isinstance(selection, Tensor):
-        selection = Selection.without_plane(selection.cpu())
-    if isinstance(selection, Selection):
-        parts = [selection.kept, selection.quadrant, selection.filled, selection.side]
-        if selection.weight is not None:
-            parts.append(selection.weight)
-        if selection.kept.dtype == torch.bool and all(part.shape == (n,) for part in parts):
-            return selection
-    raise UsageError(
-        f"the sample pruner must return a Selection or a bool tensor of shape ({n},), got "
-        f"{' '.join(repr(selection).split())[:80]}"
-    )

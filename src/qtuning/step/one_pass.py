@@ -18,16 +18,17 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..core.head_loss import summed_nll
+from ..core.ratio import share
 from ..core.stats import IGNORE_INDEX, token_stats
 from ..examples.batching import Example, nothing_to_train_on
 from ..examples.candidate import Candidate, row_of
 from ..pruners.pair import Pruners
-from ..run.budget import StepCounts, share
-from ..run.records import Work, count, ledger_rows
 from ..signals.forward import Projection, model_projection
 from ..signals.scorer import answer_scores, check_labels, split_by_sample
 from .decide import Decisions, decide
+from .moment import Moment
 from .two_pass import StepPruner, StepResult
+from .work import StepCounts, Work, count
 
 
 class _MicroResult(NamedTuple):
@@ -60,12 +61,11 @@ class OnePassStep:
         lists: Sequence[Sequence[Example]],
         *,
         step: int,
-        epoch: int,
         first_repeated: int,
     ) -> None:
         """Begin a step; arguments as for ``StepPruner``, to which the candidates belong."""
         self._pruner, self._pruners = pruner, pruners
-        self._step, self._epoch = step, epoch
+        self._step = step
         candidates = pruner.candidates(lists, first_repeated, step)
         self._candidates = [[c for c in candidates if c.micro == m] for m in range(len(lists))]
         self._spare = nothing_to_train_on(candidates[0].example)
@@ -158,8 +158,7 @@ class OnePassStep:
                 parameter.grad.mul_(factor)
         losses = torch.stack(self._losses)
         last = losses.sum() * factor - losses[:-1].sum()
-        rows = ledger_rows(decisions, work, self._step, self._epoch)
-        return StepResult([], 0, self._pruners.prune, decisions, rows, self.counts), last
+        return StepResult([], 0, self._pruners.prune, decisions, work, self.counts), last
 
     def _examples(self, candidates: Sequence[Candidate]) -> list[Example]:
         return [candidate.example for candidate in candidates] or [self._spare]
@@ -198,8 +197,7 @@ class OnePassStep:
             [[row_of(candidate) for candidate in members]],
             self._pruners.sample,
             self._pruner.args,
-            step=self._step,
-            seed=self._pruner.seed,
+            Moment(self._step, self._pruner.seed),
             first_group=len(self._results) * ranks.size + ranks.rank,
         )
         own = decisions.of_rank(0, len(members))

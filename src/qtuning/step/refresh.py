@@ -4,20 +4,20 @@ All ranks compute the same choice from the same rows.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from ..arguments import PruningArguments
 from ..core.boundary import boundary_distance
+from ..examples.candidate import CandidateRow
 from ..pruners.protocols import SamplePruner
 from ..signals.score_store import Known, ScoreStore
-from .decide import Pool, Row, candidate_pools, selected
+from .decide import Pool, candidate_pools, selected
+from .moment import Moment
 
-Rows = list[list[Row]]
+Rows = list[list[CandidateRow]]
 """The rows of each rank."""
 
 
@@ -38,10 +38,7 @@ class Refresh:
         gathered: Rows,
         pruner: SamplePruner,
         args: PruningArguments,
-        step: int,
-        seed: int,
-        progress: float = 0.0,
-        memory: Mapping[str, Tensor] = MappingProxyType({}),
+        moment: Moment,
     ) -> list[set[int]]:
         """Places of the rows to score, a set for each rank.
 
@@ -51,7 +48,7 @@ class Refresh:
         chosen: list[set[int]] = [set() for _ in gathered]
         for pool in candidate_pools(gathered, args.pool_scope):
             known = [self.store.of(row) for row in pool.rows]
-            again = self._again(pool, known, pruner, args, step, seed, progress, memory)
+            again = self._again(pool, known, pruner, args, moment)
             for number, (rank, place) in enumerate(pool.places):
                 if known[number] is None or number in again:
                     chosen[rank].add(place)
@@ -63,10 +60,7 @@ class Refresh:
         known: Sequence[Known | None],
         pruner: SamplePruner,
         args: PruningArguments,
-        step: int,
-        seed: int,
-        progress: float,
-        memory: Mapping[str, Tensor],
+        moment: Moment,
     ) -> set[int]:
         old = [(number, scores) for number, scores in enumerate(known) if scores is not None]
         n = math.ceil(self.share * len(old) - 1e-9)
@@ -78,16 +72,9 @@ class Refresh:
             pool.rows[number]._replace(ppl=scores.ppl, entropy=scores.entropy, extras=scores.extras)
             for number, scores in old
         ]
-        selection = selected(
-            rows,
-            pruner,
-            args,
-            step=step,
-            seed=seed,
-            group=pool.group,
-            progress=progress,
-            memory=dict(memory),  # this is a rehearsal: nothing is remembered of it
-        )
+        # A rehearsal: nothing is remembered of it.
+        rehearsal = replace(moment, memory=dict(moment.memory))
+        selection = selected(rows, pruner, args, rehearsal, group=pool.group)
         distance = boundary_distance(ppl, entropy, selection.kept).tolist()
         order = sorted(range(len(old)), key=lambda i: (distance[i], old[i][1].step, i))
         return {old[i][0] for i in order[:n]}
@@ -96,7 +83,7 @@ class Refresh:
         """The rows with the last known scores where they were not scored."""
         return [[self._filled(row) for row in rows] for rows in gathered]
 
-    def _filled(self, row: Row) -> Row:
+    def _filled(self, row: CandidateRow) -> CandidateRow:
         known = None if row.scored else self.store.of(row)
         return (
             row

@@ -3,14 +3,14 @@
 import time
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..arguments import PruningArguments
-from ..errors import UsageError
+from ..core.ratio import share
 from ..examples.batching import (
     LOSS_WEIGHT,
     SAMPLE_ID,
@@ -22,7 +22,8 @@ from ..examples.batching import (
     unpack,
     without_prompt,
 )
-from ..examples.candidate import Candidate, row_of
+from ..examples.candidate import Candidate, CandidateRow, row_of
+from ..pruners.checked import checked_masks
 from ..pruners.pair import Pruners
 from ..pruners.protocols import (
     SCORES,
@@ -32,14 +33,13 @@ from ..pruners.protocols import (
     TokenSample,
 )
 from ..ranks import Ranks
-from ..run.budget import StepCounts, share
-from ..run.ledger import LedgerRow
-from ..run.records import Work, count, ledger_rows
 from ..signals.more_scores import MoreScores
 from ..signals.scorer import Scorer
 from .dealing import deal, share_out
-from .decide import Decision, Decisions, Row, decide
+from .decide import Decision, Decisions, decide
+from .moment import Moment
 from .refresh import Refresh
+from .work import StepCounts, Work, count
 
 
 class StepResult(NamedTuple):
@@ -50,7 +50,7 @@ class StepResult(NamedTuple):
         skipped: How many of them, the first ones, no rank has anything to train on in.
         pruned: Whether they went through ``Labels.of``; else they are the rows as they came.
         decisions: The decisions on all ranks' candidates.
-        ledger_rows: A row a candidate, all ranks'.
+        work: What each of them cost, in their order.
         counts: Counts over all ranks.
     """
 
@@ -58,7 +58,7 @@ class StepResult(NamedTuple):
     skipped: int
     pruned: bool
     decisions: Decisions
-    ledger_rows: list[LedgerRow]
+    work: list[Work]
     counts: StepCounts
 
 
@@ -100,7 +100,6 @@ class StepPruner:
         pruners: Pruners,
         *,
         step: int,
-        epoch: int,
         first_repeated: int,
         progress: float = 0.0,
     ) -> StepResult:
@@ -112,7 +111,6 @@ class StepPruner:
             lists: This rank's rows, a list for each micro-batch.
             pruners: What decides.
             step: The optimizer step about to be taken, counted from 1.
-            epoch: The epoch of the data, counted from 0.
             first_repeated: Place in the last list from which on rows repeat earlier ones.
             progress: Share of the training steps done.
         """
@@ -125,12 +123,11 @@ class StepPruner:
             self._score(model, wrapped, chosen)
             counts.scoring_seconds += time.perf_counter() - from_here
 
-        when: dict[str, Any] = {"step": step, "seed": self.seed, "progress": progress}
-        when["memory"] = self.memory
+        moment = Moment(step, self.seed, progress, self.memory)
         if SCORES in pruners.sample.needs:
-            score([candidates[place] for place in self._to_score(candidates, pruners, when)])
+            score([candidates[place] for place in self._to_score(candidates, pruners, moment)])
         gathered = self._gather(candidates, step)
-        decisions = decide(gathered, pruners.sample, self.args, **when)
+        decisions = decide(gathered, pruners.sample, self.args, moment)
         if pruners.score_kept:
             decisions = self._score_kept(candidates, decisions, score, step)
         own = decisions.of_rank(self.ranks.rank, len(candidates))
@@ -161,8 +158,7 @@ class StepPruner:
         else:  # as the stock trainer would, repetitions and all
             micro_batches, skipped = [list(rows) for rows in lists], 0
         counts.selection_seconds = time.perf_counter() - started - counts.scoring_seconds
-        rows = ledger_rows(decisions, work, step, epoch)
-        return StepResult(micro_batches, skipped, pruners.prune, decisions, rows, counts)
+        return StepResult(micro_batches, skipped, pruners.prune, decisions, work, counts)
 
     def candidates(
         self, lists: Sequence[Sequence[Example]], first_repeated: int, step: int
@@ -182,16 +178,16 @@ class StepPruner:
         return candidates
 
     def _to_score(
-        self, candidates: Sequence[Candidate], pruners: Pruners, when: dict[str, Any]
+        self, candidates: Sequence[Candidate], pruners: Pruners, moment: Moment
     ) -> Sequence[int]:
         """Places of this rank's candidates to score before the decision."""
         if self.refresh is None:
             return range(len(candidates))
         gathered = self.ranks.gather([row_of(candidate) for candidate in candidates])
-        chosen = self.refresh.choose(gathered, pruners.sample, self.args, **when)
+        chosen = self.refresh.choose(gathered, pruners.sample, self.args, moment)
         return sorted(chosen[self.ranks.rank])
 
-    def _gather(self, candidates: Sequence[Candidate], step: int) -> list[list[Row]]:
+    def _gather(self, candidates: Sequence[Candidate], step: int) -> list[list[CandidateRow]]:
         """Everybody's rows, with the last known scores of those not scored now."""
         gathered = self.ranks.gather([row_of(candidate) for candidate in candidates])
         if self.refresh is None:
@@ -284,14 +280,7 @@ class StepPruner:
             for candidate, decision in kept
         ]
         pool = TokenPool(samples, step=step, seed=self.seed, gather=gather)
-        keeps = pruner(pool, self.args)
-        shapes = [tuple(keep.shape) for keep in keeps]
-        if shapes != [(sample.n_tokens,) for sample in samples]:
-            raise UsageError(
-                "the token pruner must return a bool tensor of shape (T,) for each sample of the "
-                f"pool, got {shapes[:3]}..."
-            )
-        return keeps
+        return checked_masks(pruner(pool, self.args), [sample.n_tokens for sample in samples])
 
     def _protected(self, candidate: Candidate) -> Tensor:
         labels = torch.tensor(candidate.example["labels"])[candidate.answers]

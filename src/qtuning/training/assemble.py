@@ -13,9 +13,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 from ..errors import UsageError
 from ..examples.batching import Labels
 from ..examples.end_of_turn import end_of_turn_ids
+from ..examples.grouping import pass_overhead
 from ..pruners.pair import Pruners, remembers_scores
 from ..pruners.protocols import BASE, REFERENCE, SAMPLE_EXTRAS, STEPS
 from ..ranks import Ranks
+from ..run.initial_scores import check_some_known, read_initial_scores
 from ..run.pruner_memory import PrunerMemory
 from ..run.record import MEMORY_FILE, REFERENCE_FILE, SCORES_FILE, Store
 from ..signals.answer_steps import StepReader
@@ -23,9 +25,8 @@ from ..signals.forward import causal_lm_of, has_fused_head
 from ..signals.more_scores import MoreScores
 from ..signals.other_models import SCORER, load_other_model, reference_model, without_adapters
 from ..signals.reference_store import ReferenceStore
-from ..signals.score_store import Known, ScoreStore, check_some_known, read_initial_scores
+from ..signals.score_store import Known, ScoreStore
 from ..signals.scorer import Scorer
-from ..step.dealing import pass_overhead
 from ..step.refresh import Refresh
 from ..step.two_pass import StepPruner
 

@@ -19,6 +19,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTTrainer
 
 from ..arguments import PruningArguments, pruning_fields
+from ..core.ratio import share
 from ..errors import UsageError
 from ..examples.batching import (
     LOSS_WEIGHT,
@@ -31,7 +32,7 @@ from ..examples.batching import (
 from ..examples.names import with_sample_ids
 from ..pruners.pair import NO_PRUNING, Pruners
 from ..ranks import Ranks
-from ..run.budget import scoring_cost, share, training_cost
+from ..run.budget import scoring_cost, training_cost
 from ..run.messages import start_lines
 from ..run.peers import lost_peers_named
 from ..run.probe import Probe, probe_metrics
@@ -157,7 +158,6 @@ class PruningMixin(_Trainer):
         pruners = self._pruners if self._pruning_now() else NO_PRUNING
         place = {
             "step": self.state.global_step + 1,
-            "epoch": int(self.state.epoch or 0),
             "first_repeated": self._first_repeated(len(lists[-1])),
         }
         collate = self._labels.collate
@@ -178,7 +178,7 @@ class PruningMixin(_Trainer):
         self._training_from = time.perf_counter()
         step.counts.collation_seconds = self._training_from - started
         if isinstance(step, StepResult):
-            self._record.add(step, place["step"])
+            self._record.add(step, **self._when)
             if any(LOSS_WEIGHT in batch for batch in batches):
                 self._tell_tokens(step.counts.trained_tokens)
             if self.accelerator.distributed_type != DistributedType.DEEPSPEED:  # it counts them
@@ -211,7 +211,7 @@ class PruningMixin(_Trainer):
         step, self._one_pass = self._one_pass, None
         result, loss = step.finish(self.model)
         self._training_from += result.counts.scoring_seconds + result.counts.selection_seconds
-        self._record.add(result, self.state.global_step + 1)
+        self._record.add(result, **self._when)
         if isinstance(self, SFTTrainer):  # its metrics, but for the accuracy, which costs a pass
             self._metrics["train"]["entropy"].append(step.entropy)
         self._tell_tokens(result.counts.trained_tokens)
@@ -222,6 +222,11 @@ class PruningMixin(_Trainer):
         if isinstance(self, SFTTrainer):
             self._total_train_tokens += n
             self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
+
+    @property
+    def _when(self) -> dict[str, int]:
+        """The step about to be taken, counted from 1, and the epoch of its data, from 0."""
+        return {"step": self.state.global_step + 1, "epoch": int(self.state.epoch or 0)}
 
     @property
     def _progress(self) -> float:

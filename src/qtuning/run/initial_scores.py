@@ -1,0 +1,103 @@
+"""Scores made before a run: a Parquet file of scores, or another run's output folder."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from accelerate.logging import get_logger
+
+from ..errors import UsageError
+from ..examples.batching import SAMPLE_ID
+from ..io.paths import path_of
+from ..io.tables import check_parquet, read_parquet
+from ..signals.score_store import Known, rows_of
+from .ledger import FOLDER, read_ledger
+
+logger = get_logger(__name__)
+
+_ADVICE = "it must be a Parquet file of scores"
+_NEEDED = ("sample_id", "ppl", "entropy", "n_tokens")
+_INITIAL = pa.schema(
+    [
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("ppl", pa.float64()),
+        pa.field("entropy", pa.float64()),
+        pa.field("n_tokens", pa.int64(), nullable=False),
+    ]
+)
+
+
+def read_initial_scores(path: Path | str) -> dict[str, Known]:
+    """Scores made before a run: a Parquet file of scores, or another run's output folder.
+
+    A file has the columns ``sample_id``, ``ppl``, ``entropy`` (nats) and ``n_tokens``, by which
+    scores of another text are told apart. Of a run's ledger the last scores of each sample count.
+
+    Raises:
+        UsageError: As ``check_initial_scores``, or it cannot be read.
+    """
+    path = check_initial_scores(path)
+    if path.is_dir():
+        table = read_ledger(path)
+    else:
+        table = read_parquet(path, schema=_INITIAL, advice=_ADVICE)
+    return {
+        str(name): Known(ppl, entropy, n_tokens, 0)
+        for name, ppl, entropy, n_tokens in rows_of(table.select(_NEEDED))
+        if _is_finite(ppl) and _is_finite(entropy)
+    }
+
+
+def check_some_known(known: Mapping[str, Known], dataset: Any, path: str) -> None:
+    """See that the earlier scores are of these data, as far as their names tell.
+
+    Raises:
+        UsageError: Not one of the samples is in the data.
+    """
+    from datasets import Dataset
+
+    if not isinstance(dataset, Dataset) or not len(dataset):
+        return
+    n = sum(name in known for name in dataset[SAMPLE_ID])
+    if not n:
+        raise UsageError(
+            f"initial_scores {path}: none of its samples is in the training data: name scores of "
+            "this data set, by the same sample_id or id column"
+        )
+    if n < len(dataset):
+        logger.info(f"initial_scores {path}: {n:,} of {len(dataset):,} samples are known")
+
+
+def check_initial_scores(path: Path | str) -> Path:
+    """See that there are scores, without reading them.
+
+    Raises:
+        UsageError: Nothing is there, or neither a ledger nor a file with the columns wanted.
+    """
+    path = path_of(path, "initial_scores")
+    if not path.exists():
+        raise UsageError(f"initial_scores {path}: no such file or folder")
+    if path.is_file():
+        _check_columns(path)
+    elif not (path / FOLDER).is_dir() and path.name != FOLDER:
+        raise UsageError(
+            f"initial_scores {path}: no ledger in the folder; name a run's output folder or a "
+            "Parquet file of scores"
+        )
+    return path
+
+
+def _check_columns(path: Path) -> None:
+    found = check_parquet(path, _ADVICE).names
+    missing = [name for name in _NEEDED if name not in found]
+    if missing:
+        raise UsageError(
+            f"initial_scores {path}: no column {', '.join(missing)}; wanted are "
+            f"{', '.join(_NEEDED)}, found {', '.join(found)}"
+        )
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
