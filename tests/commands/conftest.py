@@ -1,0 +1,1 @@
+from ..offline.conftest import _one_thread_everywhere, model, rows, scores  # noqa: F401 - fixtures
