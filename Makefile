@@ -26,7 +26,7 @@ pin = $(shell grep '^$(1)==' constraints.txt)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup check test test-oldest test-newest distributed deepspeed faults demo bench soak fuzz clean
+.PHONY: help setup check docs test test-oldest test-newest distributed deepspeed faults demo bench soak fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,11 @@ check: $(VENV)/.dev ## lint, formatting, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(OFFLINE) $(BIN)/mypy
+
+docs: $(VENV)/.dev ## the site, strictly, into site/; its generated pages anew
+	$(OFFLINE) $(BIN)/python docs/generate.py
+	$(OFFLINE) NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "open site/index.html"
 
 test: $(VENV)/.dev ## all tests; other options for pytest: TEST_ARGS="-k plane"
 	$(OFFLINE) $(THREADS) $(BIN)/pytest $(TEST_ARGS)
@@ -72,7 +77,7 @@ fuzz: $(VENV)/.dev ## break files at random and read them; FUZZ_MINUTES=30 FUZZ_
 	$(BIN)/python -m tests.fuzz --minutes $(FUZZ_MINUTES) --seed $(FUZZ_SEED)
 
 clean: ## remove caches and build output; .venv stays
-	rm -rf build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist site src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A torch that is already in .venv stays: users choose their own. Hence the constraints
