@@ -9,8 +9,9 @@ from accelerate.utils import send_to_device
 
 from ..core.calibration import calibration_error
 from ..errors import UsageError
-from ..examples.batching import Example, Labels, answer_positions
+from ..examples.example import Example, answer_positions
 from ..examples.grouping import pass_overhead
+from ..examples.labels import Labels
 from ..pruners.protocols import CONFIDENCE, SCORES
 from ..signals.scorer import Scorer
 from ..training.trainer import PruningMixin

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..core.plane import QUADRANT_NAMES
 from ..errors import UsageError
-from ..examples.batching import Example, answer_positions, prune_tokens
+from ..examples.example import Example, answer_positions, prune_tokens
 from ..io.checks import check_new
 from .columns import NAMES, TOKEN_NAMES
 from .origin import Origin

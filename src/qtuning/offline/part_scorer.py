@@ -11,8 +11,9 @@ from accelerate.utils import send_to_device
 from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..examples.batching import SAMPLE_ID, Example, Labels, answer_positions
+from ..examples.example import SAMPLE_ID, Example, answer_positions
 from ..examples.grouping import pass_overhead
+from ..examples.labels import Labels
 from ..examples.prepare import preparing
 from ..io.formats import to_trl
 from ..io.token_ids import check_vocabulary

@@ -16,7 +16,8 @@ from datasets import (
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ..errors import UsageError
-from ..examples.batching import SAMPLE_ID, Example, Labels
+from ..examples.example import SAMPLE_ID, Example
+from ..examples.labels import Labels
 from ..io.formats import to_trl
 from ..io.models import load_tokenizer
 from ..training.config import QTuningConfig

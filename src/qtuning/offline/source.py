@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 import pyarrow as pa
 from datasets import Dataset, IterableDataset
 
-from ..examples.batching import SAMPLE_ID
+from ..examples.example import SAMPLE_ID
 
 Data: TypeAlias = Dataset | IterableDataset
 

@@ -15,7 +15,7 @@ from datasets import Dataset
 from ..arguments import PruningArguments, pruning_fields
 from ..core.ratio import share
 from ..errors import UsageError
-from ..examples.batching import SAMPLE_ID
+from ..examples.example import SAMPLE_ID
 from ..offline.decided import one_visit, read_decided
 from ..offline.diff import agreement
 from ..offline.export import with_decisions

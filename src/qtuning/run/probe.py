@@ -17,7 +17,8 @@ from transformers import PreTrainedModel, Trainer
 
 from ..core.stats import stats_of_one
 from ..errors import UsageError
-from ..examples.batching import SAMPLE_ID, Example, Labels, answer_positions, unpack
+from ..examples.example import SAMPLE_ID, Example, answer_positions, unpack
+from ..examples.labels import Labels
 from ..ranks import Ranks
 from ..signals.scorer import Scorer
 from .probe_rows import ProbeRow

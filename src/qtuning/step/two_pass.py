@@ -11,18 +11,18 @@ from transformers import PreTrainedModel
 
 from ..arguments import PruningArguments
 from ..core.ratio import share
-from ..examples.batching import (
+from ..examples.candidate import Candidate, CandidateRow, row_of
+from ..examples.example import (
     LOSS_WEIGHT,
     SAMPLE_ID,
     Example,
-    Labels,
     answer_positions,
     nothing_to_train_on,
     prune_tokens,
     unpack,
     without_prompt,
 )
-from ..examples.candidate import Candidate, CandidateRow, row_of
+from ..examples.labels import Labels
 from ..pruners.checked import checked_masks
 from ..pruners.pair import Pruners
 from ..pruners.protocols import (

@@ -11,9 +11,9 @@ from accelerate.utils import DistributedType, send_to_device
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from ..errors import UsageError
-from ..examples.batching import Labels
 from ..examples.end_of_turn import end_of_turn_ids
 from ..examples.grouping import pass_overhead
+from ..examples.labels import Labels
 from ..pruners.pair import Pruners, remembers_scores
 from ..pruners.protocols import BASE, REFERENCE, SAMPLE_EXTRAS, STEPS
 from ..ranks import Ranks

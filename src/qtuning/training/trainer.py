@@ -21,14 +21,8 @@ from trl import SFTTrainer
 from ..arguments import PruningArguments, pruning_fields
 from ..core.ratio import share
 from ..errors import UsageError
-from ..examples.batching import (
-    LOSS_WEIGHT,
-    SAMPLE_ID,
-    Labels,
-    NothingToTrain,
-    RawBatch,
-    has_answers,
-)
+from ..examples.example import LOSS_WEIGHT, SAMPLE_ID, NothingToTrain, RawBatch, has_answers
+from ..examples.labels import Labels
 from ..examples.names import with_sample_ids
 from ..pruners.pair import NO_PRUNING, Pruners
 from ..ranks import Ranks
