@@ -11,8 +11,8 @@ from peft import LoraConfig, get_peft_model
 
 from qtuning.commands.main import main
 from qtuning.errors import UsageError
-from qtuning.evaluation import held_out, run_tasks
-from qtuning.evaluation.harness import PINNED
+from qtuning.evaluation.harness import PINNED, run_tasks
+from qtuning.evaluation.held_out import held_out
 from qtuning.evaluation.local_tasks import FOLDER, PREFIX, local_tasks, write_local_tasks
 from qtuning.evaluation.tasks import squad
 

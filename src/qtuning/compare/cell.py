@@ -14,7 +14,8 @@ import torch
 import transformers
 from datasets import Dataset, disable_progress_bars
 
-from ..evaluation import held_out, run_tasks
+from ..evaluation.harness import run_tasks
+from ..evaluation.held_out import held_out
 from ..io.models import load_causal_lm, load_tokenizer
 from ..run.ledger import read_ledger
 from ..run.record import BUDGET_FILE
