@@ -114,13 +114,14 @@ def _with_needs(pruner: Any, spec: Any) -> Any:
     """The pruner with ``needs`` that are known; a plain function without any gets the scores."""
     if not isinstance(pruner, Needing):
         return _OwnPruner(pruner, frozenset({SCORES}))
-    needs = pruner.needs
+    needs: Any = pruner.needs
     if isinstance(needs, str) or not isinstance(needs, Collection) or not set(needs) <= NEEDS:
         raise UsageError(
             f"pruner {spec!r}: its needs are {needs!r}, and must be a set of "
             f"{', '.join(sorted(NEEDS))}"
         )
-    return pruner if isinstance(needs, frozenset) else _OwnPruner(pruner, frozenset(needs))
+    function: Any = pruner
+    return pruner if isinstance(needs, frozenset) else _OwnPruner(function, frozenset(needs))
 
 
 def _resolve(spec: Any, registry: Mapping[str, Any], field: str) -> Any:

@@ -178,7 +178,7 @@ def print_budget(counts: StepCounts, args: PruningArguments, *, plain: bool = Fa
 
 def is_quiet(args: TrainingArguments) -> bool:
     """Whether a run was asked to tell of errors alone (``--log_level error``)."""
-    return args.get_process_log_level() >= logging.ERROR
+    return bool(args.get_process_log_level() >= logging.ERROR)
 
 
 def tell(args: TrainingArguments, line: str) -> None:

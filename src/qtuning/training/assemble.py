@@ -23,7 +23,7 @@ from ..run.pruner_memory import PrunerMemory
 from ..run.record import MEMORY_FILE, REFERENCE_FILE, SCORES_FILE, Store
 from ..signals.answer_steps import StepReader
 from ..signals.forward import causal_lm_of, has_fused_head
-from ..signals.more_scores import MoreScores
+from ..signals.kept_signals import KeptSignals
 from ..signals.other_models import SCORER, load_other_model, reference_model, without_adapters
 from ..signals.reference_store import ReferenceStore
 from ..signals.score_store import Known, ScoreStore
@@ -131,7 +131,7 @@ def assemble(
         micro_batch_size=args.per_device_train_batch_size,
         overhead=pass_overhead(args.device.type),
         refresh=refresh,
-        more=MoreScores(
+        more=KeptSignals(
             ranks,
             _reference_scorer(scorer, loaded.reference, trainer),
             reference,
