@@ -19,6 +19,7 @@ from ..evaluation import held_out, run_tasks
 from ..ledger import read_ledger
 from ..reading.models import load_causal_lm, load_tokenizer
 from ..recording.run_record import BUDGET_FILE
+from .agreement import kept_bits
 from .grid import Data
 from .rows import Row, held_out_rows, training_rows
 
@@ -53,6 +54,7 @@ def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         counts = json.loads((folder / "run" / BUDGET_FILE).read_text(encoding="utf-8"))
         result["counts"] = counts
         result["cost"] = cost(counts, trainer)
+        result["kept"] = kept_bits(read_ledger(folder / "run"), [row["id"] for row in rows])
         result["quadrants"] = by_quadrant(folder / "run", rows, data.record)
     trained = time.perf_counter()
     if test:

@@ -14,6 +14,7 @@ from rich.console import Console
 from ..errors import UsageError
 from ..evaluation.harness import check_tasks
 from ..reading.models import check_model
+from .agreement import agreement_tables
 from .differences import difference_tables
 from .figures import Compared, Record, groups, lines
 from .grid import Cell, Grid, read_grid
@@ -98,6 +99,7 @@ def write(grid: Grid, done: Sequence[tuple[Cell, Record]], folder: Path) -> None
         *mean_tables(means),
         *tables(found),
         *difference_tables(compared, grid.references),
+        *agreement_tables(found, grid.references),
         *([power] if power else []),
         *quadrant_tables(found),
     ]
