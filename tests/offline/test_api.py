@@ -24,11 +24,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 EXAMPLES = Path(__file__).parents[2] / "examples"
 QUIET = {"progress": False, "bf16": False}
 PARTS = {**QUIET, "per_token": True, "rows_per_part": 16}  # as the fixture of the command
-    **QUIET,
-    "per_token": True,
-    "rows_per_part": 16,
-    "bf16": False,
-}  # as the fixture of the command
 
 
 @pytest.fixture(scope="module")
