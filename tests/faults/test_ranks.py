@@ -10,7 +10,8 @@ from qtuning import PeerLostError, read_ledger
 from qtuning.run.checkpoints import damage
 
 from .. import runs
-from . import processes, worker
+from .. import processes
+from . import worker
 
 pytestmark = pytest.mark.slow  # all of them together
 
