@@ -5,14 +5,17 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ..run.ledger import FOLDER
 from .grid import Cell, Grid, names_files
 
-_VERSION = version("qtuning")
+_RESULTS = "0.1.0.dev0"
+"""The version whose results these are: set it to the package's when a change makes other results.
+
+A new version alone leaves the names of cells as they are, so that what was run stays known.
+"""
 _MODEL_FILES = ("*.safetensors", "*.gguf", "*.json")
 _SCORE_FILES = ("*.parquet", f"{FOLDER}/*.parquet")
 
@@ -36,7 +39,7 @@ def determined_by(cell: Cell, grid: Grid) -> dict[str, Any]:
     evaluation = {key: value for key, value in grid.evaluation.items() if key != "data_dir"}
     evaluation["tasks"] = [_of_task_data(task, grid.evaluation) for task in cell.data.tasks]
     return {
-        "qtuning": _VERSION,
+        "qtuning": _RESULTS,
         "model": _of_model(grid.models[cell.model]),
         "data": data,
         "method": method,
