@@ -16,12 +16,13 @@ from ..errors import UsageError
 from ..examples.prepare import Tokenising
 from ..io.checks import check_output, check_sizes
 from ..io.data import load_rows
+from ..io.formats import Rows
 from ..io.models import check_model
 from ..precision import use_bf16
 from .decided import one_visit, read_decided
 from .diff import Agreement, agreement
 from .export import FORMATS, OF_TRAINERS, export, with_decisions
-from .job import Rows, ScoreJob
+from .job import ScoreJob
 from .origin import Origin, description, origin_if_any, read_origin
 from .prune import decide_offline
 from .random_state import random_state_kept

@@ -1,17 +1,16 @@
 """What scoring is asked to do, as plain data that another process can be handed."""
 
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
-from datasets import Dataset, IterableDataset
+from datasets import Dataset
 
 from ..examples.prepare import Tokenising
+from ..io.formats import Rows
 from ..io.models import load_tokenizer
 from ..precision import dtype_name
 from .columns import ScoreColumns
 from .origin import Origin, origin_of
-
-Rows: TypeAlias = Dataset | IterableDataset
 
 
 @dataclass(frozen=True)

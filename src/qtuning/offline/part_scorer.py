@@ -15,10 +15,11 @@ from ..examples.example import SAMPLE_ID, Example, answer_positions
 from ..examples.grouping import pass_overhead
 from ..examples.labels import Labels
 from ..examples.prepare import prepared
+from ..io.formats import Rows
 from ..io.models import load_causal_lm, load_tokenizer
 from ..signals.scorer import Scorer, Scores
 from .columns import ScoreColumns
-from .job import Rows, ScoreJob
+from .job import ScoreJob
 from .shards import Shards
 from .source import parts
 

@@ -9,9 +9,9 @@ from datasets import Dataset
 from rich.progress import Progress
 
 from ..errors import UsageError
-from ..io.formats import columns_of
+from ..io.formats import Rows, columns_of
 from ..precision import device_in_use, precision_line
-from .job import Rows, ScoreJob
+from .job import ScoreJob
 from .part_scorer import PartScorer
 from .shards import Shards
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 from datasets import Dataset
 
 from ..examples.example import SAMPLE_ID
-from .job import Rows
+from ..io.formats import Rows
 
 
 class Part(NamedTuple):
