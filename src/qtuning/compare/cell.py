@@ -17,6 +17,7 @@ from datasets import Dataset, disable_progress_bars
 from ..evaluation.harness import run_tasks
 from ..evaluation.held_out import held_out
 from ..io.models import load_causal_lm, load_tokenizer
+from ..precision import dtype_name
 from ..run.ledger import read_ledger
 from ..run.record import BUDGET_FILE
 from ..training.config import QTuningConfig
@@ -50,7 +51,10 @@ def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     started = time.perf_counter()
     rows, test = training_rows(data), held_out_rows(data)
     trainer = make_trainer(job, data, rows, test, folder / "run")
-    result: dict[str, Any] = {"torch_threads": torch.get_num_threads()}
+    result: dict[str, Any] = {
+        "torch_threads": torch.get_num_threads(),
+        "precision": dtype_name(trainer.args.bf16, trainer.args.fp16),
+    }
     if job["train"]:
         trainer.train()
         counts = json.loads((folder / "run" / BUDGET_FILE).read_text(encoding="utf-8"))
