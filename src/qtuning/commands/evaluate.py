@@ -18,6 +18,7 @@ from ..evaluation.held_out import HeldOut, held_out
 from ..evaluation.local_tasks import local_tasks
 from ..io.checks import check_output
 from ..io.data import load_data
+from ..io.extras import need
 from ..io.json_files import read_object
 from ..io.model_folder import check_safetensors
 from ..io.models import check_model, load_causal_lm, load_tokenizer
@@ -115,6 +116,7 @@ def load(model_args: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerB
     is_adapter = (adapter / _ADAPTER).is_file() and not (adapter / "config.json").is_file()
     base = name
     if is_adapter:
+        need(f"{name}: an adapter", "peft", "peft")
         try:
             base = str(read_object(adapter / _ADAPTER)["base_model_name_or_path"])
         except KeyError as error:
