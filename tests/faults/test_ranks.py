@@ -9,8 +9,7 @@ from torch import equal
 from qtuning import PeerLostError, read_ledger
 from qtuning.run.checkpoints import damage
 
-from .. import runs
-from .. import processes
+from .. import processes, runs
 from . import worker
 
 pytestmark = pytest.mark.slow  # all of them together

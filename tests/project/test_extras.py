@@ -3,11 +3,11 @@
 import json
 import re
 import sys
-import tomllib
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import tomllib
 import yaml
 
 from qtuning.commands import compare, evaluate, report, score, train
