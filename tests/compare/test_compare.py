@@ -113,6 +113,8 @@ def test_a_comparison_runs_once_and_says_what_came_of_it(grid, forked, tmp_path,
     assert full["cost"] == {"samples": 1, "answer_tokens": 1, "compute": 1, "token_cost": 3}
     assert q["cost"]["compute"] > q["cost"]["samples"], "scoring counts"
     assert sum(row["samples"] for row in q["quadrants"]) == 12
+    assert [int(bits, 16).bit_count() for bits in q["kept"]] == [6], "half of 12, in one epoch"
+    assert int(full["kept"][0], 16) == 2**12 - 1
     assert {row["shuffled"] for row in q["quadrants"]} == {True, False}
     matched = by_method["matched", 0]
     assert matched["cost"]["answer_tokens"] == pytest.approx(q["cost"]["answer_tokens"], abs=0.15)

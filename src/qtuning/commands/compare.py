@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
+from ..compare.agreement import agreement_tables
 from ..compare.differences import difference_tables
 from ..compare.figures import Compared, Record, groups, lines
 from ..compare.grid import Cell, Grid, read_grid
@@ -103,6 +104,7 @@ def write(grid: Grid, done: Sequence[tuple[Cell, Record]], folder: Path) -> None
         *mean_tables(means),
         *tables(found),
         *difference_tables(compared, grid.references),
+        *agreement_tables(found, grid.references),
         *([power] if power else []),
         *quadrant_tables(found),
     ]

@@ -3,6 +3,7 @@
 import re
 import struct
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,20 +88,34 @@ def load_tokenizer(
 
     check_model(name)
     source, options = _source(name)
-    try:
+    with _TokenizerErrors(name):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             source, revision=revision or "main", trust_remote_code=trust_remote_code, **options
         )
-    except _LOADING as error:
-        raise UsageError(f"{name}: cannot load the tokenizer ({_brief(error)})") from error
-    except BaseException as error:
-        # tokenizers, which is Rust, raises Exception itself; its panics are not even that.
-        if type(error) is not Exception and type(error).__name__ != "PanicException":
-            raise
-        raise UsageError(f"{name}: its tokenizer is damaged ({_brief(error)})") from error
     if options:
         _take_special_tokens(tokenizer)
     return tokenizer
+
+
+class _TokenizerErrors(AbstractContextManager[None]):
+    """Says in a line what is wrong with a tokenizer that is loaded within.
+
+    tokenizers, which is Rust, raises ``Exception`` itself, and for what it did not expect a
+    ``PanicException`` that cannot be imported. Both are known by their type only.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        if isinstance(error, _LOADING):
+            raise UsageError(
+                f"{self._name}: cannot load the tokenizer ({_brief(error)})"
+            ) from error
+        if error is not None and (kind is Exception or type(error).__name__ == "PanicException"):
+            raise UsageError(f"{self._name}: its tokenizer is damaged ({_brief(error)})") from error
 
 
 def _take_special_tokens(tokenizer: "PreTrainedTokenizerBase") -> None:

@@ -6,7 +6,8 @@ from typing import Any
 from datasets import Dataset
 
 from ..io.extras import need
-from .score import ScoreJob
+from .job import ScoreJob
+from .part_scorer import PartScorer
 from .shards import Shards
 
 
@@ -15,7 +16,7 @@ class _Actor:
 
     def __init__(self, data: Dataset, shards: Shards, job: ScoreJob) -> None:
         self._data, self._shards, self._job = data, shards, job
-        self._scorer = job.scorer()
+        self._scorer = PartScorer.of(job)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         numbers = {int(number) for number in batch["id"]}

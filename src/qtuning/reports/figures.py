@@ -27,7 +27,7 @@ def draw(material: Material, folder: Path, kind: str) -> list[Path]:
     """Draw what there is to draw: the plane, shares over the run, probe set, kinds of tokens.
 
     Args:
-        material: Decisions and what is known beside them.
+        material: TableDecisions and what is known beside them.
         folder: Where the pictures go; made if it is not there.
         kind: "png", "svg" or "pdf".
 
