@@ -23,6 +23,7 @@ from ..compare.runner import Runner, jobs_with_room
 from ..compare.tables import csv_text, latex, markdown, tables
 from ..errors import UsageError
 from ..evaluation.harness import check_tasks
+from ..io.extras import need
 from ..io.models import check_model
 
 NAME = "results"
@@ -44,6 +45,10 @@ def run(argv: Sequence[str]) -> None:
     if not options.tables_only:
         for name in grid.models.values():
             check_model(name)
+        if any(data.lora is not None for data in grid.data.values()):
+            need("lora", "peft", "peft")
+    if not options.dry_run:
+        need("compare", "eval,report", "scipy", "matplotlib")
     tasks = sorted({task for data in grid.data.values() for task in data.tasks})
     if tasks and not options.tables_only:
         folder = grid.evaluation.get("data_dir")

@@ -5,6 +5,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import UsageError
+from ..io.extras import need
 from ..io.json_files import read_object
 from ..io.model_folder import check_safetensors
 from ..io.models import check_model, load_causal_lm, load_tokenizer
@@ -32,6 +33,7 @@ def load_evaluated(
     is_adapter = (adapter / _ADAPTER).is_file() and not (adapter / "config.json").is_file()
     base = name
     if is_adapter:
+        need(f"{name}: an adapter", "peft", "peft")
         try:
             base = str(read_object(adapter / _ADAPTER)["base_model_name_or_path"])
         except KeyError as error:
@@ -43,12 +45,7 @@ def load_evaluated(
     model = load_causal_lm(base, dtype=dtype, **options)
     tokenizer = load_tokenizer(base, **options)
     if is_adapter:
-        try:
-            from peft import PeftModel
-        except ImportError as error:
-            raise UsageError(
-                f"{name}: reading an adapter needs a package: pip install 'qtuning[peft]'"
-            ) from error
+        from peft import PeftModel
 
         try:
             model = PeftModel.from_pretrained(model, str(adapter))

@@ -1,6 +1,5 @@
 """Load a model to train: a folder, a Hub id, or a GGUF file (which is unpacked to full weights)."""
 
-import importlib.util
 import re
 import struct
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 
 from ..errors import UsageError
+from .extras import need
 from .model_folder import check_folder
 from .paths import path_of
 
@@ -65,8 +65,7 @@ def _check_gguf(path: Path, option: str) -> None:
             f"{option} {path}: not a GGUF file (it starts with {magic!r}, "
             "not b'GGUF'); download it again"
         )
-    if importlib.util.find_spec("gguf") is None:
-        raise UsageError(f"{path}: reading GGUF needs a package: pip install 'qtuning[gguf]'")
+    need(f"{path}: reading GGUF", "gguf", "gguf")
 
 
 def _source(name: str) -> tuple[str, dict[str, Any]]:

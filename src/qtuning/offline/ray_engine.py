@@ -5,7 +5,7 @@ from typing import Any
 
 from datasets import Dataset
 
-from ..errors import UsageError
+from ..io.extras import need
 from .job import ScoreJob
 from .part_scorer import PartScorer
 from .shards import Shards
@@ -41,10 +41,9 @@ def score_on_ray(
     Raises:
         UsageError: Ray is not installed.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise UsageError("--engine ray needs a package: pip install 'qtuning[ray]'") from error
+    need("--engine ray", "ray", "ray")
+    import ray
+
     n = -(-len(data) // job.rows_a_part)
     left = [number for number in range(n) if not shards.has(number)]
     if not left:

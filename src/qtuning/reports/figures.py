@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UsageError
+from ..io.extras import need
 from .eu_plane import plot_eu_plane
 from .material import Material
 from .over_time import quadrant_shares
@@ -34,10 +34,9 @@ def draw(material: Material, folder: Path, kind: str) -> list[Path]:
     Raises:
         UsageError: matplotlib is not installed, or nothing was scored.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UsageError("pictures need matplotlib: pip install 'qtuning[report]'") from error
+    need("drawing", "report", "matplotlib")
+    from matplotlib.figure import Figure
+
     folder.mkdir(parents=True, exist_ok=True)
     visits, _, _ = visits_of(material.table, by_id=material.by_id)
     plane = folder / f"eu-plane.{kind}"
