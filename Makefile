@@ -26,7 +26,7 @@ pin = $(shell grep '^$(1)==' constraints.txt)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup check docs test test-oldest test-newest distributed deepspeed faults demo bench soak fuzz clean
+.PHONY: help setup check docs test test-oldest test-newest distributed deepspeed faults demo bench soak fuzz dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -76,6 +76,11 @@ soak: $(VENV)/.dev ## 2,000 steps: memory, handles, ledger; options: SOAK_ARGS="
 fuzz: $(VENV)/.dev ## break files at random and read them; FUZZ_MINUTES=30 FUZZ_SEED=0
 	$(BIN)/python -m tests.fuzz --minutes $(FUZZ_MINUTES) --seed $(FUZZ_SEED)
 
+# What an earlier build left behind would be taken for a part of the package.
+dist: $(VENV)/.build ## build the source distribution, and the wheel from it, into dist/
+	rm -rf build dist src/*.egg-info
+	$(BIN)/python -m build --no-isolation
+
 clean: ## remove caches and build output; .venv stays
 	rm -rf build dist site src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -96,6 +101,10 @@ endef
 $(VENV)/.dev: pyproject.toml constraints.txt $(VERSIONS) | $(BIN)/python
 	$(call install,dev)
 	touch $(VENV)/.demo $@
+
+$(VENV)/.build: constraints.txt | $(BIN)/python
+	$(PIP) install $(call pin,build) $(call pin,setuptools)
+	touch $@
 
 # Its sources look for torch while they are built.
 $(VENV)/.deepspeed: $(VENV)/.dev

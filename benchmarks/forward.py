@@ -9,6 +9,7 @@ import process
 import torch
 from torch import Tensor, nn
 
+from qtuning.precision import use_bf16
 from qtuning.signals.forward import causal_lm_of, model_token_stats
 
 IGNORED = -100
@@ -41,7 +42,10 @@ def padded(rows: Sequence[dict[str, Any]]) -> Batch:
 def as_in_training(model: nn.Module) -> Iterator[None]:
     """No gradients, eval mode, the precision that training has."""
     model.eval()
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with (
+        torch.no_grad(),
+        torch.autocast("cpu", torch.bfloat16, enabled=use_bf16(None, use_cpu=True)),
+    ):
         yield
 
 

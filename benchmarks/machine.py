@@ -11,6 +11,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from qtuning.precision import dtype_name, use_bf16
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("torch", "transformers", "trl", "accelerate", "peft", "datasets")
 
@@ -24,7 +26,7 @@ def session(arguments: list[str], threads: int) -> dict[str, Any]:
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "machine": machine(),
         "threads": threads,
-        "precision": "float32 weights, bf16 autocast",
+        "precision": f"float32 weights, {dtype_name(use_bf16(None, use_cpu=True))}",
         "versions": versions(),
     }
 

@@ -20,14 +20,14 @@ from typing import Any
 import torch
 from datasets import Dataset
 from machine import code_version, machine, versions
-from quality_numbers import jaccard
 from transformers import PreTrainedModel
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.utils import add_fused_lm_head
 
 from qtuning import keep_tokens, select_samples
-from qtuning.examples.batching import Labels, answer_positions
+from qtuning.examples.example import answer_positions
 from qtuning.examples.grouping import pass_overhead
+from qtuning.examples.labels import Labels
 from qtuning.io.models import load_causal_lm, load_tokenizer
 from qtuning.signals.scorer import Scorer, Scores
 
@@ -117,6 +117,13 @@ def compare(scores: Sequence[Scores], reference: Sequence[Scores]) -> dict[str, 
             "tokens": sum(same) / len(same) if same else None,
         }
     return found
+
+
+def jaccard(one: Sequence[bool], other: Sequence[bool]) -> float:
+    """Kept by both over kept by either, of flags on the same items; 1 if neither keeps any."""
+    both = sum(a and b for a, b in zip(one, other, strict=True))
+    either = sum(a or b for a, b in zip(one, other, strict=True))
+    return both / either if either else 1.0
 
 
 def main() -> None:

@@ -35,8 +35,9 @@ from precision import score, tokenised
 from sources import describe_data, smollm2_folder
 from transformers import PreTrainedModel
 
-from qtuning.examples.batching import Labels, answer_positions
+from qtuning.examples.example import answer_positions
 from qtuning.examples.grouping import group_by_length, pass_overhead
+from qtuning.examples.labels import Labels
 from qtuning.io.models import load_causal_lm
 
 Rows = Sequence[dict[str, Any]]

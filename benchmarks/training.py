@@ -18,6 +18,7 @@ from trl import SFTConfig, SFTTrainer
 
 from qtuning import QTuningConfig, QTuningTrainer
 from qtuning.core.stats import sample_stats
+from qtuning.precision import use_bf16
 from qtuning.run.ledger import FOLDER, Ledger, LedgerRow
 from qtuning.signals.forward import causal_lm_of, model_token_stats
 from qtuning.step.work import StepCounts
@@ -90,7 +91,7 @@ def settings_of(case: Case, output: Path) -> dict[str, Any]:
         "gradient_accumulation_steps": case.setting.accumulation,
         "num_train_epochs": 1,
         "max_length": case.setting.max_length,
-        "bf16": True,
+        "bf16": use_bf16(None, use_cpu=True),
         "use_cpu": True,
         "gradient_checkpointing": False,
         "train_sampling_strategy": "sequential",  # the rows were drawn at random already

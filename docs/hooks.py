@@ -20,7 +20,7 @@ PAGES = {
     "changelog.md": "CHANGELOG.md",
     "results/study.md": "study/results/results.md",
     "results/speed.md": "benchmarks/results/speed.md",
-    "results/quality.md": "benchmarks/results/quality.md",
+    "results/cheaper-scoring.md": "study/cheaper_scoring/results.md",
 }
 """Page of the site: the file of the repository that it is made of."""
 _PICTURES = {"results": "benchmarks/results"}

@@ -1,9 +1,9 @@
-"""The tables of docs/study.md, from the committed results.
+"""The tables of the pages about the studies, from the committed results.
 
-python study/quote.py            # says whether the page has them
+python study/quote.py            # says whether the pages have them
 python study/quote.py --write    # puts them in
 
-The page says in a comment what stands between it and the next ``<!-- /table -->``, in four fields:
+A page says in a comment what stands between it and the next ``<!-- /table -->``, in four fields:
 
 <!-- table: development | 12.5% x 50% | score; NLL | full; q-tuning -->
     one table of the results: its title, budgets, columns, and methods;
@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "study/results/results.md"
-PAGE = ROOT / "docs/study.md"
+RESULTS = {ROOT / "docs/study.md": ROOT / "study/results/results.md"}
+"""By page."""
 _PLACE = re.compile(r"(<!-- (table|across): ([^>]*?) -->\n).*?(<!-- /table -->)", re.DOTALL)
 ALL = ["*"]
 _Row = tuple[str, ...]
@@ -122,10 +122,16 @@ def _cell(table: Table, row: _Row, column: str) -> str:
     return row[table.header.index(column)]
 
 
+def main(write: bool) -> None:
+    """Say which pages have other tables than the results, or put the tables in."""
+    for path, results in RESULTS.items():
+        page = path.read_text(encoding="utf-8")
+        made = with_tables(page, results.read_text(encoding="utf-8"))
+        if write:
+            path.write_text(made, encoding="utf-8")
+        elif made != page:
+            sys.exit(f"{path}: tables differ from the results; python study/quote.py --write")
+
+
 if __name__ == "__main__":
-    page, results = PAGE.read_text(encoding="utf-8"), RESULTS.read_text(encoding="utf-8")
-    made = with_tables(page, results)
-    if "--write" in sys.argv[1:]:
-        PAGE.write_text(made, encoding="utf-8")
-    elif made != page:
-        sys.exit("docs/study.md: tables differ from the results; python study/quote.py --write")
+    main("--write" in sys.argv[1:])

@@ -13,10 +13,12 @@ from .core.stats import SampleStats, TokenStats, sample_stats, token_stats
 from .core.tokens import keep_tokens, token_scores
 from .errors import PeerLostError, StoppedError, UsageError
 from .pruners.check import check_pruners
+from .pruners.protocols import SamplePool, SamplePruner, TokenPool, TokenPruner, TokenSample
 from .pruners.registry import SAMPLE_PRUNERS, TOKEN_PRUNERS
 
 if TYPE_CHECKING:
-    from .offline.api import prune, score
+    from .evaluation.evaluate import evaluate
+    from .offline.api import diff, prune, score
     from .reports.report import report
     from .run.ledger import read_ledger
     from .run.probe_rows import read_probe
@@ -29,6 +31,8 @@ MORE_CHECKS.append(check_pruners)
 _LAZY = {
     "QTuningConfig": "training.config",
     "QTuningTrainer": "training.trainer",
+    "diff": "offline.api",
+    "evaluate": "evaluation.evaluate",
     "prune": "offline.api",
     "read_ledger": "run.ledger",
     "read_probe": "run.probe_rows",
@@ -45,12 +49,19 @@ __all__ = [
     "PruningArguments",
     "QTuningConfig",
     "QTuningTrainer",
+    "SamplePool",
+    "SamplePruner",
     "SampleStats",
     "Selection",
     "StoppedError",
     "Thresholds",
+    "TokenPool",
+    "TokenPruner",
+    "TokenSample",
     "TokenStats",
     "UsageError",
+    "diff",
+    "evaluate",
     "keep_tokens",
     "prune",
     "rank_correlation",

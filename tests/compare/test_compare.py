@@ -1,5 +1,6 @@
 """A whole comparison of a tiny model: run, killed, run again, and what comes out."""
 
+import contextlib
 import csv
 import json
 import math
@@ -10,6 +11,8 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -24,6 +27,7 @@ from qtuning.compare.runner import CELLS, Runner
 from qtuning.compare.statistics import Interval, detectable_difference, paired, t_interval
 from qtuning.compare.tables import Table, latex, markdown, number
 
+from .. import processes
 from .test_grid import GRID, folder  # noqa: F401 - a fixture
 
 TRAINING = {
@@ -52,19 +56,40 @@ def grid(folder):  # noqa: F811
     return path
 
 
+@pytest.fixture
+def forked(monkeypatch):
+    """Cells are processes forked from one that has everything imported."""
+    popen = SimpleNamespace(Popen=processes.Forked)
+    monkeypatch.setattr("qtuning.compare.runner.subprocess", popen)
+
+
 def compare(grid, out, *more):
     return main(["compare", "--config", str(grid), "--output_dir", str(out), "--jobs", "2", *more])
 
 
-def started(grid, out, until):
+def started(grid, out, until, start=subprocess.Popen, module="qtuning"):
     """A comparison in a process group of its own, as far as ``until`` says."""
-    command = [sys.executable, "-m", "qtuning", "compare", "--config", str(grid)]
+    command = [sys.executable, "-m", module, "compare", "--config", str(grid)]
     command += ["--output_dir", str(out), "--jobs", "1"]
-    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 200
-    while not until() and time.monotonic() < deadline:
+    with (out.parent / "said.txt").open("wb") as said:
+        process = start(command, start_new_session=True, stdout=said)
+    deadline = time.monotonic() + processes.WAIT
+    while not until(process):
+        assert process.poll() is None, "it ended by itself"
+        assert time.monotonic() < deadline, "it hangs"
         time.sleep(0.05)
     return process
+
+
+def has_a_cell_at_work(process):
+    """Whether one has been computing for a second; it takes several to import what it needs."""
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended since
+            _, _, group, *more = file.read_text().rpartition(") ")[2].split()
+            seconds = (int(more[8]) + int(more[9])) / os.sysconf("SC_CLK_TCK")
+            if file.parent.name != str(process.pid) and int(group) == process.pid and seconds > 1:
+                return True
+    return False
 
 
 def contents(out):
@@ -72,7 +97,7 @@ def contents(out):
 
 
 @pytest.mark.slow
-def test_a_comparison_runs_once_and_says_what_came_of_it(grid, tmp_path, capsys):
+def test_a_comparison_runs_once_and_says_what_came_of_it(grid, forked, tmp_path, capsys):
     out = tmp_path / "out"
     assert compare(grid, out, "--dry_run") == 0
     assert capsys.readouterr().out.count("to do") == 9
@@ -88,6 +113,8 @@ def test_a_comparison_runs_once_and_says_what_came_of_it(grid, tmp_path, capsys)
     assert full["cost"] == {"samples": 1, "answer_tokens": 1, "compute": 1, "token_cost": 3}
     assert q["cost"]["compute"] > q["cost"]["samples"], "scoring counts"
     assert sum(row["samples"] for row in q["quadrants"]) == 12
+    assert [int(bits, 16).bit_count() for bits in q["kept"]] == [6], "half of 12, in one epoch"
+    assert int(full["kept"][0], 16) == 2**12 - 1
     assert {row["shuffled"] for row in q["quadrants"]} == {True, False}
     matched = by_method["matched", 0]
     assert matched["cost"]["answer_tokens"] == pytest.approx(q["cost"]["answer_tokens"], abs=0.15)
@@ -118,10 +145,16 @@ def test_a_comparison_runs_once_and_says_what_came_of_it(grid, tmp_path, capsys)
 
 
 @pytest.mark.slow
-def test_a_comparison_that_is_killed_goes_on_where_it_was(grid, tmp_path):
+def test_a_comparison_that_is_killed_goes_on_where_it_was(grid, forked, tmp_path):
     out = tmp_path / "out"
-    process = started(grid, out, until=lambda: len(list((out / CELLS).glob("*.json"))) >= 2)
-    process.send_signal(signal.SIGKILL)
+    process = started(
+        grid,
+        out,
+        until=lambda _: len(list((out / CELLS).glob("*.json"))) >= 2,
+        start=processes.Forked,
+        module="tests.compare.forking",
+    )
+    os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     done = {path: path.read_bytes() for path in (out / CELLS).glob("*.json")}
     assert len(done) >= 2
@@ -130,19 +163,19 @@ def test_a_comparison_that_is_killed_goes_on_where_it_was(grid, tmp_path):
     assert all(path.read_bytes() == was for path, was in done.items()), "what was done stays"
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 def test_sigterm_ends_the_cells_with_the_comparison(grid, tmp_path):
     out = tmp_path / "out"
-    process = started(grid, out, until=lambda: list(out.glob("work/*/log.txt")))
-    time.sleep(0.5)  # the log is opened just before the cell's process is; that runs for seconds
+    process = started(grid, out, until=has_a_cell_at_work)
     process.terminate()
-    assert process.wait(timeout=60) == 143
+    assert process.wait(timeout=processes.WAIT) == 143
     assert list(out.glob("work/*/log.txt")), "a cell was under way"
     with pytest.raises(ProcessLookupError):  # nothing is left of the group
         os.killpg(process.pid, 0)
 
 
 @pytest.mark.slow
-def test_a_cell_that_fails_is_named_and_the_others_are_kept(grid, tmp_path, capsys):
+def test_a_cell_that_fails_is_named_and_the_others_are_kept(grid, forked, tmp_path, capsys):
     content = yaml.safe_load(grid.read_text())
     content["methods"]["q-tuning"] = {"sample_pruner": "math:sqrt"}
     content["grid"] = [

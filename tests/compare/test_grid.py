@@ -81,6 +81,22 @@ def test_paths_are_relative_to_the_file(folder):
     }
 
 
+def test_paths_of_a_method_are_relative_to_the_file_too(folder):
+    (folder / "scores.parquet").touch()
+    pruning = {
+        "initial_scores": "scores.parquet",
+        "scorer_model_name_or_path": "model",
+        "reference_model_name_or_path": None,
+        "score_refresh": 0.5,
+    }
+    methods = {**GRID["methods"], "cheap": pruning}
+    assert grid_of(folder, methods=methods).methods["cheap"].pruning == {
+        **pruning,
+        "initial_scores": str(folder / "scores.parquet"),
+        "scorer_model_name_or_path": str(folder / "model"),
+    }
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -187,6 +203,29 @@ def test_a_cells_name_follows_the_content_of_files_and_not_their_place(folder, t
     write_rows(changed, 24, seed=5)
     other = replace(cell, data=replace(cell.data, train=(str(changed),)))
     assert key(grid, other) != key(grid, cell)
+
+
+@pytest.mark.parametrize(
+    ("place", "named"),
+    [
+        ("scores.parquet", "scores.parquet"),
+        ("run/ledger/part-000000.parquet", "run"),  # a run's output folder
+        ("run/ledger/part-000000.parquet", "run/ledger"),
+    ],
+)
+def test_a_cells_name_follows_the_content_of_earlier_scores(folder, place, named):
+    grid = grid_of(folder)
+    cell = next(c for c in grid.cells() if c.method.name == "q-tuning")
+
+    def key_with(where, content):
+        (folder / where / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / where / place).write_bytes(content)
+        pruning = {"score_refresh": 0.5, "initial_scores": str(folder / where / named)}
+        return key(grid, replace(cell, method=replace(cell.method, pruning=pruning)))
+
+    first = key_with("a", b"some scores")
+    assert key_with("b", b"some scores") == first
+    assert key_with("c", b"other scores") != first
 
 
 def test_a_model_that_was_not_trained_has_one_name_for_all_seeds(folder):

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from qtuning import read_ledger
 
 from .. import tiny
-from .test_two_processes import DECISIONS, launch_module
+from .test_two_processes import DECISIONS, forked
 
 
 @pytest.mark.slow
@@ -15,8 +15,8 @@ def test_every_pruner_decides_and_trains_on_two_processes_as_on_one(tmp_path) ->
     reference = tiny.save_model(tmp_path / "reference", seed=3)
     one, two = tmp_path / "one", tmp_path / "two"
     module = "tests.distributed.every_pruner"
-    launch_module(module, 1, str(one), str(reference), "4")
-    launch_module(module, 2, str(two), str(reference), "2")
+    forked(module, 1, str(one), str(reference), "4")
+    forked(module, 2, str(two), str(reference), "2")
     pairs = sorted(folder.name for folder in one.iterdir())
     assert len(pairs) > 20
     for pair in pairs:

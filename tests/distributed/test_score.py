@@ -6,7 +6,7 @@ import pytest
 from qtuning.commands.main import main
 
 from .. import tiny
-from .test_two_processes import launch_module
+from .test_two_processes import forked, launched
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +24,17 @@ def words(folder, output, rows_per_part):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rows_per_part", [16, 100], ids=["shared out", "one has no part"])
-def test_two_processes_score_as_one(folder, tmp_path, rows_per_part) -> None:
+@pytest.mark.parametrize(
+    ("rows_per_part", "start"),
+    [
+        pytest.param(16, launched, id="shared out"),
+        pytest.param(100, forked, id="one has no part"),
+    ],
+)
+def test_two_processes_score_as_one(folder, tmp_path, rows_per_part, start) -> None:
     one, two = tmp_path / "one.parquet", tmp_path / "two.parquet"
     assert main(words(folder, one, rows_per_part)) == 0
-    launch_module("qtuning", 2, *words(folder, two, rows_per_part))
+    start("qtuning", 2, *words(folder, two, rows_per_part))
     assert pq.read_table(two).equals(pq.read_table(one))
     assert pq.read_table(one).num_rows == 40
     assert not (tmp_path / "two.parquet.parts").exists()
@@ -36,7 +42,7 @@ def test_two_processes_score_as_one(folder, tmp_path, rows_per_part) -> None:
 
 @pytest.mark.slow
 def test_the_function_needs_an_output_that_all_of_them_see(folder, tmp_path) -> None:
-    launch_module("tests.distributed.score_worker", 2, str(folder), str(tmp_path))
+    forked("tests.distributed.score_worker", 2, str(folder), str(tmp_path))
     for rank in range(2):
         said = (tmp_path / f"rank{rank}.txt").read_text()
         assert said == "score: several processes need an output that all of them see: give one\n40"

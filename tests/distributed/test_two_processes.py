@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 
 from qtuning import read_ledger, read_probe
 
-from .. import runs, tiny
+from .. import processes, runs, tiny
 
 REPOSITORY = Path(__file__).parents[2]
 # Neither SGD nor this norm hides a wrong factor on the gradients, as Adam and clipping would.
@@ -24,9 +25,13 @@ DECISIONS += ["scored"]
 ROWS = 22  # 16 in the first step, 6 in the last: the loader repeats rows to make it even
 
 
-def launch(folder: Path, processes: int, rows: int = ROWS, **settings) -> None:
+def launch(
+    folder: Path, n_ranks: int, rows: int = ROWS, *, command: bool = False, **settings
+) -> None:
+    """Train in several processes: forked ones, or with ``command`` those of `accelerate launch`."""
+    start = launched if command else forked
     arguments = [str(folder), json.dumps(settings), str(rows)]
-    launch_module("tests.distributed.worker", processes, *arguments)
+    start("tests.distributed.worker", n_ranks, *arguments)
 
 
 def alone(folder: Path, **settings) -> int:
@@ -39,14 +44,19 @@ def alone(folder: Path, **settings) -> int:
     return trainer.state.global_step
 
 
-def launch_module(module: str, processes: int, *arguments: str) -> None:
+def forked(module: str, n_ranks: int, *arguments: str) -> None:
+    with tempfile.TemporaryDirectory() as logs:
+        processes.launch(module, n_ranks, arguments, Path(logs))
+
+
+def launched(module: str, n_ranks: int, *arguments: str) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     # accelerate starts several processes only as "multi_gpu"; without GPUs they talk over gloo.
     command = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines=1"]
-    command += ["--multi_gpu"] if processes > 1 else ["--cpu"]
-    command += [f"--num_processes={processes}", f"--main_process_port={port}"]
+    command += ["--multi_gpu"] if n_ranks > 1 else ["--cpu"]
+    command += [f"--num_processes={n_ranks}", f"--main_process_port={port}"]
     command += ["--mixed_precision=no", "--dynamo_backend=no", "-m", module]
     done = subprocess.run(
         [*command, *arguments],
@@ -54,7 +64,7 @@ def launch_module(module: str, processes: int, *arguments: str) -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=processes.WAIT,
     )
     assert done.returncode == 0, done.stderr[-3000:]
 
@@ -66,7 +76,7 @@ def launch_module(module: str, processes: int, *arguments: str) -> None:
         {},
         {"token_mode": "drop", "sample_ratio": 0.0625, "protect_eos": False},
         {"sample_pruner": "random", "token_pruner": "random"},
-        {"pool_factor": 2, "error_scale": "log_ppl", "fill_tokens": "side"},
+        {"pool_factor": 2, "error_scale": "log_ppl", "fill_tokens": "side", "command": True},
         {"score_refresh": 0.25},
         {**ONE_PASS, "sample_pruner": "random"},
         {**ONE_PASS, "sample_pruner": "tests.distributed.worker:first_pool"},
@@ -87,8 +97,10 @@ def launch_module(module: str, processes: int, *arguments: str) -> None:
 )
 def test_two_processes_decide_and_train_as_one(tmp_path, settings) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
+    settings = dict(settings)
+    command = settings.pop("command", False)
     steps = alone(one, gradient_accumulation_steps=4, **settings)
-    launch(two, 2, gradient_accumulation_steps=2, **settings)
+    launch(two, 2, command=command, gradient_accumulation_steps=2, **settings)
     first, second = read_ledger(one), read_ledger(two)
     assert first.select(DECISIONS).equals(second.select(DECISIONS))
     assert first.num_rows == 2 * ROWS  # every candidate once an epoch, repetitions left out

@@ -7,12 +7,14 @@ import re
 import pytest
 import torch
 import yaml
+from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 
+import qtuning
 from qtuning.commands.main import main
 from qtuning.errors import UsageError
-from qtuning.evaluation import held_out, run_tasks
-from qtuning.evaluation.harness import PINNED
+from qtuning.evaluation.harness import PINNED, run_tasks
+from qtuning.evaluation.held_out import held_out
 from qtuning.evaluation.local_tasks import FOLDER, PREFIX, local_tasks, write_local_tasks
 from qtuning.evaluation.tasks import squad
 
@@ -275,3 +277,25 @@ def test_bad_arguments(model, capsys, arguments, said):
     told = capsys.readouterr().err
     assert said in told
     assert told.count("\n") == 1
+
+
+# The function
+
+
+def test_the_function_gives_the_commands_figures(model, rows, tmp_path):
+    found = qtuning.evaluate(model, rows, bf16=False)
+    command = ["evaluate", "--model_name_or_path", str(model), "--dataset_name", str(rows)]
+    assert main([*command, "--bf16", "false", "--output", str(tmp_path / "f.json")]) == 0
+    told = json.loads((tmp_path / "f.json").read_text())
+    assert told == json.loads(json.dumps(found.to_dict()))
+    assert found.precision == "float32"
+
+
+def test_a_model_at_hand_is_evaluated_with_its_tokenizer(model, rows):
+    at_hand = Dataset.from_list(tiny.rows(5))
+    found = qtuning.evaluate(tiny.llama(), at_hand, tokenizer=tiny.tokenizer(), bf16=False)
+    assert found.held_out == qtuning.evaluate(model, rows, bf16=False).held_out
+    with pytest.raises(UsageError, match="needs its tokenizer"):
+        qtuning.evaluate(tiny.llama(), at_hand)
+    with pytest.raises(UsageError, match="nothing to evaluate on"):
+        qtuning.evaluate(tiny.llama(), tokenizer=tiny.tokenizer())

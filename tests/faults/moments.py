@@ -8,18 +8,17 @@ from types import CodeType, FrameType
 from typing import Any
 
 PHASES = {
-    "scoring": ("qtuning/scoring/scorer.py", "qtuning/forward.py", "qtuning/stats.py"),
-    "selecting": ("qtuning/decide.py", "qtuning/plane.py", "qtuning/pruners/", "qtuning/tokens.py"),
+    "scoring": ("qtuning/signals/", "qtuning/core/stats.py"),
+    "selecting": (
+        *("qtuning/step/decide.py", "qtuning/core/plane.py", "qtuning/core/tokens.py"),
+        "qtuning/pruners/",
+    ),
     "training": ("torch/optim/", "accelerate/optimizer.py", "torch/autograd/__init__.py"),
     "checkpoint": (
-        *(
-            "qtuning/recovery/saving.py",
-            "qtuning/recovery/checkpoints.py",
-            "qtuning/recording/run_record.py",
-        ),
+        *("qtuning/run/saving.py", "qtuning/run/checkpoints.py", "qtuning/run/record.py"),
         *("torch/serialization.py", "safetensors/torch.py", "shutil.py"),
     ),
-    "ledger": ("qtuning/ledger.py", "qtuning/recording/records.py", "pyarrow/parquet/"),
+    "ledger": ("qtuning/run/ledger.py", "qtuning/run/records.py", "pyarrow/parquet/"),
     "between": ("transformers/trainer.py", "transformers/trainer_callback.py", "trl/trainer/"),
 }
 

@@ -21,7 +21,8 @@ from safetensors.torch import load_file
 from qtuning import read_ledger
 from qtuning.run.checkpoints import damage
 
-from . import processes, worker
+from .. import processes
+from . import worker
 from .moments import PHASES
 
 KINDS: dict[str, dict[str, Any]] = {

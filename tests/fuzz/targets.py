@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments
+from trl import DatasetMixtureConfig, ScriptArguments
 
 from qtuning import read_ledger
 from qtuning.commands import main as cli
-from qtuning.commands.evaluate import load
 from qtuning.commands.train_arguments import parse
 from qtuning.compare.figures import Line
 from qtuning.compare.grid import Data, read_grid
@@ -19,6 +18,7 @@ from qtuning.compare.record_file import read_record
 from qtuning.compare.rows import read_rows
 from qtuning.compare.tables import csv_text, markdown, tables
 from qtuning.errors import UsageError
+from qtuning.evaluation.load import load_evaluated
 from qtuning.io.data import load_data
 from qtuning.io.models import load_causal_lm, load_tokenizer
 from qtuning.run.initial_scores import read_initial_scores
@@ -121,7 +121,7 @@ def initial_scores(file: Path, draw: random.Random) -> None:
 
 
 def adapter(file: Path, draw: random.Random) -> None:
-    load(ModelConfig(model_name_or_path=str(file.parent), dtype="float32"))
+    load_evaluated(str(file.parent))
 
 
 def rows(file: Path, draw: random.Random) -> None:

@@ -9,8 +9,8 @@ import torch
 
 from qtuning import read_ledger
 from qtuning.core.plane import Q2
-from qtuning.examples.batching import answer_positions
 from qtuning.examples.end_of_turn import end_of_turn_ids
+from qtuning.examples.example import answer_positions
 from qtuning.signals.forward import model_token_stats
 
 from .. import runs, tiny

@@ -8,7 +8,7 @@ from datasets import IterableDataset
 from transformers import DataCollatorForLanguageModeling, Trainer, TrainerCallback
 
 from qtuning import UsageError, read_ledger, read_probe, with_pruning
-from qtuning.examples.batching import Labels
+from qtuning.examples.labels import Labels
 from qtuning.run.probe import PROBE_ENTROPY, PROBE_PPL, ProbeRow, draw_probe, probe_metrics
 from qtuning.run.probe_rows import PROBE_SCHEMA
 

@@ -9,7 +9,7 @@ from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
 from trl import SFTTrainer
 
 from qtuning import PruningArguments, QTuningConfig, UsageError, read_ledger, with_pruning
-from qtuning.examples.batching import RawBatch
+from qtuning.examples.example import RawBatch
 
 from .. import runs, tiny
 from .test_stock import PlainArguments, plain_data

@@ -244,7 +244,7 @@ def test_kept_samples_share_a_forward_and_empty_micro_batches_have_none(tmp_path
 def test_weights_are_those_of_running_the_empty_ones_as_well(tmp_path, monkeypatch) -> None:
     settings = {"model": tiny.llama(), "sample_ratio": 0.25}
     skipping = train(tmp_path / "a", **settings)
-    monkeypatch.setattr("qtuning.training.trainer.NothingToTrain", NeverSkipped)
+    monkeypatch.setattr("qtuning.training.mixin.NothingToTrain", NeverSkipped)
     running = train(tmp_path / "b", **{**settings, "model": tiny.llama()})
     for name, weight in running.model.state_dict().items():
         torch.testing.assert_close(skipping.model.state_dict()[name], weight, rtol=0, atol=1e-6)

@@ -39,4 +39,5 @@ def scores(model, rows, tmp_path_factory):
 
 def run_score(model, rows, output, *more):
     command = ["score", "--model_name_or_path", str(model), "--dataset_name", str(rows)]
+    command += ["--bf16", "false"]  # as the runs that scores are compared with
     return main([*command, "--output", str(output), "--rows_per_part", "16", *more])

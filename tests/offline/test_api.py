@@ -22,7 +22,7 @@ from .. import tiny
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 EXAMPLES = Path(__file__).parents[2] / "examples"
-QUIET = {"progress": False}
+QUIET = {"progress": False, "bf16": False}
 PARTS = {**QUIET, "per_token": True, "rows_per_part": 16}  # as the fixture of the command
 
 
@@ -218,3 +218,25 @@ def test_the_examples_run(model, tmp_path):
         "prompt",
         "completion",
     }
+
+
+def test_differences_are_those_of_the_command(scored, scores, tmp_path):
+    agreed = qtuning.diff(scored, scores, sample_ratio=0.25, against={"sample_ratio": 0.5})
+    command = ["diff", str(scores), str(scores), "--sample_ratio", "0.25"]
+    command += ["--against_sample_ratio", "0.5", "--output", str(tmp_path / "d.json")]
+    assert main(command) == 0
+    told = json.loads((tmp_path / "d.json").read_text())
+    assert agreed.jaccard == told["kept"]["jaccard"]
+    assert [one.sample_id for one in agreed.differing] == [
+        one["sample_id"] for one in told["differing"]
+    ]
+    assert agreed.kept_by_both + agreed.kept_by_a == 10
+
+
+def test_mistakes_in_differences(scored):
+    with pytest.raises(UsageError, match="diff: unknown argument sample_rato, did you mean"):
+        qtuning.diff(scored, scored, sample_rato=0.5)
+    with pytest.raises(UsageError, match="diff: unknown argument rato"):
+        qtuning.diff(scored, scored, against={"rato": 0.5})
+    with pytest.raises(UsageError, match="pool_size must be at least 1"):
+        qtuning.diff(scored, scored, pool_size=0)

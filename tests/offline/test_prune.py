@@ -251,3 +251,27 @@ def test_columns_of_the_user_are_never_replaced(scores, tmp_path, capsys):
     pq.write_table(table.append_column("kept", pa.array([1] * 40)), mine)
     assert prune(mine, tmp_path / "o.parquet", "--token_ratio", "1.0") == 2
     assert "have a column kept already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "wrong", [torch.zeros(1, dtype=torch.bool), torch.zeros(40), "all", None, [True] * 40]
+)
+def test_a_samples_pruner_of_ones_own_is_checked_as_in_training(table, wrong):
+    args = PruningArguments(sample_pruner=lambda pool, args: wrong, token_ratio=1.0)
+    with pytest.raises(UsageError, match=r"must return a Selection or a bool tensor of shape \(40"):
+        decide_offline(table, args)
+
+
+@pytest.mark.parametrize("wrong", [[], [torch.zeros(1, dtype=torch.bool)] * 40, "all", None])
+def test_a_token_pruner_of_ones_own_is_checked_as_in_training(table, wrong):
+    args = PruningArguments(
+        sample_ratio=1.0, token_pruner=lambda pool, args: wrong, token_ratio=0.5
+    )
+    with pytest.raises(UsageError, match=r"must return a bool tensor of shape \(T,\)"):
+        decide_offline(table, args)
+
+
+def test_a_mask_of_ones_own_is_enough(table):
+    args = PruningArguments(sample_pruner=lambda pool, args: pool.n_tokens > 7, token_ratio=1.0)
+    lengths = torch.tensor(table["n_tokens"].to_pylist())
+    assert torch.equal(decide_offline(table, args).kept, lengths > 7)

@@ -16,8 +16,10 @@ from datasets import Dataset, load_dataset
 
 from qtuning import read_ledger
 from qtuning.errors import UsageError
+from qtuning.offline.job import ScoreJob
 from qtuning.offline.origin import METADATA, read_origin
-from qtuning.offline.score import ScoreJob, score
+from qtuning.offline.part_scorer import PartScorer
+from qtuning.offline.score import score
 from qtuning.offline.shards import Shards
 
 from .. import runs, tiny
@@ -238,7 +240,7 @@ def test_shards_of_two_ranks_make_one_file(model, rows, scores, tmp_path):
     data = load_dataset("json", data_files=str(rows), split="train")
     job = ScoreJob(str(model), per_token=True, rows_a_part=16)
     shards = Shards(tmp_path / "s.parquet", job.origin(data))
-    scorer = job.scorer()
+    scorer = PartScorer.of(job)
     for rank in (1, 0):
         scorer(data, shards, job.columns(), lambda i, r=rank: i % 2 == r, lambda n: None)
     shards.merge(3)
@@ -256,7 +258,7 @@ def test_a_part_that_another_process_finishes_meanwhile_mixes_nothing_up(
         if not shards.has(1):
             shards.write(1, pq.read_table(scores).slice(16, 16))
 
-    job.scorer()(data, shards, job.columns(), lambda i: True, other_process)
+    PartScorer.of(job)(data, shards, job.columns(), lambda i: True, other_process)
     shards.merge(3)
     assert pq.read_table(tmp_path / "s.parquet").equals(pq.read_table(scores))
 

@@ -10,7 +10,16 @@ import qtuning
 
 HEAVY = ("transformers", "trl", "datasets", "accelerate", "peft", "pyarrow", "rich")
 LAZY = {"PruningArguments", "QTuningConfig", "QTuningTrainer", "with_pruning"}
-LAZY |= {"prune", "read_ledger", "read_probe", "report", "score", "stop_on_signals"}
+LAZY |= {
+    "diff",
+    "evaluate",
+    "prune",
+    "read_ledger",
+    "read_probe",
+    "report",
+    "score",
+    "stop_on_signals",
+}
 
 SCRIPT = """
 import json, sys

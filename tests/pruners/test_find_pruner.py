@@ -113,3 +113,26 @@ def test_what_cannot_be_used_is_a_usage_error_that_names_the_field(
 ):
     with pytest.raises(UsageError, match=f"{field}.*{told}"):
         resolve(spec)
+
+
+@resolvers
+def test_a_function_may_say_what_it_reads(resolve, registry, field):
+    def longest_first(pool, args):
+        return pool
+
+    longest_first.needs = frozenset()
+    assert resolve(longest_first).needs == frozenset()
+    longest_first.needs = [SCORES]
+    assert resolve(longest_first).needs == {SCORES}
+    assert resolve(longest_first)("pool", None) == "pool"
+
+
+@resolvers
+@pytest.mark.parametrize("needs", [{"no such thing"}, "scores", 3])
+def test_needs_that_nobody_can_meet_are_refused(resolve, registry, field, needs):
+    def own(pool, args):
+        return pool
+
+    own.needs = needs
+    with pytest.raises(UsageError, match="its needs are"):
+        resolve(own)

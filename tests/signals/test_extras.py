@@ -7,7 +7,7 @@ from torch import Tensor
 from qtuning.core.attention import prompt_attention, raters, received_attention
 from qtuning.core.logit_stats import logit_stats
 from qtuning.errors import UsageError
-from qtuning.examples.batching import answer_positions
+from qtuning.examples.example import answer_positions
 from qtuning.pruners.protocols import (
     ATTENTION,
     EL2N,

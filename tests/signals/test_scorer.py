@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
 from qtuning.errors import UsageError
-from qtuning.examples.batching import Example, answer_positions
+from qtuning.examples.example import Example, answer_positions
 from qtuning.signals.forward import model_token_stats
 from qtuning.signals.scorer import Scorer, Scores, evaluating
 

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
+from ..compare.agreement import agreement_tables
 from ..compare.differences import difference_tables
 from ..compare.figures import Compared, Record, groups, lines
 from ..compare.grid import Cell, Grid, read_grid
@@ -22,6 +23,7 @@ from ..compare.runner import Runner, jobs_with_room
 from ..compare.tables import csv_text, latex, markdown, tables
 from ..errors import UsageError
 from ..evaluation.harness import check_tasks
+from ..io.extras import need
 from ..io.models import check_model
 
 NAME = "results"
@@ -43,6 +45,10 @@ def run(argv: Sequence[str]) -> None:
     if not options.tables_only:
         for name in grid.models.values():
             check_model(name)
+        if any(data.lora is not None for data in grid.data.values()):
+            need("lora", "peft", "peft")
+    if not options.dry_run:
+        need("compare", "eval,report", "scipy", "matplotlib")
     tasks = sorted({task for data in grid.data.values() for task in data.tasks})
     if tasks and not options.tables_only:
         folder = grid.evaluation.get("data_dir")
@@ -98,6 +104,7 @@ def write(grid: Grid, done: Sequence[tuple[Cell, Record]], folder: Path) -> None
         *mean_tables(means),
         *tables(found),
         *difference_tables(compared, grid.references),
+        *agreement_tables(found, grid.references),
         *([power] if power else []),
         *quadrant_tables(found),
     ]

@@ -1,34 +1,21 @@
 """``qtuning evaluate``: benchmark tasks, held-out answer NLL and calibration of a model."""
 
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments
+from trl import ModelConfig, ScriptArguments
 
 from ..errors import UsageError
-from ..evaluation.harness import Score, check_tasks, run_tasks
-from ..evaluation.held_out import HeldOut, held_out
+from ..evaluation.evaluate import evaluate
+from ..evaluation.harness import Score
+from ..evaluation.held_out import HeldOut
 from ..evaluation.local_tasks import local_tasks
 from ..io.checks import check_output
-from ..io.data import load_data
-from ..io.json_files import read_object
-from ..io.model_folder import check_safetensors
-from ..io.models import check_model, load_causal_lm, load_tokenizer
-from ..io.paths import path_of
-from ..training.config import QTuningConfig
-from ..training.trainer import QTuningTrainer
 from .parser import OneLineParser
-
-_ADAPTER = "adapter_config.json"
-# What peft raises for a config or weights that it cannot use.
-_ADAPTING = (OSError, ValueError, TypeError, RuntimeError, LookupError, AttributeError, ImportError)
 
 
 @dataclass
@@ -58,6 +45,13 @@ class EvaluateArguments:
     max_length: int = field(
         default=1024, metadata={"help": "Tokens at which a held-out row is cut."}
     )
+    bf16: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Autocast forward passes to bfloat16; by default where the device multiplies "
+            "it natively."
+        },
+    )
     output: Path | None = field(default=None, metadata={"help": "Write the figures here, as JSON."})
 
 
@@ -78,88 +72,25 @@ def run(argv: Sequence[str]) -> None:
     # Before the tasks, which take long, a place to write to.
     if options.output is not None:
         check_output(options.output, None)
-    if options.tasks:
-        check_tasks(options.tasks, options.data_dir)
-    model, tokenizer = load(model_args)
-    figures: dict[str, Any] = {"model": model_args.model_name_or_path}
-    scores: list[Score] = []
-    held: HeldOut | None = None
-    if script_args.dataset_name is not None:
-        held = _held_out(model, tokenizer, script_args, options)
-        figures["held_out"] = held.to_dict()
-    if options.tasks:
-        scores = run_tasks(
-            model,
-            tokenizer,
-            options.tasks,
-            data_dir=options.data_dir,
-            limit=options.limit,
-            num_fewshot=options.num_fewshot,
-            batch_size=options.batch_size,
-            apply_chat_template=options.apply_chat_template,
-        )
-        figures["tasks"] = [score.to_dict() for score in scores]
-    Console().print(table(scores, held))
-    if options.output is not None:
-        options.output.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-
-
-def load(model_args: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Model and tokenizer; of a PEFT adapter's folder the base that it names, with the adapter."""
-    name: str = model_args.model_name_or_path
-    options = {
-        "revision": model_args.model_revision,
-        "trust_remote_code": bool(vars(model_args).get("trust_remote_code", False)),
-    }
-    adapter = path_of(name, "--model_name_or_path")
-    is_adapter = (adapter / _ADAPTER).is_file() and not (adapter / "config.json").is_file()
-    base = name
-    if is_adapter:
-        try:
-            base = str(read_object(adapter / _ADAPTER)["base_model_name_or_path"])
-        except KeyError as error:
-            raise UsageError(f"{adapter / _ADAPTER}: names no base model ({error})") from error
-        if not (adapter / "adapter_model.safetensors").is_file():
-            raise UsageError(f"{name}: no adapter_model.safetensors in the folder")
-        check_safetensors(adapter / "adapter_model.safetensors")
-    check_model(base)
-    model = load_causal_lm(base, dtype=model_args.dtype, **options)
-    tokenizer = load_tokenizer(base, **options)
-    if is_adapter:
-        from peft import PeftModel
-
-        try:
-            model = PeftModel.from_pretrained(model, str(adapter))
-        except _ADAPTING as error:
-            why = " ".join(str(error).split())[:300]
-            raise UsageError(f"{name}: the adapter does not fit its base ({why})") from error
-    return model, tokenizer
-
-
-def _held_out(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    script_args: ScriptArguments,
-    options: EvaluateArguments,
-) -> HeldOut:
-    """Rows are prepared as ``qtuning train`` would."""
-    _, rows = load_data(
-        script_args,
-        DatasetMixtureConfig(),
-        with_test=True,
-        chat=tokenizer.chat_template is not None,
+    found = evaluate(
+        model_args.model_name_or_path,
+        data=script_args if script_args.dataset_name is not None else None,
+        tasks=options.tasks,
+        data_dir=options.data_dir,
+        limit=options.limit,
+        num_fewshot=options.num_fewshot,
+        batch_size=options.batch_size,
+        apply_chat_template=options.apply_chat_template,
+        max_length=options.max_length,
+        bf16=options.bf16,
+        dtype=model_args.dtype,
+        revision=model_args.model_revision,
+        trust_remote_code=bool(vars(model_args).get("trust_remote_code", False)),
     )
-    with tempfile.TemporaryDirectory() as scratch:
-        args = QTuningConfig(
-            output_dir=scratch,
-            bf16=False,
-            report_to="none",
-            gradient_checkpointing=False,
-            max_length=options.max_length,
-            per_device_eval_batch_size=options.batch_size,
-        )
-        trainer = QTuningTrainer(model, args, train_dataset=rows, processing_class=tokenizer)
-        return held_out(trainer, trainer.train_dataset)
+    Console().print(table(found.tasks, found.held_out))
+    if options.output is not None:
+        text = json.dumps(found.to_dict(), indent=1)
+        options.output.write_text(text + "\n", encoding="utf-8")
 
 
 def table(scores: Sequence[Score], held: HeldOut | None) -> Table:

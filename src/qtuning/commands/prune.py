@@ -11,10 +11,10 @@ from ..arguments import PruningArguments
 from ..core.ratio import share
 from ..errors import UsageError
 from ..io.checks import check_new, check_sizes
-from ..offline.columns import read_scores
 from ..offline.export import FORMATS, export
 from ..offline.origin import read_origin
-from ..offline.prune import Decisions, decide_offline
+from ..offline.prune import TableDecisions, decide_offline
+from ..offline.read import read_scores
 from ..offline.schema import typed_scores
 from .parser import OneLineParser
 
@@ -82,7 +82,7 @@ def run(argv: Sequence[str]) -> None:
     Console(soft_wrap=True, highlight=False, markup=False).print(told(table, found, options.output))
 
 
-def told(table: pa.Table, found: Decisions, output: Path) -> str:
+def told(table: pa.Table, found: TableDecisions, output: Path) -> str:
     """What was kept, in a sentence."""
     lengths = table["n_tokens"].to_numpy()
     kept = found.kept.numpy()

@@ -9,6 +9,7 @@ from rich.console import Console
 from ..arguments import PruningArguments
 from ..errors import UsageError
 from ..io.checks import check_new, check_sizes
+from ..io.extras import need
 from ..io.paths import path_of
 from ..reports.report import report
 from .parser import OneLineParser
@@ -63,8 +64,10 @@ def run(argv: Sequence[str]) -> None:
     check_new(options.output)
     if options.pool_size is not None:
         check_sizes(pool_size=options.pool_size)
-    if options.figures is not None and path_of(options.figures, "--figures").is_file():
-        raise UsageError(f"--figures {options.figures}: is a file; name a folder")
+    if options.figures is not None:
+        if path_of(options.figures, "--figures").is_file():
+            raise UsageError(f"--figures {options.figures}: is a file; name a folder")
+        need("--figures", "report", "matplotlib")
     made = report(
         options.source,
         rows=options.rows,

@@ -7,11 +7,13 @@ from pathlib import Path
 from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments
 
 from ..errors import UsageError
+from ..examples.prepare import Tokenising
 from ..io.checks import check_output, check_sizes
 from ..io.data import load_rows
 from ..io.models import check_model
-from ..offline.score import ENGINES, ScoreJob, processes
-from ..offline.score_file import score_to_file
+from ..offline.job import ScoreJob
+from ..offline.score import ENGINES, processes, score_with_bar
+from ..precision import use_bf16
 from .parser import OneLineParser
 
 
@@ -38,7 +40,13 @@ class ScoreArguments:
             "parts are kept."
         },
     )
-    bf16: bool = field(default=False, metadata={"help": "Autocast the forward pass to bfloat16."})
+    bf16: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Autocast the forward pass to bfloat16; by default where the device multiplies "
+            "it natively."
+        },
+    )
     assistant_only_loss: bool = field(
         default=False, metadata={"help": "Of a conversation only assistant turns are answers."}
     )
@@ -80,14 +88,14 @@ def run(argv: Sequence[str]) -> None:
         where=where,
         per_token=options.per_token,
         float16=options.float16,
-        max_length=options.max_length,
         batch_size=options.batch_size,
         rows_a_part=options.rows_per_part,
-        bf16=options.bf16,
-        assistant_only_loss=options.assistant_only_loss,
-        text_field=options.dataset_text_field,
+        bf16=use_bf16(options.bf16),
+        tokenising=Tokenising(
+            options.max_length, options.dataset_text_field, options.assistant_only_loss
+        ),
     )
-    score_to_file(data, output, job, engine=options.engine, workers=options.ray_workers)
+    score_with_bar(data, output, job, engine=options.engine, workers=options.ray_workers)
     if options.engine == "local":
         # gloo's threads, left to the interpreter's end, abort a process that did all its work
         processes().destroy_process_group()

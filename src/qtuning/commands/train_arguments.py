@@ -7,6 +7,7 @@ import torch
 from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments
 
 from ..errors import UsageError
+from ..io.extras import need
 from ..io.models import check_model
 from ..run.initial_scores import check_initial_scores
 from ..signals.other_models import REFERENCE_MODEL, SCORER
@@ -41,6 +42,8 @@ def check(training_args: QTuningConfig, model_args: ModelConfig) -> None:
     for field in (SCORER, REFERENCE_MODEL):
         if vars(training_args)[field] is not None:
             check_model(vars(training_args)[field], f"--{field}")
+    if model_args.use_peft:
+        need("--use_peft", "peft", "peft")
     if training_args.initial_scores is not None:
         check_initial_scores(training_args.initial_scores)
     if not torch.cuda.is_available():

@@ -14,12 +14,15 @@ import torch
 import transformers
 from datasets import Dataset, disable_progress_bars
 
-from ..evaluation import held_out, run_tasks
+from ..evaluation.harness import run_tasks
+from ..evaluation.held_out import held_out
 from ..io.models import load_causal_lm, load_tokenizer
+from ..precision import dtype_name
 from ..run.ledger import read_ledger
 from ..run.record import BUDGET_FILE
 from ..training.config import QTuningConfig
 from ..training.trainer import QTuningTrainer
+from .agreement import kept_bits
 from .grid import Data
 from .rows import Row, held_out_rows, training_rows
 
@@ -48,12 +51,16 @@ def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     started = time.perf_counter()
     rows, test = training_rows(data), held_out_rows(data)
     trainer = make_trainer(job, data, rows, test, folder / "run")
-    result: dict[str, Any] = {"torch_threads": torch.get_num_threads()}
+    result: dict[str, Any] = {
+        "torch_threads": torch.get_num_threads(),
+        "precision": dtype_name(trainer.args.bf16, trainer.args.fp16),
+    }
     if job["train"]:
         trainer.train()
         counts = json.loads((folder / "run" / BUDGET_FILE).read_text(encoding="utf-8"))
         result["counts"] = counts
         result["cost"] = cost(counts, trainer)
+        result["kept"] = kept_bits(read_ledger(folder / "run"), [row["id"] for row in rows])
         result["quadrants"] = by_quadrant(folder / "run", rows, data.record)
     trained = time.perf_counter()
     if test:

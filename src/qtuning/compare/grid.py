@@ -144,6 +144,11 @@ class Grid:
                 yield Cell(model, self.data[data], method, budget, seed)
 
 
+def names_files(field: str) -> bool:
+    """Whether a field of ``PruningArguments`` names a model, or scores made beforehand."""
+    return field.endswith("_name_or_path") or field == "initial_scores"
+
+
 _KEYS = ("models", "data", "methods", "training", "grid", "evaluation", "means", "references")
 
 
@@ -214,7 +219,11 @@ def _method(name: str, given: Mapping[str, Any], path: Path) -> Method:
     known = [one.name for one in fields(PruningArguments)]
     _known(given, [*own, *known], where)
     check_values(Method, {key: given[key] for key in own if key in given}, where)
-    pruning = {key: value for key, value in given.items() if key not in own}
+    pruning = {
+        key: _path(str(value), path) if names_files(key) and value is not None else value
+        for key, value in given.items()
+        if key not in own
+    }
     return Method(name, pruning, **{key: given[key] for key in own if key in given})
 
 

@@ -3,16 +3,21 @@
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from .grid import Cell, Grid
+from ..run.ledger import FOLDER
+from .grid import Cell, Grid, names_files
 
-_VERSION = version("qtuning")
+_RESULTS = "0.1.0.dev0"
+"""The version whose results these are: set it to the package's when a change makes other results.
+
+A new version alone leaves the names of cells as they are, so that what was run stays known.
+"""
 _MODEL_FILES = ("*.safetensors", "*.gguf", "*.json")
+_SCORE_FILES = ("*.parquet", f"{FOLDER}/*.parquet")
 
 
 def determined_by(cell: Cell, grid: Grid) -> dict[str, Any]:
@@ -27,14 +32,14 @@ def determined_by(cell: Cell, grid: Grid) -> dict[str, Any]:
     for field in ("score", "record"):  # read from the result, or counted beside it
         data.pop(field)
     method["pruning"] = {
-        key: _of_model(value) if key.endswith("_name_or_path") else value
+        key: _of_named(key, value) if names_files(key) and value is not None else value
         for key, value in cell.method.pruning.items()
     }
     method.pop("tokens_of")  # has become a budget
     evaluation = {key: value for key, value in grid.evaluation.items() if key != "data_dir"}
     evaluation["tasks"] = [_of_task_data(task, grid.evaluation) for task in cell.data.tasks]
     return {
-        "qtuning": _VERSION,
+        "qtuning": _RESULTS,
         "model": _of_model(grid.models[cell.model]),
         "data": data,
         "method": method,
@@ -50,14 +55,27 @@ def cell_key(determined: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def _of_named(field: str, name: str) -> str:
+    return _of_scores(name) if field == "initial_scores" else _of_model(name)
+
+
 def _of_model(name: str) -> str:
     """A hash of a model folder's files; the name itself of one on a hub."""
+    return _of_files(name, _MODEL_FILES)
+
+
+def _of_scores(name: str) -> str:
+    """A hash of a file of scores, or of the ledger in a run's output folder."""
+    return _of_files(name, _SCORE_FILES)
+
+
+def _of_files(name: str, patterns: Sequence[str]) -> str:
     folder = Path(name)
     if folder.is_file():
         return _of_file(name)
     if not folder.is_dir():
         return name
-    files = sorted(path for pattern in _MODEL_FILES for path in folder.glob(pattern))
+    files = sorted(path for pattern in patterns for path in folder.glob(pattern))
     hashes = [f"{path.name} {_of_file(str(path))}" for path in files]
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:16]
 

@@ -5,7 +5,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
+from ..io.extras import need
 from .figures import FULL, Line
 
 _X = {"answer_tokens": "answer tokens trained on", "compute": "compute, scoring included"}
@@ -21,10 +21,9 @@ def draw(all_lines: Sequence[Line], folder: Path) -> list[Path]:
     Raises:
         UsageError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UsageError("plots need matplotlib: pip install 'qtuning[report]'") from error
+    need("plotting", "report", "matplotlib")
+    from matplotlib.figure import Figure
+
     files = []
     methods = list(dict.fromkeys(line.method for line in all_lines))
     for (model, name), some in groupby(all_lines, key=lambda line: (line.model, line.data.name)):

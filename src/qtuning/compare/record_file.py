@@ -48,6 +48,11 @@ def _check(record: Any) -> None:
         _be(task["value"], Real, "value")
         for name in ("task", "metric", "filter"):
             _be(task[name], str, name)
+    kept = record.get("kept", [])
+    _be(kept, list, "kept")
+    for bits in kept:
+        _be(bits, str, "kept of an epoch")
+        int(bits, 16)
     quadrants = record.get("quadrants", [])
     _be(quadrants, list, "quadrants")
     for row in quadrants:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .stats import tile_logits
+from .head import tile_logits
 
 
 class TopPrediction(NamedTuple):

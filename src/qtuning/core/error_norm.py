@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .stats import tile_logits
+from .head import tile_logits
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .stats import tile_logits
+from .head import tile_logits
 
 ROWS, COLUMNS = 8, 128
 """Shape of a sketch."""

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .head import tile_logits
+
 IGNORE_INDEX = -100
 
 # exp(-200) is 0 in float32; clamping there keeps 0 * -inf out of the entropy sum.
@@ -118,35 +120,6 @@ def token_stats(
         nll[mask] = torch.cat([part[0] for part in parts])
         entropy[mask] = torch.cat([part[1] for part in parts])
     return TokenStats(nll, entropy, mask)
-
-
-def tile_logits(
-    hidden: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    softcap: float | None,
-    logit_scale: float,
-) -> Tensor:
-    """``softcap * tanh(logit_scale * (hidden @ weight.T + bias) / softcap)`` of some columns.
-
-    Args:
-        hidden: ``(n, D)`` float32.
-        weight: Rows of the head's weight, ``(columns, D)``.
-        bias: Their bias, ``(columns,)``.
-        softcap: Soft cap of the final logits, after the scale.
-        logit_scale: Factor on the logits.
-
-    Returns:
-        ``(n, columns)`` float32, the caller's to change.
-    """
-    logits = hidden @ weight.float().T
-    if bias is not None:
-        logits += bias.float()
-    if logit_scale != 1.0:
-        logits *= logit_scale
-    if softcap is not None:
-        logits = logits.div_(softcap).tanh_().mul_(softcap)
-    return logits
 
 
 def _tile_stats(

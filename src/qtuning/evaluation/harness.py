@@ -12,6 +12,7 @@ from accelerate.logging import get_logger
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import UsageError
+from ..io.extras import need
 from .local_tasks import PREFIX, write_local_tasks
 
 logger = get_logger(__name__)
@@ -146,14 +147,9 @@ def _manager(tasks: Sequence[str], data_dir: Path | None, folder: Path) -> Any:
 
 
 def _import() -> Any:
-    try:
-        import lm_eval
-        import lm_eval.models.huggingface
-        import lm_eval.tasks
-    except ImportError as error:
-        raise UsageError(
-            f"evaluation needs lm-evaluation-harness ({error}): pip install 'qtuning[eval]'"
-        ) from error
+    need("evaluation", "eval", "lm_eval", "lm_eval.models.huggingface", "lm_eval.tasks")
+    import lm_eval
+
     return lm_eval
 
 

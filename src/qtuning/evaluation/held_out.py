@@ -6,14 +6,15 @@ from dataclasses import asdict, dataclass
 
 import torch
 from accelerate.utils import send_to_device
+from transformers import Trainer
 
 from ..core.calibration import calibration_error
 from ..errors import UsageError
-from ..examples.batching import Example, Labels, answer_positions
+from ..examples.example import Example, answer_positions
 from ..examples.grouping import pass_overhead
+from ..examples.labels import Labels
 from ..pruners.protocols import CONFIDENCE, SCORES
 from ..signals.scorer import Scorer
-from ..training.trainer import PruningMixin
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class HeldOut:
 
 
 def held_out(
-    trainer: PruningMixin, rows: Sequence[Example], *, batch_size: int | None = None
+    trainer: Trainer, rows: Sequence[Example], *, batch_size: int | None = None
 ) -> HeldOut:
     """Score tokenised rows with the trainer's model, collator and precision.
 

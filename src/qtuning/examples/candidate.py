@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..core.stats import stats_of_one
 from ..pruners.protocols import SAMPLE_EXTRAS
-from .batching import Example
+from .example import Example
 
 RowExtras = tuple[tuple[str, tuple[float, ...]], ...]
 """Named statistics of one sample, sorted by name."""

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import IterableDataset as TorchIterableDataset
 
-from .batching import SAMPLE_ID
+from .example import SAMPLE_ID
 
 
 def with_sample_ids(dataset: Any) -> Any:

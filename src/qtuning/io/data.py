@@ -8,17 +8,16 @@ from typing import Any, TypeAlias
 
 import datasets
 import pyarrow as pa
-from datasets import Dataset, IterableDataset
+from datasets import IterableDataset
 from datasets.exceptions import DatasetsError
 
 from ..errors import UsageError, first_line
-from .formats import to_trl
+from .formats import Rows, to_trl
 from .json_files import bad_line, check_json
 from .paths import path_of
 from .tables import check_parquet_rows, load_saved
 
-Data: TypeAlias = Dataset | IterableDataset
-Splits: TypeAlias = dict[str, Data]
+Splits: TypeAlias = dict[str, Rows]
 
 BUILDERS = {
     ".jsonl": "json",
@@ -46,7 +45,7 @@ _READING = (
 
 def load_data(
     script_args: Any, dataset_args: Any, *, with_test: bool, chat: bool, text_field: str = "text"
-) -> tuple[Data, Data | None]:
+) -> tuple[Rows, Rows | None]:
     """The training and the test data, in columns that TRL reads.
 
     Args:
@@ -57,7 +56,7 @@ def load_data(
         text_field: TRL's ``dataset_text_field``.
 
     Raises:
-        UsageError: Data that is missing, unreadable, empty or in an unknown format.
+        UsageError: Rows that is missing, unreadable, empty or in an unknown format.
     """
     where = _where(script_args, dataset_args)
     with _explained(where):
@@ -72,7 +71,7 @@ def load_data(
     return train, test[0] if test else None
 
 
-def load_rows(script_args: Any, dataset_args: Any, kind: str) -> tuple[Data, str]:
+def load_rows(script_args: Any, dataset_args: Any, kind: str) -> tuple[Rows, str]:
     """The rows of a split as they are, and what to call them in messages.
 
     Args:
@@ -81,7 +80,7 @@ def load_rows(script_args: Any, dataset_args: Any, kind: str) -> tuple[Data, str
         kind: "train" or "test": which of its splits.
 
     Raises:
-        UsageError: Data that is missing, unreadable or empty.
+        UsageError: Rows that is missing, unreadable or empty.
     """
     where = _where(script_args, dataset_args)
     with _explained(where):
@@ -174,7 +173,7 @@ def _load_saved(path: Path, *, streaming: bool) -> Splits:
     return {k: d.to_iterable_dataset() for k, d in splits.items()} if streaming else splits
 
 
-def take(splits: Splits, script_args: Any, kind: str) -> Data:
+def take(splits: Splits, script_args: Any, kind: str) -> Rows:
     """The ``kind`` ("train" or "test") split, which may be a slice as ``train[:300]`` or a sum.
 
     Raises:

@@ -13,7 +13,7 @@ from datasets import Dataset, IterableDataset
 from ..errors import UsageError
 from .token_ids import check_tokens
 
-Data: TypeAlias = Dataset | IterableDataset
+Rows: TypeAlias = Dataset | IterableDataset
 Row: TypeAlias = dict[str, Any]
 
 WANTED = (
@@ -30,7 +30,7 @@ _COMPETING = {
 }
 
 
-def columns_of(data: Data) -> list[str]:
+def columns_of(data: Rows) -> list[str]:
     """The column names; a stream may know them from its first row only."""
     if data.column_names is not None:
         return list(data.column_names)
@@ -60,7 +60,7 @@ def find_format(columns: list[str], where: str, text_field: str = "text") -> tup
     )
 
 
-def to_trl(data: Data, where: str, *, chat: bool, text_field: str = "text") -> Data:
+def to_trl(data: Rows, where: str, *, chat: bool, text_field: str = "text") -> Rows:
     """Check every row and give TRL a format it reads right; streams are checked as they are read.
 
     Args:
@@ -97,14 +97,14 @@ def _rows(data: Dataset, columns: list[str], names: tuple[str, ...]) -> Iterator
 
 
 def _convert(
-    data: Data,
+    data: Rows,
     first: Row,
     columns: list[str],
     names: tuple[str, ...],
     *,
     chat: bool,
     text_field: str,
-) -> Data:
+) -> Rows:
     stray = (_COMPETING | {text_field}) - set(names)
     drop = [column for column in columns if column in stray]
     if names == ("instruction", "output"):

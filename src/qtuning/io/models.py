@@ -1,9 +1,9 @@
 """Load a model to train: a folder, a Hub id, or a GGUF file (which is unpacked to full weights)."""
 
-import importlib.util
 import re
 import struct
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 
 from ..errors import UsageError
+from .extras import need
 from .model_folder import check_folder
 from .paths import path_of
 
@@ -64,8 +65,7 @@ def _check_gguf(path: Path, option: str) -> None:
             f"{option} {path}: not a GGUF file (it starts with {magic!r}, "
             "not b'GGUF'); download it again"
         )
-    if importlib.util.find_spec("gguf") is None:
-        raise UsageError(f"{path}: reading GGUF needs a package: pip install 'qtuning[gguf]'")
+    need(f"{path}: reading GGUF", "gguf", "gguf")
 
 
 def _source(name: str) -> tuple[str, dict[str, Any]]:
@@ -88,20 +88,34 @@ def load_tokenizer(
 
     check_model(name)
     source, options = _source(name)
-    try:
+    with _TokenizerErrors(name):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             source, revision=revision or "main", trust_remote_code=trust_remote_code, **options
         )
-    except _LOADING as error:
-        raise UsageError(f"{name}: cannot load the tokenizer ({_brief(error)})") from error
-    except BaseException as error:
-        # tokenizers, which is Rust, raises Exception itself; its panics are not even that.
-        if type(error) is not Exception and type(error).__name__ != "PanicException":
-            raise
-        raise UsageError(f"{name}: its tokenizer is damaged ({_brief(error)})") from error
     if options:
         _take_special_tokens(tokenizer)
     return tokenizer
+
+
+class _TokenizerErrors(AbstractContextManager[None]):
+    """Says in a line what is wrong with a tokenizer that is loaded within.
+
+    tokenizers, which is Rust, raises ``Exception`` itself, and for what it did not expect a
+    ``PanicException`` that cannot be imported. Both are known by their type only.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        if isinstance(error, _LOADING):
+            raise UsageError(
+                f"{self._name}: cannot load the tokenizer ({_brief(error)})"
+            ) from error
+        if error is not None and (kind is Exception or type(error).__name__ == "PanicException"):
+            raise UsageError(f"{self._name}: its tokenizer is damaged ({_brief(error)})") from error
 
 
 def _take_special_tokens(tokenizer: "PreTrainedTokenizerBase") -> None:

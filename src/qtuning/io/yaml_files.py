@@ -11,7 +11,7 @@ from .paths import path_of
 
 _LARGEST = 2**20
 _MOST_NODES = 100_000
-_OWN_PRUNERS = "qtuning.pruners.registry."
+_OWN_PRUNERS = "qtuning.pruners."
 # Keys by which transformers, peft or TRL would run code that a file names, or unpickle.
 _RUN_CODE = {
     *("trust_remote_code", "env", "use_kernels", "kernel_config", "allow_all_kernels"),

@@ -1,6 +1,7 @@
-"""``qtuning.score`` and ``qtuning.prune``: the commands of these names as functions."""
+"""``qtuning.score``, ``qtuning.prune`` and ``qtuning.diff``: the commands as functions."""
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,23 +13,26 @@ from trl import DatasetMixtureConfig, ScriptArguments
 
 from ..arguments import PruningArguments
 from ..errors import UsageError
+from ..examples.prepare import Tokenising
 from ..io.checks import check_output, check_sizes
 from ..io.data import load_rows
+from ..io.formats import Rows
 from ..io.models import check_model
-from .columns import read_scores
+from ..precision import use_bf16
+from .decided import one_visit, read_decided
+from .diff import Agreement, agreement
 from .export import FORMATS, OF_TRAINERS, export, with_decisions
+from .job import ScoreJob
 from .origin import Origin, description, origin_if_any, read_origin
 from .prune import decide_offline
 from .random_state import random_state_kept
-from .read import named, read_table
+from .read import named, read_scores, read_table
 from .schema import typed_scores
-from .score import ScoreJob, processes
-from .score_file import score_to_file
-from .source import Data
+from .score import processes, score_with_bar
 
 
 def score(
-    data: Data | Path | str,
+    data: Rows | Path | str,
     model: Path | str,
     *,
     output: Path | str | None = None,
@@ -39,7 +43,7 @@ def score(
     max_length: int = 1024,
     batch_size: int = 8,
     rows_per_part: int = 2048,
-    bf16: bool = False,
+    bf16: bool | None = None,
     assistant_only_loss: bool = False,
     text_field: str = "text",
     progress: bool = True,
@@ -66,7 +70,8 @@ def score(
         max_length: Tokens at which a row is cut.
         batch_size: Size of a forward pass, in rows as long as the longest of a part.
         rows_per_part: Rows that are sorted by length and written together.
-        bf16: Autocast the forward pass to bfloat16.
+        bf16: Autocast the forward pass to bfloat16; None does where the device multiplies it
+            natively. It is on record with the scores.
         assistant_only_loss: Of a conversation only assistant turns are answers.
         text_field: Column of plain text, if the data have that.
         progress: Show a progress bar.
@@ -94,16 +99,14 @@ def score(
         where=where,
         per_token=per_token,
         float16=float16,
-        max_length=max_length,
         batch_size=batch_size,
         rows_a_part=rows_per_part,
-        bf16=bf16,
-        assistant_only_loss=assistant_only_loss,
-        text_field=text_field,
+        bf16=use_bf16(bf16),
+        tokenising=Tokenising(max_length, text_field, assistant_only_loss),
     )
     with tempfile.TemporaryDirectory() as scratch, random_state_kept():
         path = Path(scratch) / "scores.parquet" if output is None else Path(output)
-        score_to_file(data, path, job, progress=progress)
+        score_with_bar(data, path, job, progress=progress)
         table = read_scores(path)
     return _dataset(table, read_origin(table.schema, path))
 
@@ -148,12 +151,7 @@ def prune(
     Raises:
         UsageError: Unusable scores or values, or an output that is there already.
     """
-    known = [one.name for one in fields(PruningArguments)]
-    for name in pruning:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f", did you mean {near[0]}?" if near else "; see qtuning.PruningArguments"
-            raise UsageError(f"prune: unknown argument {name}{hint}")
+    _check_names("prune", pruning)
     args = PruningArguments(sample_ratio=sample_ratio, token_ratio=token_ratio, **pruning)
     if pool_size is not None:
         check_sizes(pool_size=pool_size)
@@ -179,6 +177,63 @@ def prune(
                 with_dropped=with_dropped,
             )
     return _dataset(rows if with_dropped else rows.filter(pa.array(found.kept.numpy())), origin)
+
+
+def diff(
+    a: Dataset | Path | str,
+    b: Dataset | Path | str,
+    *,
+    epoch: int | None = None,
+    pool_size: int | None = None,
+    seed: int = 42,
+    against: Mapping[str, Any] | None = None,
+    **pruning: Any,
+) -> Agreement:
+    """What two sets of decisions over the same data disagree about, as ``qtuning diff`` does.
+
+    Example::
+
+        agreed = qtuning.diff("small.parquet", "large.parquet", sample_ratio=0.25)
+        print(agreed.jaccard, agreed.chance_jaccard, agreed.differing[:3])
+
+    Args:
+        a: What ``prune(..., with_dropped=True)`` returned or wrote, a run's output folder, or
+            scores, which the pruning arguments decide.
+        b: Likewise.
+        epoch: Of runs the decisions of this epoch, counted from 0; None is the last decision on
+            each sample.
+        pool_size: Of scores: rows that compete with each other; None is all.
+        seed: Of scores: seed of random pruners.
+        against: Pruning arguments of ``b`` that differ.
+        **pruning: Fields of ``PruningArguments``, for scores.
+
+    Raises:
+        UsageError: Nothing is there, it cannot be read, no sample is in both, or unusable values.
+    """
+    _check_names("diff", {**pruning, **(against or {})})
+    if pool_size is not None:
+        check_sizes(pool_size=pool_size)
+    rules = (PruningArguments(**pruning), PruningArguments(**{**pruning, **(against or {})}))
+    return agreement(
+        *(
+            one_visit(read_decided(side, rule, pool_size=pool_size, seed=seed), epoch, named(side))
+            for side, rule in zip((a, b), rules, strict=True)
+        )
+    )
+
+
+def _check_names(function: str, pruning: Mapping[str, Any]) -> None:
+    """See that keyword arguments are pruning arguments.
+
+    Raises:
+        UsageError: One is not.
+    """
+    known = [one.name for one in fields(PruningArguments)]
+    for name in pruning:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f", did you mean {near[0]}?" if near else "; see qtuning.PruningArguments"
+            raise UsageError(f"{function}: unknown argument {name}{hint}")
 
 
 def _scores(scores: Dataset | Path | str) -> tuple[pa.Table, Origin | None]:

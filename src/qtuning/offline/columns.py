@@ -1,27 +1,19 @@
-"""The columns that scoring adds to a data set, and the file of them."""
+"""The columns that scoring adds to a data set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from ..core.stats import stats_of_one
 from ..errors import UsageError
-from ..io.paths import path_of
-from ..io.tables import read_parquet
-
-if TYPE_CHECKING:
-    from ..signals.scorer import Scores
-
-NAMES = ("sample_id", "ppl", "entropy", "nll_sum", "n_tokens")
-TOKEN_NAMES = ("token_nll", "token_entropy")
+from ..signals.scorer import Scores
+from .schema import SCORES, TOKEN_SCORES
 
 
 @dataclass(frozen=True)
 class ScoreColumns:
-    """Makes them.
+    """Adds the columns of scores to rows.
 
     Attributes:
         per_token: Add lists of token NLL and entropy, in nats.
@@ -33,11 +25,11 @@ class ScoreColumns:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Their names."""
-        return (*NAMES, *TOKEN_NAMES) if self.per_token else NAMES
+        """Names of the columns."""
+        return (*SCORES, *TOKEN_SCORES) if self.per_token else SCORES
 
     def check(self, columns: Sequence[str], where: str) -> None:
-        """See that none of them would replace a column of the user's.
+        """See that none of the columns would replace a column of the user's.
 
         ``sample_id`` may be there: it stays as it is.
 
@@ -52,7 +44,7 @@ class ScoreColumns:
             )
 
     def add(
-        self, rows: pa.Table, names: Sequence[str], scores: Sequence["Scores | None"]
+        self, rows: pa.Table, names: Sequence[str], scores: Sequence[Scores | None]
     ) -> pa.Table:
         """The rows with their scores.
 
@@ -84,7 +76,7 @@ class ScoreColumns:
             "n_tokens": pa.array(counts, pa.int64()),
         }
         if self.per_token:
-            for place, name in enumerate(TOKEN_NAMES):
+            for place, name in enumerate(TOKEN_SCORES):
                 lists = [[] if one is None else one[:2][place].tolist() for one in scores]
                 columns[name] = self._lists(lists)
         for name, values in columns.items():
@@ -96,14 +88,3 @@ class ScoreColumns:
         kind = pa.list_(pa.float32())
         values = pa.array(lists, kind)
         return values.cast(pa.list_(pa.float16())) if self.float16 else values
-
-
-def read_scores(path: Path) -> pa.Table:
-    """A file of scores.
-
-    Raises:
-        UsageError: It is not there or cannot be read.
-    """
-    if not path_of(path, "the scores").is_file():
-        raise UsageError(f"{path}: no such file; name the Parquet file that `qtuning score` wrote")
-    return read_parquet(path, advice="score again")

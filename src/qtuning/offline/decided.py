@@ -13,13 +13,10 @@ from ..errors import UsageError
 from ..pruners.pair import Pruners
 from ..pruners.protocols import SCORES
 from ..run.ledger import SCHEMA
-from .columns import TOKEN_NAMES
 from .export import with_decisions
 from .prune import decide_offline
 from .read import named, read_table
-from .schema import is_decided, typed_scores
-
-_OF_RUNS = ("epoch", "step", "tokens_kept", "scored")
+from .schema import OF_RUNS, TOKEN_SCORES, is_decided, typed_scores
 
 
 def read_decided(
@@ -50,7 +47,7 @@ def read_decided(
     """
     table = read_table(source)
     if set(table.column_names) != set(SCHEMA.names):  # not a ledger, so these are the user's own
-        table = table.drop_columns([name for name in _OF_RUNS if name in table.column_names])
+        table = table.drop_columns([name for name in OF_RUNS if name in table.column_names])
     table = typed_scores(table, named(source))
     if args is not None and not is_decided(table):
         return _decide(table, args, pool_size, seed)
@@ -84,7 +81,7 @@ def one_visit(table: pa.Table, epoch: int | None = None, where: str = "the ledge
 def _decide(table: pa.Table, args: PruningArguments, pool_size: int | None, seed: int) -> pa.Table:
     """Without the scores of tokens only samples are decided on."""
     reads = SCORES in Pruners.of(args).token.needs and args.token_ratio < 1.0
-    if reads and TOKEN_NAMES[0] not in table.column_names:
+    if reads and TOKEN_SCORES[0] not in table.column_names:
         whole = replace(args, token_ratio=1.0)
         found = decide_offline(table, whole, pool_size=pool_size, seed=seed)
         return with_decisions(table, found)

@@ -13,21 +13,20 @@ from torch import Tensor
 
 from ..core.plane import QUADRANT_NAMES
 from ..errors import UsageError
-from ..examples.batching import Example, answer_positions, prune_tokens
+from ..examples.example import Example, answer_positions, prune_tokens
 from ..io.checks import check_new
-from .columns import NAMES, TOKEN_NAMES
 from .origin import Origin
-from .prune import Decisions
+from .prune import TableDecisions
+from .schema import DECISIONS, SCORES, TOKEN_SCORES
 
 OF_TRAINERS = ("trl", "llamafactory", "axolotl")
 FORMATS = ("parquet", "jsonl", "datasets", *OF_TRAINERS)
-DECISIONS = ("quadrant", "quadrant_name", "kept", "filled", "reason", "token_kept")
-_ADDED = (*NAMES, *TOKEN_NAMES, *DECISIONS)
+_ADDED = (*SCORES, *TOKEN_SCORES, *DECISIONS)
 
 
 def export(
     table: pa.Table,
-    found: Decisions,
+    found: TableDecisions,
     output: Path,
     to: str,
     *,
@@ -70,7 +69,7 @@ def export(
 
 def _write(
     decided: pa.Table,
-    found: Decisions,
+    found: TableDecisions,
     temporary: Path,
     output: Path,
     to: str,
@@ -92,7 +91,7 @@ def _write(
     temporary.replace(output)
 
 
-def with_decisions(table: pa.Table, found: Decisions) -> pa.Table:
+def with_decisions(table: pa.Table, found: TableDecisions) -> pa.Table:
     """The table with ``DECISIONS``; ``token_kept`` only if tokens were pruned.
 
     Raises:

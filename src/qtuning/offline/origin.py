@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
 from ..errors import UsageError
+from ..examples.prepare import Tokenising
 
 METADATA = b"qtuning"
 _PACKAGES = ("qtuning", "torch", "transformers", "trl", "datasets")
@@ -39,11 +41,9 @@ def origin_of(
     revision: str | None,
     tokenizer: PreTrainedTokenizerBase,
     data: str,
+    tokenising: Tokenising,
     *,
-    max_length: int | None,
     dtype: str,
-    text_field: str,
-    assistant_only_loss: bool,
     per_token: bool,
     float16: bool,
 ) -> Origin:
@@ -54,10 +54,8 @@ def origin_of(
         revision: Branch, tag or commit on the Hub.
         tokenizer: Its tokenizer.
         data: Fingerprint of the data.
-        max_length: Tokens at which a row is cut.
+        tokenising: What decides on the tokens of a row.
         dtype: Precision of the forward pass.
-        text_field: TRL's ``dataset_text_field``.
-        assistant_only_loss: TRL's.
         per_token: Whether token statistics are written.
         float16: Whether those are in float16.
     """
@@ -67,14 +65,17 @@ def origin_of(
         "revision": revision,
         **tokenizer_hashes(tokenizer),
         "data": data,
-        "max_length": max_length,
+        **asdict(tokenising),
         "dtype": dtype,
-        "text_field": text_field,
-        "assistant_only_loss": assistant_only_loss,
         "per_token": per_token,
         "float16": float16,
         "versions": {name: version(name) for name in _PACKAGES},
     }
+
+
+def tokenising_of(origin: Origin) -> Tokenising:
+    """What decided on the tokens of the rows that were scored."""
+    return Tokenising(**{one.name: origin[one.name] for one in fields(Tokenising)})
 
 
 def tokenizer_hashes(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:

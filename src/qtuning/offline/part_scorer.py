@@ -2,29 +2,26 @@
 
 import functools
 import itertools
-import tempfile
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from accelerate.utils import send_to_device
 from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from trl import SFTTrainer
 
-from ..examples.batching import SAMPLE_ID, Example, Labels, answer_positions
+from ..examples.example import SAMPLE_ID, Example, answer_positions
 from ..examples.grouping import pass_overhead
-from ..examples.prepare import preparing
-from ..io.formats import to_trl
-from ..io.token_ids import check_vocabulary
+from ..examples.labels import Labels
+from ..examples.prepare import prepared
+from ..io.formats import Rows
+from ..io.models import load_causal_lm, load_tokenizer
 from ..signals.scorer import Scorer, Scores
-from ..training.config import QTuningConfig
-from ..training.trainer import QTuningTrainer
 from .columns import ScoreColumns
+from .job import ScoreJob
 from .shards import Shards
-from .source import Data, parts
-
-if TYPE_CHECKING:
-    from .score import ScoreJob
+from .source import parts
 
 Mine = Callable[[int], bool]
 
@@ -33,14 +30,20 @@ class PartScorer:
     """A model that scores parts; rows are made ready by TRL exactly as for training."""
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, job: "ScoreJob"
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, job: ScoreJob
     ) -> None:
         """Take the model as it is loaded."""
         self._model, self._tokenizer, self._job = model, tokenizer, job
 
+    @classmethod
+    def of(cls, job: ScoreJob) -> "PartScorer":
+        """The model of a job, loaded, on the GPU if there is one."""
+        tokenizer = load_tokenizer(job.model, **job.source)
+        return cls(_on_device(load_causal_lm(job.model, **job.source)), tokenizer, job)
+
     def __call__(
         self,
-        data: Data,
+        data: Rows,
         shards: Shards,
         columns: ScoreColumns,
         mine: Mine,
@@ -74,8 +77,10 @@ class PartScorer:
             chosen = _numbered(data, rows_a_part, lambda number: number == 0)
         if chosen is None:
             return
-        with tempfile.TemporaryDirectory() as scratch:
-            trainer = self._trainer(chosen, scratch)
+        job = self._job
+        with prepared(
+            chosen, self._model, self._tokenizer, job.tokenising, where=job.where, bf16=job.bf16
+        ) as trainer:
             scorer = self._scorer(trainer)
             examples = _Ahead(iter(trainer.train_dataset))
             for part in parts(data, rows_a_part, wanted):
@@ -85,35 +90,7 @@ class PartScorer:
                 shards.write(part.number, columns.add(part.rows, part.names, scores))
                 told(part.rows.num_rows)
 
-    def _trainer(self, rows: Data, scratch: str) -> QTuningTrainer:
-        job = self._job
-        args = QTuningConfig(
-            output_dir=scratch,
-            max_steps=1,
-            bf16=job.bf16,
-            # Otherwise transformers refuses bf16 where there is no GPU.
-            use_cpu=not torch.cuda.is_available(),
-            report_to="none",
-            gradient_checkpointing=False,
-            max_length=job.max_length,
-            dataset_text_field=job.text_field,
-            assistant_only_loss=job.assistant_only_loss,
-            disable_tqdm=True,
-        )
-        trl_rows = to_trl(
-            rows,
-            job.where,
-            chat=self._tokenizer.chat_template is not None,
-            text_field=job.text_field,
-        )
-        size = self._model.get_input_embeddings().num_embeddings
-        check_vocabulary(trl_rows, size, job.where)
-        with preparing():
-            return QTuningTrainer(
-                self._model, args, train_dataset=trl_rows, processing_class=self._tokenizer
-            )
-
-    def _scorer(self, trainer: QTuningTrainer) -> Scorer:
+    def _scorer(self, trainer: SFTTrainer) -> Scorer:
         device = trainer.args.device
         return Scorer(
             collate=Labels(trainer.data_collator).collate,
@@ -124,7 +101,7 @@ class PartScorer:
         )
 
     def _scores(
-        self, scorer: Scorer, trainer: QTuningTrainer, examples: dict[int, Example], n: int
+        self, scorer: Scorer, trainer: SFTTrainer, examples: dict[int, Example], n: int
     ) -> list[Scores | None]:
         """Of each of ``n`` rows; None without answer tokens."""
         labels = Labels(trainer.data_collator)
@@ -159,7 +136,7 @@ class _Ahead:
         return found
 
 
-def _numbered(data: Data, rows_a_part: int, wanted: Mine) -> Data | None:
+def _numbered(data: Rows, rows_a_part: int, wanted: Mine) -> Rows | None:
     """The rows of the parts wanted, named by their number; None if there are none."""
     if isinstance(data, Dataset):
         numbers = [i for i in range(len(data)) if wanted(i // rows_a_part)]
@@ -180,6 +157,6 @@ def _numbered(data: Data, rows_a_part: int, wanted: Mine) -> Data | None:
     return IterableDataset.from_generator(rows)
 
 
-def on_device(model: PreTrainedModel) -> PreTrainedModel:
+def _on_device(model: PreTrainedModel) -> PreTrainedModel:
     """On the GPU if there is one."""
     return model.to("cuda") if torch.cuda.is_available() else model

@@ -18,7 +18,7 @@ from ..pruners.protocols import QUADRANTS, SCORES, SamplePool, TokenPool, TokenS
 
 
 @dataclass(frozen=True)
-class Decisions:
+class TableDecisions:
     """What was decided on each row, in the order of the scores.
 
     Attributes:
@@ -53,7 +53,7 @@ class Decisions:
 
 def decide_offline(
     scores: pa.Table, args: PruningArguments, *, pool_size: int | None = None, seed: int = 0
-) -> Decisions:
+) -> TableDecisions:
     """Run the pruners of the arguments over a scored data set.
 
     Args:
@@ -93,7 +93,7 @@ def decide_offline(
     sound = columns["ppl"].isfinite() & columns["entropy"].isfinite()
     kept &= sound
     filled &= sound
-    found = Decisions(kept, quadrant, filled, selections, {})
+    found = TableDecisions(kept, quadrant, filled, selections, {})
     if args.token_ratio < 1.0:
         found.token_keeps.update(_token_keeps(scores, args, pruners, found, side, names, seed))
     return found
@@ -121,7 +121,7 @@ def _token_keeps(
     scores: pa.Table,
     args: PruningArguments,
     pruners: Pruners,
-    found: Decisions,
+    found: TableDecisions,
     side: Tensor,
     names: Sequence[str],
     seed: int,

@@ -5,8 +5,9 @@ from typing import Any
 
 from datasets import Dataset
 
-from ..errors import UsageError
-from .score import ScoreJob
+from ..io.extras import need
+from .job import ScoreJob
+from .part_scorer import PartScorer
 from .shards import Shards
 
 
@@ -15,7 +16,7 @@ class _Actor:
 
     def __init__(self, data: Dataset, shards: Shards, job: ScoreJob) -> None:
         self._data, self._shards, self._job = data, shards, job
-        self._scorer = job.scorer()
+        self._scorer = PartScorer.of(job)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         numbers = {int(number) for number in batch["id"]}
@@ -40,10 +41,9 @@ def score_on_ray(
     Raises:
         UsageError: Ray is not installed.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise UsageError("--engine ray needs a package: pip install 'qtuning[ray]'") from error
+    need("--engine ray", "ray", "ray")
+    import ray
+
     n = -(-len(data) // job.rows_a_part)
     left = [number for number in range(n) if not shards.has(number)]
     if not left:

@@ -11,9 +11,8 @@ from datasets import Dataset
 from ..errors import UsageError, first_line
 from ..io.json_files import bad_line
 from ..io.paths import path_of
-from ..io.tables import load_saved
+from ..io.tables import load_saved, read_parquet
 from ..run.ledger import FOLDER, read_ledger
-from .columns import read_scores
 from .origin import described, with_origin
 
 _UNREADABLE = (
@@ -90,3 +89,14 @@ def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
         for line in lines:
             if line.strip():
                 yield json.loads(line)
+
+
+def read_scores(path: Path) -> pa.Table:
+    """A file of scores.
+
+    Raises:
+        UsageError: It is not there or cannot be read.
+    """
+    if not path_of(path, "the scores").is_file():
+        raise UsageError(f"{path}: no such file; name the Parquet file that `qtuning score` wrote")
+    return read_parquet(path, advice="score again")

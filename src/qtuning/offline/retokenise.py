@@ -1,10 +1,8 @@
 """The tokens of rows that were scored, made again as they were then."""
 
 import logging
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pyarrow as pa
 from datasets import (
@@ -16,12 +14,11 @@ from datasets import (
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ..errors import UsageError
-from ..examples.batching import SAMPLE_ID, Example, Labels
-from ..io.formats import to_trl
+from ..examples.example import SAMPLE_ID, Example
+from ..examples.labels import Labels
+from ..examples.prepare import prepared
 from ..io.models import load_tokenizer
-from ..training.config import QTuningConfig
-from ..training.trainer import QTuningTrainer
-from .origin import Origin, tokenizer_hashes
+from .origin import Origin, tokenising_of, tokenizer_hashes
 
 
 def tokenised(rows: pa.Table, origin: Origin) -> list[Example]:
@@ -45,22 +42,18 @@ def tokenised(rows: pa.Table, origin: Origin) -> list[Example]:
     if SAMPLE_ID in numbered.column_names:
         numbered = numbered.remove_columns(SAMPLE_ID)
     numbered = numbered.add_column(SAMPLE_ID, list(map(str, range(rows.num_rows))))
-    data = to_trl(
-        numbered,
-        "the scored rows",
-        chat=tokenizer.chat_template is not None,
-        text_field=origin["text_field"],
-    )
-    with tempfile.TemporaryDirectory() as scratch, _quiet():
-        args: dict[str, Any] = {"max_length": origin["max_length"], "bf16": False, "max_steps": 1}
-        args |= {"assistant_only_loss": origin["assistant_only_loss"], "report_to": "none"}
-        args |= {"dataset_text_field": origin["text_field"], "use_cpu": True, "disable_tqdm": True}
-        trainer = QTuningTrainer(
-            _smallest_model(len(tokenizer)),
-            QTuningConfig(output_dir=scratch, **args),
-            train_dataset=data,
-            processing_class=tokenizer,
-        )
+    model = _smallest_model(len(tokenizer))
+    with (
+        _quiet(),
+        prepared(
+            numbered,
+            model,
+            tokenizer,
+            tokenising_of(origin),
+            where="the scored rows",
+            use_cpu=True,
+        ) as trainer,
+    ):
         labels = Labels(trainer.data_collator)
         found = [labels.of(example) for example in trainer.train_dataset]
     if len(found) != rows.num_rows:

@@ -1,4 +1,4 @@
-"""The columns that scoring and deciding write, in the types and ranges that are promised."""
+"""The columns that scoring and deciding write: every name once, its type and its range."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import UsageError, first_line
-from .columns import TOKEN_NAMES
 
-SCORED = ("sample_id", "ppl", "entropy", "n_tokens")
-DECIDED = ("kept", "quadrant", "filled")
+SCORES = ("sample_id", "ppl", "entropy", "nll_sum", "n_tokens")
+"""What scoring adds to rows."""
+TOKEN_SCORES = ("token_nll", "token_entropy")
+"""What it adds with ``per_token``: lists of an entry an answer token, in nats."""
+DECISIONS = ("quadrant", "quadrant_name", "kept", "filled", "reason", "token_kept")
+"""What deciding adds to scored rows."""
+OF_RUNS = ("epoch", "step", "tokens_kept", "scored")
+"""What the ledger of a run has beside scores and decisions."""
+
+_NEEDED = ("sample_id", "ppl", "entropy", "n_tokens")
+_DECIDED = ("kept", "quadrant", "filled")
 LONGEST = 2**24
 """Answer tokens of a sample at most; masks of that length are made."""
 
@@ -37,12 +45,11 @@ _RANGES = {
 }
 # Perplexity and entropy are not known of rows without answer tokens; tokens of a sample kept whole.
 _MAY_BE_EMPTY = {"ppl", "entropy", "token_kept"}
-_OF_RUNS = {"tokens_kept", "epoch", "step"}
 
 
 def is_decided(table: pa.Table) -> bool:
     """Whether there are decisions beside the scores."""
-    return set(DECIDED) <= set(table.column_names)
+    return set(_DECIDED) <= set(table.column_names)
 
 
 def typed_scores(table: pa.Table, where: str) -> pa.Table:
@@ -59,20 +66,20 @@ def typed_scores(table: pa.Table, where: str) -> pa.Table:
         UsageError: A column is missing, or has values that it cannot have.
     """
     names = table.column_names
-    missing = [name for name in SCORED if name not in names]
+    missing = [name for name in _NEEDED if name not in names]
     if missing:
         raise UsageError(
             f"{where}: no column {', '.join(missing)}; name a file of `qtuning score` or `qtuning "
             "prune`, or a run's output folder"
         )
-    wanted = [*SCORED, *TOKEN_NAMES]
+    wanted = [*_NEEDED, *TOKEN_SCORES]
     if is_decided(table):
-        wanted += [*DECIDED, *sorted(_OF_RUNS), "token_kept"]
+        wanted += [*_DECIDED, *(name for name in OF_RUNS if name in _TYPES), "token_kept"]
     for name in wanted:
         if name in names:
             column = _column(table[name], name, where)
             table = table.set_column(names.index(name), name, column)
-    _check_tokens(table, where, [n for n in (*TOKEN_NAMES, "token_kept") if n in wanted])
+    _check_tokens(table, where, [n for n in (*TOKEN_SCORES, "token_kept") if n in wanted])
     return table
 
 
@@ -80,7 +87,7 @@ def _column(column: pa.ChunkedArray, name: str, where: str) -> pa.ChunkedArray:
     try:
         if not _is_list_of_floats(column.type):  # float16 stays, at half the size
             column = column.cast(_TYPES[name])
-        elif name not in TOKEN_NAMES:
+        elif name not in TOKEN_SCORES:
             raise pa.ArrowInvalid("a list")
     except pa.ArrowException as error:
         raise UsageError(
@@ -105,9 +112,9 @@ def _is_list_of_floats(kind: pa.DataType) -> bool:
 def _check_tokens(table: pa.Table, where: str, names: Sequence[str]) -> None:
     """Lists of tokens have an entry for each."""
     found = [name for name in names if name in table.column_names]
-    if len(set(TOKEN_NAMES) & set(found)) == 1:
-        there = next(name for name in TOKEN_NAMES if name in found)
-        other = next(name for name in TOKEN_NAMES if name not in found)
+    if len(set(TOKEN_SCORES) & set(found)) == 1:
+        there = next(name for name in TOKEN_SCORES if name in found)
+        other = next(name for name in TOKEN_SCORES if name not in found)
         raise UsageError(f"{where}: has {there} without {other}; score again with --per_token")
     for name in found:
         lengths = pc.list_value_length(table[name])

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import pyarrow as pa
-from datasets import Dataset, IterableDataset
+from datasets import Dataset
 
-from ..examples.batching import SAMPLE_ID
-
-Data: TypeAlias = Dataset | IterableDataset
+from ..examples.example import SAMPLE_ID
+from ..io.formats import Rows
 
 
 class Part(NamedTuple):
@@ -26,7 +25,7 @@ class Part(NamedTuple):
     names: list[str]
 
 
-def parts(data: Data, rows_a_part: int, mine: Any) -> Iterator[Part]:
+def parts(data: Rows, rows_a_part: int, mine: Any) -> Iterator[Part]:
     """The parts of a data set, in order.
 
     Args:

@@ -157,6 +157,17 @@ class SamplePruner(Protocol):
 
 
 @runtime_checkable
+class Needing(Protocol):
+    """A pruner, or a plain function, that says what it reads.
+
+    Attributes:
+        needs: Names of the constants of this module.
+    """
+
+    needs: frozenset[str]
+
+
+@runtime_checkable
 class OwnBudget(Protocol):
     """A sample pruner that keeps a share of its own.
 

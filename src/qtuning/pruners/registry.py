@@ -4,7 +4,7 @@ A new pruner is one file here and one line below; the trainer asks only for ``ne
 """
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -23,7 +23,7 @@ from .infobatch import InfoBatch, InfoBatchBudget
 from .length import Longest, Shortest
 from .ppl import HighPerplexity, LowPerplexity, MiddlePerplexity
 from .profit import ProFit
-from .protocols import SCORES, SamplePruner, TokenPruner
+from .protocols import NEEDS, SCORES, Needing, SamplePruner, TokenPruner
 from .q_tuning import QTuningSamples, QTuningTokens
 from .random import RandomSamples, RandomTokens
 from .ss_token import SelfModulatedSemantic
@@ -74,12 +74,15 @@ TOKEN_PRUNERS: dict[str, TokenPruner] = {
 
 
 class _OwnPruner:
-    """A user's plain function; it may read the scores, so a scoring pass is made for it."""
+    """A user's plain function.
 
-    needs = frozenset({SCORES})
+    It may read the scores, so a scoring pass is made for it, unless it has an attribute ``needs``
+    that says what it reads.
+    """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], needs: frozenset[str]) -> None:
         self._function = function
+        self.needs = needs
 
     def __call__(self, pool: Any, args: PruningArguments) -> Any:
         return self._function(pool, args)
@@ -89,20 +92,36 @@ def resolve_sample_pruner(spec: str | Callable[..., Any]) -> SamplePruner:
     """The sample pruner of a registered name, a ``"package.module:name"``, or a callable.
 
     Raises:
-        UsageError: No such name, with the near ones; or it cannot be imported or called.
+        UsageError: No such name, with the near ones; or it cannot be imported or called, or needs
+            what there is not.
     """
-    found = _resolve(spec, SAMPLE_PRUNERS, "sample_pruner")
-    return found if isinstance(found, SamplePruner) else _OwnPruner(found)
+    made: SamplePruner = _with_needs(_resolve(spec, SAMPLE_PRUNERS, "sample_pruner"), spec)
+    return made
 
 
 def resolve_token_pruner(spec: str | Callable[..., Any]) -> TokenPruner:
     """The token pruner of a registered name, a ``"package.module:name"``, or a callable.
 
     Raises:
-        UsageError: No such name, with the near ones; or it cannot be imported or called.
+        UsageError: No such name, with the near ones; or it cannot be imported or called, or needs
+            what there is not.
     """
-    found = _resolve(spec, TOKEN_PRUNERS, "token_pruner")
-    return found if isinstance(found, TokenPruner) else _OwnPruner(found)
+    made: TokenPruner = _with_needs(_resolve(spec, TOKEN_PRUNERS, "token_pruner"), spec)
+    return made
+
+
+def _with_needs(pruner: Any, spec: Any) -> Any:
+    """The pruner with ``needs`` that are known; a plain function without any gets the scores."""
+    if not isinstance(pruner, Needing):
+        return _OwnPruner(pruner, frozenset({SCORES}))
+    needs: Any = pruner.needs
+    if isinstance(needs, str) or not isinstance(needs, Collection) or not set(needs) <= NEEDS:
+        raise UsageError(
+            f"pruner {spec!r}: its needs are {needs!r}, and must be a set of "
+            f"{', '.join(sorted(NEEDS))}"
+        )
+    function: Any = pruner
+    return pruner if isinstance(needs, frozenset) else _OwnPruner(function, frozenset(needs))
 
 
 def _resolve(spec: Any, registry: Mapping[str, Any], field: str) -> Any:

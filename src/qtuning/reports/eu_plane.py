@@ -7,6 +7,7 @@ import numpy as np
 
 from ..core.plane import BAND, Q1, Q2, Q3, Q4, QUADRANT_NAMES
 from ..errors import UsageError
+from ..io.extras import need
 
 # Colours that people with colour-blindness can tell apart (Okabe-Ito).
 _COLORS = {Q1: "#D55E00", Q2: "#0072B2", Q3: "#8A8A8A", Q4: "#009E73", BAND: "#C9B458"}
@@ -30,11 +31,10 @@ def plot_eu_plane(ledger: Any, path: Path, title: str = "Error-Uncertainty plane
     Raises:
         UsageError: No candidate was scored, or matplotlib is missing.
     """
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-    except ImportError as error:
-        raise UsageError("pictures need matplotlib: pip install 'qtuning[report]'") from error
+    need("drawing", "report", "matplotlib")
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
     ppl, entropy = (ledger[name].to_numpy(zero_copy_only=False) for name in ("ppl", "entropy"))
     quadrant, kept, filled = (ledger[name].to_numpy() for name in ("quadrant", "kept", "filled"))
     drawn = np.isfinite(ppl.astype(float)) & np.isfinite(entropy.astype(float))

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UsageError
+from ..io.extras import need
 from .eu_plane import plot_eu_plane
 from .material import Material
 from .over_time import quadrant_shares
@@ -27,17 +27,16 @@ def draw(material: Material, folder: Path, kind: str) -> list[Path]:
     """Draw what there is to draw: the plane, shares over the run, probe set, kinds of tokens.
 
     Args:
-        material: Decisions and what is known beside them.
+        material: TableDecisions and what is known beside them.
         folder: Where the pictures go; made if it is not there.
         kind: "png", "svg" or "pdf".
 
     Raises:
         UsageError: matplotlib is not installed, or nothing was scored.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UsageError("pictures need matplotlib: pip install 'qtuning[report]'") from error
+    need("drawing", "report", "matplotlib")
+    from matplotlib.figure import Figure
+
     folder.mkdir(parents=True, exist_ok=True)
     visits, _, _ = visits_of(material.table, by_id=material.by_id)
     plane = folder / f"eu-plane.{kind}"

@@ -15,12 +15,12 @@ from datasets import Dataset
 from ..arguments import PruningArguments, pruning_fields
 from ..core.ratio import share
 from ..errors import UsageError
-from ..examples.batching import SAMPLE_ID
+from ..examples.example import SAMPLE_ID
 from ..offline.decided import one_visit, read_decided
 from ..offline.diff import agreement
 from ..offline.export import with_decisions
 from ..offline.origin import Origin, origin_if_any
-from ..offline.prune import Decisions, decide_offline
+from ..offline.prune import TableDecisions, decide_offline
 from ..offline.read import named, read_table
 from ..offline.schema import is_decided
 from ..offline.source import names_of
@@ -193,7 +193,7 @@ def _how(settings: Mapping[str, Any]) -> str:
     return f"{pair} at {100 * settings['sample_ratio']:.4g}% x {100 * settings['token_ratio']:.4g}%"
 
 
-def _tokens_kept(table: pa.Table, found: Decisions) -> list[int]:
+def _tokens_kept(table: pa.Table, found: TableDecisions) -> list[int]:
     lengths = table["n_tokens"].to_pylist()
     return [
         (int(found.token_keeps[i].sum()) if i in found.token_keeps else n) if kept else 0

@@ -11,7 +11,7 @@ from ..offline.origin import Origin
 
 @dataclass(frozen=True)
 class Material:
-    """Decisions, and what is known beside them.
+    """TableDecisions, and what is known beside them.
 
     Attributes:
         title: Headline of the report.

@@ -34,7 +34,7 @@ def payload_of(material: Material) -> dict[str, Any]:
     """All that the page shows.
 
     Args:
-        material: Decisions and what is known beside them.
+        material: TableDecisions and what is known beside them.
 
     Raises:
         UsageError: No candidate with answer tokens.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
-from ..examples.batching import answer_positions
+from ..examples.example import answer_positions
 from ..io.models import load_tokenizer
 from ..offline.origin import Origin
 from ..offline.retokenise import tokenised

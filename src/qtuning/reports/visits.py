@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 MOST_VISITS = 100_000
-"""Decisions that a page holds."""
+"""TableDecisions that a page holds."""
 
 
 @dataclass(frozen=True)

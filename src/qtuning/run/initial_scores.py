@@ -9,7 +9,7 @@ import pyarrow as pa
 from accelerate.logging import get_logger
 
 from ..errors import UsageError
-from ..examples.batching import SAMPLE_ID
+from ..examples.example import SAMPLE_ID
 from ..io.paths import path_of
 from ..io.tables import check_parquet, read_parquet
 from ..signals.score_store import Known, rows_of

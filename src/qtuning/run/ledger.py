@@ -56,7 +56,7 @@ class LedgerRow(NamedTuple):
     scored: bool
 
 
-class Row(Protocol):
+class StepRow(Protocol):
     """A row of any record that goes by steps: a NamedTuple whose fields are the schema's."""
 
     @property
@@ -146,7 +146,7 @@ class Ledger(AbstractContextManager["Ledger"]):
         crc = _checksums(_chunks(folder).values())[-1]
         return cls(folder, last_step + 1, schema=schema, n_rows=sum(left), crc=crc, **options)
 
-    def append(self, rows: Iterable[Row]) -> None:
+    def append(self, rows: Iterable[StepRow]) -> None:
         """Take rows in, and write a chunk if it is time."""
         rows = list(rows)
         steps = [self.step, *(row.step for row in rows)]

@@ -1,11 +1,14 @@
 """What a run tells: lines at the start, metrics on the way, the table of the budget at the end."""
 
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
+from tqdm.auto import tqdm
+from transformers import TrainingArguments
 
 from ..arguments import PruningArguments
 from ..core.plane import Q1, Q2, Q3, Q4, Selection
@@ -154,12 +157,35 @@ class MetricWindow:
         return means
 
 
-def print_budget(counts: StepCounts, args: PruningArguments) -> None:
-    """Print the table of the honest budget."""
-    table = Table(title="Budget: what was asked for, what was done", title_justify="left")
+def print_budget(counts: StepCounts, args: PruningArguments, *, plain: bool = False) -> None:
+    """Print the honest budget as a table; ``plain`` prints a line for each of its rows."""
+    title = "Budget: what was asked for, what was done"
+    rows = budget_table(counts, args.sample_ratio, args.token_ratio)
+    if plain:
+        print(title)
+        for what, nominal, actual in rows:
+            asked = "" if nominal == "-" else f" (asked for: {nominal})"
+            print(f"  {what}: {actual}{asked}")
+        return
+    table = Table(title=title, title_justify="left")
     table.add_column("share of training on everything")
     table.add_column("nominal", justify="right")
     table.add_column("actual", justify="right")
-    for row in budget_table(counts, args.sample_ratio, args.token_ratio):
+    for row in rows:
         table.add_row(*row)
     Console().print(table)
+
+
+def is_quiet(args: TrainingArguments) -> bool:
+    """Whether a run was asked to tell of errors alone (``--log_level error``)."""
+    return bool(args.get_process_log_level() >= logging.ERROR)
+
+
+def tell(args: TrainingArguments, line: str) -> None:
+    """Print a line of a run, above its progress bar if there is one; nothing where it is quiet."""
+    if is_quiet(args):
+        return
+    if args.disable_tqdm:
+        print(line)
+    else:
+        tqdm.write(line)

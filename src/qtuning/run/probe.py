@@ -15,9 +15,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, Trainer
 
+from ..arguments import PruningArguments
 from ..core.stats import stats_of_one
 from ..errors import UsageError
-from ..examples.batching import SAMPLE_ID, Example, Labels, answer_positions, unpack
+from ..examples.example import SAMPLE_ID, Example, answer_positions, unpack
+from ..examples.labels import Labels
 from ..ranks import Ranks
 from ..signals.scorer import Scorer
 from .probe_rows import ProbeRow
@@ -95,12 +97,13 @@ class Probe:
     def of(
         cls,
         trainer: Trainer,
+        pruning: PruningArguments,
         labels: Labels,
         scorer: Scorer,
         ranks: Ranks,
         columns: Collection[str] | None,
     ) -> "Probe | None":
-        """The probe that the trainer's arguments ask for; ``columns`` as in ``draw_probe``.
+        """The probe that the pruning arguments ask for; ``columns`` as in ``draw_probe``.
 
         It uses the run's own scorer, but on the model being trained and for no more than perplexity
         and entropy.
@@ -108,12 +111,12 @@ class Probe:
         Raises:
             UsageError: No sample has answer tokens.
         """
-        args = trainer.args
-        if not args.probe_samples:
+        n, seed = pruning.probe_samples, trainer.args.seed
+        if not n:
             return None
-        samples = draw_probe(trainer.train_dataset, args.probe_samples, args.seed, labels, columns)
+        samples = draw_probe(trainer.train_dataset, n, seed, labels, columns)
         scorer = replace(scorer, other_model=None, needs=frozenset())
-        return cls(samples, scorer, ranks, args.probe_steps)
+        return cls(samples, scorer, ranks, pruning.probe_steps)
 
     def is_due(self, step: int, last_step: int) -> bool:
         """Whether to score after ``step`` optimizer steps of ``last_step``.

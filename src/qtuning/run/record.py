@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from accelerate.logging import get_logger
+from transformers import TrainingArguments
 
 from ..arguments import PruningArguments
 from ..errors import UsageError
 from ..step.two_pass import StepResult
 from ..step.work import StepCounts
 from .ledger import FOLDER, Ledger, writing
-from .messages import MetricWindow, print_budget, step_metrics
+from .messages import MetricWindow, is_quiet, print_budget, step_metrics
 from .probe_rows import PROBE_FOLDER, PROBE_SCHEMA, ProbeRow
 from .records import ledger_rows
 
@@ -158,11 +159,12 @@ class RunRecord(AbstractContextManager["RunRecord"]):
             elif name != MEMORY_FILE:  # most pruners remember nothing
                 logger.warning(f"{checkpoint} has no {name}; what it holds is known from here on")
 
-    def end(self, args: PruningArguments) -> None:
-        """Write and print the honest budget."""
+    def end(self, pruning: PruningArguments, args: TrainingArguments) -> None:
+        """Write and print the honest budget, in the way that the training arguments ask for."""
         self.counts.total_seconds = time.perf_counter() - self._started
         if self._is_main:
-            print_budget(self.counts, args)
+            if not is_quiet(args):
+                print_budget(self.counts, pruning, plain=bool(args.disable_tqdm))
             path = self._folder / BUDGET_FILE
             with writing(self._folder):
                 path.write_text(json.dumps(self.counts.state_dict(), indent=2) + "\n")

@@ -1,7 +1,7 @@
 """Writing and choosing checkpoints so that all ranks agree on what became of it."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from shutil import rmtree
 
@@ -49,8 +49,7 @@ def whole_checkpoint(
             rotate(checkpoint, limit, best())
 
 
-@contextmanager
-def room_for(what: Path) -> Iterator[None]:
+def room_for(what: Path) -> AbstractContextManager[None]:
     """Say in a line that weights or the like cannot be written.
 
     Args:
@@ -59,13 +58,19 @@ def room_for(what: Path) -> Iterator[None]:
     Raises:
         UsageError: The disk refuses it.
     """
-    try:
-        yield
-    except BaseException as error:
-        if not _is_the_disks(error):
-            raise
-        why = first_line(error)
-        raise UsageError(f"cannot write {what}: {why}; make room or move it") from error
+    return _Room(what)
+
+
+class _Room(AbstractContextManager[None]):
+    """Looks at what was raised within; what is not the disk's doing goes its way."""
+
+    def __init__(self, what: Path) -> None:
+        self._what = what
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None and _is_the_disks(error):
+            why = first_line(error)
+            raise UsageError(f"cannot write {self._what}: {why}; make room or move it") from error
 
 
 def _is_the_disks(error: BaseException) -> bool:

@@ -12,7 +12,7 @@ from ..core.attention import prompt_attention, raters, received_attention
 from ..core.calibration import top_prediction
 from ..core.error_norm import error_norm
 from ..core.logit_stats import logit_stats
-from ..examples.batching import Example, answer_positions
+from ..examples.example import Example, answer_positions
 from ..pruners.protocols import (
     ATTENTION,
     CONFIDENCE,

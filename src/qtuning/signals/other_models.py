@@ -16,17 +16,17 @@ SCORER = "scorer_model_name_or_path"
 REFERENCE_MODEL = "reference_model_name_or_path"
 
 
-def load_other_model(trainer: Trainer, field: str) -> PreTrainedModel | None:
+def load_other_model(trainer: Trainer, field: str, name: str | None) -> PreTrainedModel | None:
     """The model that an argument names, frozen, on the trainer's device; None if it names none.
 
     Args:
         trainer: The trainer.
-        field: ``SCORER`` or ``REFERENCE_MODEL``.
+        field: ``SCORER`` or ``REFERENCE_MODEL``, for messages.
+        name: Folder, Hub id or GGUF file.
 
     Raises:
         UsageError: It cannot be loaded, or its tokenizer is another one.
     """
-    name: str | None = vars(trainer.args)[field]
     if name is None:
         return None
     if isinstance(trainer.processing_class, PreTrainedTokenizerBase):
@@ -34,13 +34,16 @@ def load_other_model(trainer: Trainer, field: str) -> PreTrainedModel | None:
     return _frozen(load_causal_lm(name, dtype="auto"), trainer)
 
 
-def reference_model(trainer: Trainer, needs: frozenset[str]) -> PreTrainedModel | None:
+def reference_model(
+    trainer: Trainer, name: str | None, needs: frozenset[str]
+) -> PreTrainedModel | None:
     """The model to compare with; None if no pruner asks for it, or if it is inside the trained one.
 
     A PEFT model without its adapters is what it was before training; of any other a copy is made.
 
     Args:
         trainer: The trainer, before training.
+        name: Of a reference model; None takes the model as it is.
         needs: What the pruners read.
 
     Raises:
@@ -48,7 +51,7 @@ def reference_model(trainer: Trainer, needs: frozenset[str]) -> PreTrainedModel 
     """
     if not needs & {REFERENCE, BASE}:
         return None
-    named = load_other_model(trainer, REFERENCE_MODEL)
+    named = load_other_model(trainer, REFERENCE_MODEL, name)
     if named is not None or is_peft_model(trainer.model):
         return named
     copied = copy.deepcopy(trainer.model)

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from ..core.stats import IGNORE_INDEX, TokenStats
 from ..errors import UsageError
-from ..examples.batching import Example
+from ..examples.example import Example
 from ..examples.grouping import group_by_length
 from .extras import Extras, ExtraStats
 from .forward import Projection, check_head, model_token_stats

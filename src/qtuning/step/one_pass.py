@@ -20,8 +20,8 @@ from transformers import PreTrainedModel
 from ..core.head_loss import summed_nll
 from ..core.ratio import share
 from ..core.stats import IGNORE_INDEX, token_stats
-from ..examples.batching import Example, nothing_to_train_on
 from ..examples.candidate import Candidate, row_of
+from ..examples.example import Example, nothing_to_train_on
 from ..pruners.pair import Pruners
 from ..signals.forward import Projection, model_projection
 from ..signals.scorer import answer_scores, check_labels, split_by_sample

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, MutableMapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -11,18 +11,17 @@ from transformers import PreTrainedModel
 
 from ..arguments import PruningArguments
 from ..core.ratio import share
-from ..examples.batching import (
+from ..examples.candidate import Candidate, CandidateRow, row_of
+from ..examples.example import (
     LOSS_WEIGHT,
     SAMPLE_ID,
     Example,
-    Labels,
     answer_positions,
     nothing_to_train_on,
     prune_tokens,
     unpack,
-    without_prompt,
 )
-from ..examples.candidate import Candidate, CandidateRow, row_of
+from ..examples.labels import Labels
 from ..pruners.checked import checked_masks
 from ..pruners.pair import Pruners
 from ..pruners.protocols import (
@@ -33,8 +32,9 @@ from ..pruners.protocols import (
     TokenSample,
 )
 from ..ranks import Ranks
-from ..signals.more_scores import MoreScores
+from ..signals.kept_signals import KeptSignals
 from ..signals.scorer import Scorer
+from ..signals.without_prompt import score_without_prompt
 from .dealing import deal, share_out
 from .decide import Decision, Decisions, decide
 from .moment import Moment
@@ -89,7 +89,7 @@ class StepPruner:
     micro_batch_size: int
     overhead: int
     refresh: Refresh | None = None
-    more: MoreScores | None = None
+    more: KeptSignals | None = None
     memory: MutableMapping[str, Tensor] = field(default_factory=dict)
 
     def __call__(
@@ -231,22 +231,7 @@ class StepPruner:
             candidate.extras.update(one.extras)
             candidate.scored_tokens += len(candidate.example["input_ids"])
         if WITHOUT_PROMPT in self.scorer.needs:
-            self._score_without_prompt(model, wrapped, scored)
-
-    def _score_without_prompt(
-        self, model: PreTrainedModel, wrapped: nn.Module, scored: Sequence[Candidate]
-    ) -> None:
-        """NLL of the answers alone; of one token nothing is left to predict."""
-        longer = [c for c in scored if len(c.answers) > 1]
-        alone = [(without_prompt(c.example, c.answers), len(c.answers) - 1) for c in longer]
-        scores = replace(self.scorer, needs=frozenset())(model, wrapped, alone)
-        for candidate in scored:
-            candidate.extras[WITHOUT_PROMPT] = torch.full((2,), torch.nan)
-        for candidate, one in zip(longer, scores, strict=True):
-            assert candidate.nll is not None
-            pair = [one.nll.double().mean(), candidate.nll[1:].double().mean()]
-            candidate.extras[WITHOUT_PROMPT] = torch.stack(pair)
-            candidate.scored_tokens += len(candidate.answers)
+            score_without_prompt(self.scorer, model, wrapped, scored)
 
     def token_keeps(
         self,

@@ -10,10 +10,11 @@ import torch
 from accelerate.utils import DistributedType, send_to_device
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
+from ..arguments import PruningArguments
 from ..errors import UsageError
-from ..examples.batching import Labels
 from ..examples.end_of_turn import end_of_turn_ids
 from ..examples.grouping import pass_overhead
+from ..examples.labels import Labels
 from ..pruners.pair import Pruners, remembers_scores
 from ..pruners.protocols import BASE, REFERENCE, SAMPLE_EXTRAS, STEPS
 from ..ranks import Ranks
@@ -22,7 +23,7 @@ from ..run.pruner_memory import PrunerMemory
 from ..run.record import MEMORY_FILE, REFERENCE_FILE, SCORES_FILE, Store
 from ..signals.answer_steps import StepReader
 from ..signals.forward import causal_lm_of, has_fused_head
-from ..signals.more_scores import MoreScores
+from ..signals.kept_signals import KeptSignals
 from ..signals.other_models import SCORER, load_other_model, reference_model, without_adapters
 from ..signals.reference_store import ReferenceStore
 from ..signals.score_store import Known, ScoreStore
@@ -48,20 +49,20 @@ class Loaded:
     initial_scores: Mapping[str, Known]
 
     @classmethod
-    def of(cls, trainer: Trainer, needs: frozenset[str]) -> "Loaded":
+    def of(cls, trainer: Trainer, pruning: PruningArguments, needs: frozenset[str]) -> "Loaded":
         """Load what the arguments and the pruners' needs ask for.
 
         Raises:
             UsageError: It cannot be loaded.
         """
         known: dict[str, Known] = {}
-        if trainer.args.initial_scores is not None:
-            known = read_initial_scores(trainer.args.initial_scores)
-            check_some_known(known, trainer.train_dataset, trainer.args.initial_scores)
+        if pruning.initial_scores is not None:
+            known = read_initial_scores(pruning.initial_scores)
+            check_some_known(known, trainer.train_dataset, pruning.initial_scores)
         return cls(
             fused_head=has_fused_head(causal_lm_of(trainer.model)),
-            scorer=load_other_model(trainer, SCORER),
-            reference=reference_model(trainer, needs),
+            scorer=load_other_model(trainer, SCORER, pruning.scorer_model_name_or_path),
+            reference=reference_model(trainer, pruning.reference_model_name_or_path, needs),
             initial_scores=known,
         )
 
@@ -81,7 +82,12 @@ class Assembled(NamedTuple):
 
 
 def assemble(
-    trainer: Trainer, loaded: Loaded, labels: Labels, ranks: Ranks, pruners: Pruners
+    trainer: Trainer,
+    pruning: PruningArguments,
+    loaded: Loaded,
+    labels: Labels,
+    ranks: Ranks,
+    pruners: Pruners,
 ) -> Assembled:
     """Put it together when training begins.
 
@@ -96,8 +102,8 @@ def assemble(
     scorer = Scorer(
         collate=labels.collate,
         to_device=functools.partial(send_to_device, device=args.device),
-        autocast=_precision(trainer),
-        batch_size=args.score_batch_size or args.per_device_train_batch_size,
+        autocast=_precision(trainer, pruning.score_dtype),
+        batch_size=pruning.score_batch_size or args.per_device_train_batch_size,
         overhead=pass_overhead(args.device.type),
         highest=ranks.highest if sharded else None,
         fused=loaded.fused_head and loaded.scorer is None and _fused_is_better(trainer),
@@ -105,18 +111,18 @@ def assemble(
         needs=needs,
     )
     # A model that does not learn says the same of a sample every time.
-    share_anew = args.score_refresh if loaded.scorer is None else 0.0
+    share_anew = pruning.score_refresh if loaded.scorer is None else 0.0
     memory, reference = PrunerMemory(), ReferenceStore()
     stores: dict[str, Store] = {MEMORY_FILE: memory}
     refresh = None
-    if remembers_scores(args, pruners.sample.needs):
+    if remembers_scores(pruning, pruners.sample.needs):
         scores = ScoreStore(loaded.initial_scores, pruners.sample.needs & SAMPLE_EXTRAS)
         refresh = Refresh(scores, share_anew)
         stores[SCORES_FILE] = scores
     if needs & {REFERENCE, BASE}:
         stores[REFERENCE_FILE] = reference
     step_pruner = StepPruner(
-        args=args,
+        args=pruning,
         seed=args.seed,
         labels=labels,
         scorer=scorer,
@@ -125,7 +131,7 @@ def assemble(
         micro_batch_size=args.per_device_train_batch_size,
         overhead=pass_overhead(args.device.type),
         refresh=refresh,
-        more=MoreScores(
+        more=KeptSignals(
             ranks,
             _reference_scorer(scorer, loaded.reference, trainer),
             reference,
@@ -148,13 +154,12 @@ def _fused_is_better(trainer: Trainer) -> bool:
     return trainer.is_deepspeed_enabled and bool(state.deepspeed_plugin.zero_stage == 3)
 
 
-def _precision(trainer: Trainer) -> Callable[[], AbstractContextManager[Any]]:
-    args = trainer.args
-    if args.score_dtype == "same":
+def _precision(trainer: Trainer, dtype: str) -> Callable[[], AbstractContextManager[Any]]:
+    if dtype == "same":
         autocast: Callable[[], AbstractContextManager[Any]] = trainer.accelerator.autocast
         return autocast
-    dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}[args.score_dtype]
-    return functools.partial(torch.autocast, args.device.type, dtype)
+    chosen = {"bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
+    return functools.partial(torch.autocast, trainer.args.device.type, chosen)
 
 
 def _reference_scorer(

@@ -7,13 +7,17 @@ from datasets import IterableDataset
 from torch.utils.data import IterableDataset as TorchIterableDataset
 from transformers import Trainer
 
+from ..arguments import PruningArguments
 from ..errors import UsageError
 from ..pruners.pair import remembers_scores
 from ..pruners.protocols import ATTENTION, BASE, WEIGHTS
 
 
 def check_supported(
-    trainer: Trainer, stock_loss: bool = True, needs: frozenset[str] = frozenset()
+    trainer: Trainer,
+    stock_loss: bool = True,
+    needs: frozenset[str] = frozenset(),
+    pruning: PruningArguments | None = None,
 ) -> None:
     """Refuse combinations that would train something else than asked, most of them silently.
 
@@ -21,10 +25,12 @@ def check_supported(
         trainer: The trainer.
         stock_loss: Its loss is that of ``Trainer`` or ``SFTTrainer``, not of a subclass.
         needs: What the pruners read.
+        pruning: The pruning arguments; None takes them from the training arguments.
 
     Raises:
         UsageError: The first one found, with what to do instead.
     """
+    own: PruningArguments = trainer.args if pruning is None else pruning
     for refused, why in (
         (
             _splits_sequences(trainer),
@@ -61,14 +67,13 @@ def check_supported(
             "train() within qtuning.stop_on_signals(trainer), as `qtuning train` does",
         ),
         (
-            _forgets_scores(trainer, needs),
+            _forgets_scores(trainer, own, needs),
             "score_refresh, scorer_model_name_or_path and pruners that look back (infobatch) on a "
             "torch IterableDataset, whose samples have no names to remember scores by: use "
             "datasets' IterableDataset",
         ),
         (
-            vars(trainer.args)["probe_samples"] > 0
-            and isinstance(trainer.train_dataset, TorchIterableDataset),
+            own.probe_samples > 0 and isinstance(trainer.train_dataset, TorchIterableDataset),
             "probe_samples on a stream, from which no fixed set can be drawn: leave it out, or "
             "load the data without streaming",
         ),
@@ -78,14 +83,12 @@ def check_supported(
             "parallelism): choose another token_pruner",
         ),
         (
-            BASE in needs
-            and vars(trainer.args)["reference_model_name_or_path"] is None
-            and _is_sharded(trainer),
+            BASE in needs and own.reference_model_name_or_path is None and _is_sharded(trainer),
             "a copy of the model before training with sharded weights: name that model as "
             "reference_model_name_or_path",
         ),
-        *(_own_loss(trainer, stock_loss, *_ONE_PASS) if vars(trainer.args)["one_pass"] else ()),
-        *(_one_pass(trainer) if vars(trainer.args)["one_pass"] else ()),
+        *(_own_loss(trainer, stock_loss, *_ONE_PASS) if own.one_pass else ()),
+        *(_one_pass(trainer) if own.one_pass else ()),
         *(_own_loss(trainer, stock_loss, *_WEIGHTS) if WEIGHTS in needs else ()),
     ):
         if refused:
@@ -135,9 +138,9 @@ def _is_sharded(trainer: Trainer) -> bool:
     return kind in (DistributedType.FSDP, DistributedType.DEEPSPEED) or trainer.get_tp_size() > 1
 
 
-def _forgets_scores(trainer: Trainer, needs: frozenset[str]) -> bool:
+def _forgets_scores(trainer: Trainer, own: PruningArguments, needs: frozenset[str]) -> bool:
     rows = trainer.train_dataset
-    remembers = remembers_scores(trainer.args, needs)
+    remembers = remembers_scores(own, needs)
     named = isinstance(rows, IterableDataset)  # a torch one as well, once torch is there
     return remembers and isinstance(rows, TorchIterableDataset) and not named
 

@@ -1,380 +1,43 @@
-"""The trainer: pruning on the ``get_batch_samples`` hook of any ``transformers.Trainer``."""
+"""The trainers: TRL's ``SFTTrainer`` that prunes, and any other one."""
 
 import functools
-import inspect
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
-from accelerate.logging import get_logger
-from accelerate.utils import DistributedType
-from torch.utils.data import IterableDataset as TorchIterableDataset
 from transformers import Trainer
-from transformers.trainer_pt_utils import get_model_param_count
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTTrainer
 
-from ..arguments import PruningArguments, pruning_fields
-from ..core.ratio import share
-from ..errors import UsageError
-from ..examples.batching import (
-    LOSS_WEIGHT,
-    SAMPLE_ID,
-    Labels,
-    NothingToTrain,
-    RawBatch,
-    has_answers,
-)
-from ..examples.names import with_sample_ids
-from ..pruners.pair import NO_PRUNING, Pruners
-from ..ranks import Ranks
-from ..run.budget import scoring_cost, training_cost
-from ..run.messages import start_lines
-from ..run.peers import lost_peers_named
-from ..run.probe import Probe, probe_metrics
-from ..run.record import RunRecord
-from ..run.saving import choose_together, whole_checkpoint
-from ..step.one_pass import OnePassStep
-from ..step.two_pass import StepResult
-from .assemble import Loaded, assemble
-from .callback import RunCallback
+from ..arguments import PruningArguments
 from .config import QTuningConfig
-from .support import check_supported
-from .weighted_loss import weighted_nll
-
-logger = get_logger(__name__)
-
-if TYPE_CHECKING:  # the mixin stands in front of a Trainer class: that is what its super() is
-    from transformers import Trainer as _Trainer
-else:
-    _Trainer = object
+from .mixin import PruningMixin
 
 
-class PruningMixin(_Trainer):
-    """Prunes the candidates of every optimizer step; mix it in front of a ``Trainer``.
+def with_pruning(
+    trainer_class: type[Trainer], pruning: PruningArguments | None = None
+) -> type[Trainer]:
+    """A subclass of any ``transformers.Trainer`` class that prunes (arXiv:2509.23873).
 
-    ``get_batch_samples`` sees all micro-batches of a step before the loss is normalised. What it
-    returns must be exactly as many micro-batches as were asked for: with fewer, or with more
-    pulled from the iterator, the stock loop silently loses optimizer steps.
+    Example::
+
+        Pruning = with_pruning(Seq2SeqTrainer, PruningArguments(sample_ratio=0.25))
+        Pruning(model, Seq2SeqTrainingArguments("out"), train_dataset=rows).train()
+
+    Args:
+        trainer_class: The class. One that prunes already is returned as it is, unless it is
+            given other arguments.
+        pruning: What to prune, for trainers whose training arguments are of any class; None reads
+            it off training arguments that carry ``PruningArguments``.
     """
-
-    train_dataset: Any
-    data_collator: Any
-    _train_batch_size: int
-    _signature_columns: Any
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take the arguments of the trainer class; ``args`` must carry ``PruningArguments``.
-
-        Raises:
-            UsageError: Unsupported combinations, no pruning arguments, or no sample with answer
-                tokens.
-        """
-        bound = inspect.signature(super().__init__).bind(*args, **kwargs)
-        given = bound.arguments
-        if "train_dataset" not in given:  # a subclass that passes it on in its **kwargs
-            given = given.get("kwargs", {})
-        rows = given.get("train_dataset")
-        if rows is not None:
-            given["train_dataset"] = with_sample_ids(rows)
-        arguments = given.get("args")
-        if isinstance(rows, TorchIterableDataset) and arguments is not None:
-            # accelerate would dispatch a stream from the first rank, which cuts batches of
-            # tensors; ours are examples. TRL turns it off for streams as well.
-            config = arguments.accelerator_config
-            config.dispatch_batches = config.dispatch_batches or False
-        super().__init__(*bound.args, **bound.kwargs)
-        if not isinstance(self.args, PruningArguments):
-            raise UsageError(
-                f"{type(self).__name__} needs training arguments that carry the pruning "
-                "arguments: use QTuningConfig, or a dataclass of your own with the bases "
-                f"(PruningArguments, {type(self.args).__name__})"
-            )
-        stock_loss = super().compute_loss.__func__ in (
-            Trainer.compute_loss,
-            SFTTrainer.compute_loss,
-        )
-        self._pruners = Pruners.of(self.args)
-        check_supported(self, stock_loss, self._pruners.needs)
-        self._check_rows(rows)
-        self._loaded = Loaded.of(self, self._pruners.needs)
-        self._record = RunRecord(Path(vars(self.args)["output_dir"]))
-        self._resumed_from: Path | None = None
-        self._one_pass: OnePassStep | None = None
-        self._probe: Probe | None = None
-        self.add_callback(RunCallback(self))
-
-    def _check_rows(self, before: Any) -> None:
-        """Say how many samples were left out, and name those that packing has made anew."""
-        from datasets import Dataset
-
-        if not isinstance(self.train_dataset, Dataset):
-            return
-        if "seq_lengths" not in self.train_dataset.column_names:
-            left_out = len(before) - len(self.train_dataset)
-            if left_out:
-                logger.warning(
-                    f"{left_out:,} of {len(before):,} samples have no answer tokens after "
-                    f"truncation and are left out; max_length may be too small"
-                )
-        completion_only = vars(self.args).get("completion_only_loss") is not False
-        if not has_answers(self.train_dataset, completion_only):
-            raise UsageError(
-                "no sample has answer tokens after truncation: raise max_length, or check that "
-                "the completions are not empty"
-            )
-        self.train_dataset = with_sample_ids(self.train_dataset)
-
-    def get_train_dataloader(self) -> Any:
-        """The trainer's own loader, with raw examples in batches ``pool_factor`` times as large."""
-        self._set_signature_columns_if_needed()
-        own: Any = (self.data_collator, self._train_batch_size, self._signature_columns)
-        self.data_collator = RawBatch
-        self._train_batch_size *= self.args.pool_factor
-        self._signature_columns = [*own[2], SAMPLE_ID]
-        try:
-            return super().get_train_dataloader()
-        finally:
-            self.data_collator, self._train_batch_size, self._signature_columns = own
-
-    def get_batch_samples(
-        self, epoch_iterator: Iterator[RawBatch], num_batches: int, device: torch.device
-    ) -> tuple[list[dict[str, Any]], torch.Tensor | int | None]:
-        """Fetch the candidates of a step, prune them, and return as many micro-batches."""
-        lists = []
-        for _ in range(num_batches):
-            try:
-                lists.append(next(epoch_iterator).examples)
-            except StopIteration:
-                break
-        if isinstance(self.train_dataset, TorchIterableDataset):
-            self._ranks.check_even(len(lists), self.state.global_step + 1)
-        if not lists:
-            return [], None
-        pruners = self._pruners if self._pruning_now() else NO_PRUNING
-        place = {
-            "step": self.state.global_step + 1,
-            "first_repeated": self._first_repeated(len(lists[-1])),
-        }
-        collate = self._labels.collate
-        step: OnePassStep | StepResult
-        if self.args.one_pass and pruners.score:
-            step = self._one_pass = OnePassStep(self._step_pruner, pruners, lists, **place)
-        else:
-            self._one_pass = None
-            step = self._step_pruner(
-                self.model, self.model_wrapped, lists, pruners, progress=self._progress, **place
-            )
-            collate = self._labels.collate if step.pruned else self._labels.collate_as_is
-        started = time.perf_counter()
-        batches = [collate(examples) for examples in step.micro_batches]
-        n_items = self._get_num_items_in_batch(batches, device)
-        if isinstance(n_items, torch.Tensor):
-            n_items = n_items.clamp(min=1)  # a step of bad samples alone must not divide by zero
-        self._training_from = time.perf_counter()
-        step.counts.collation_seconds = self._training_from - started
-        if isinstance(step, StepResult):
-            self._record.add(step, **self._when)
-            if any(LOSS_WEIGHT in batch for batch in batches):
-                self._tell_tokens(step.counts.trained_tokens)
-            if self.accelerator.distributed_type != DistributedType.DEEPSPEED:  # it counts them
-                batches[: step.skipped] = map(NothingToTrain, batches[: step.skipped])
-        return batches, n_items
-
-    def compute_loss(
-        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """The trainer's own loss, or a weighted one; in one-pass mode that of what is kept."""
-        if self._one_pass is not None and self.model.training:
-            return self._one_pass.loss(self.model, model, inputs, num_items_in_batch)
-        weights = inputs.pop(LOSS_WEIGHT, None)
-        if weights is None:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        with self.accelerator.autocast():  # the head in the precision of the model
-            nll = weighted_nll(self.model, model, inputs, weights)
-        return nll.to(self.args.device) * self._ranks.size / num_items_in_batch
-
-    def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """The trainer's own, but for what no rank has anything to train on in: no pass at all.
-
-        In one-pass mode the last one of a step puts its gradients right.
-        """
-        if isinstance(inputs, NothingToTrain):
-            return torch.zeros((), device=self.args.device)
-        loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
-        if self._one_pass is None or not self._one_pass.done:
-            return loss
-        step, self._one_pass = self._one_pass, None
-        result, loss = step.finish(self.model)
-        self._training_from += result.counts.scoring_seconds + result.counts.selection_seconds
-        self._record.add(result, **self._when)
-        if isinstance(self, SFTTrainer):  # its metrics, but for the accuracy, which costs a pass
-            self._metrics["train"]["entropy"].append(step.entropy)
-        self._tell_tokens(result.counts.trained_tokens)
-        return loss
-
-    def _tell_tokens(self, n: int) -> None:
-        """Count trained tokens as SFTTrainer does in its own loss, where that is not called."""
-        if isinstance(self, SFTTrainer):
-            self._total_train_tokens += n
-            self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
-
-    @property
-    def _when(self) -> dict[str, int]:
-        """The step about to be taken, counted from 1, and the epoch of its data, from 0."""
-        return {"step": self.state.global_step + 1, "epoch": int(self.state.epoch or 0)}
-
-    @property
-    def _progress(self) -> float:
-        """Share of the training steps done."""
-        return float(self.state.global_step / max(1, self.state.max_steps))
-
-    def _pruning_now(self) -> bool:
-        return bool(self.args.prune_start <= self._progress < self.args.prune_end)
-
-    def _first_repeated(self, n_rows: int) -> int:
-        """Place in the last micro-batch from which on rows repeat the epoch's first ones.
-
-        accelerate fills the last batches of an epoch so that all ranks have the same number.
-        """
-        loader = self.callback_handler.train_dataloader
-        ends = self.accelerator.gradient_state.end_of_dataloader
-        if self._ranks.size == 1 or not ends or self.args.dataloader_drop_last:
-            return sys.maxsize
-        try:
-            rest = len(loader.dataset) % loader.total_batch_size
-        except TypeError:  # a stream has no length
-            return sys.maxsize
-        return max(0, rest - self._ranks.rank * n_rows) if rest else sys.maxsize
-
-    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Add the pruning metrics to what the trainer logs."""
-        if not any(name.startswith("eval_") for name in logs):
-            logs.update(self._record.window.take())
-        super().log(logs, *args, **kwargs)
-
-    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
-        """Train as the trainer class does; the ledger is whole whatever ends it.
-
-        ``True`` resumes from the last whole checkpoint, and sets aside those broken after it.
-
-        Raises:
-            UsageError: No whole checkpoint to resume from, or the disk is full.
-            PeerLostError: Another rank died.
-        """
-        self._ranks = Ranks(self.accelerator, self.get_tp_size())
-        with lost_peers_named():
-            folder = Path(vars(self.args)["output_dir"])
-            chosen = choose_together(resume_from_checkpoint, folder, self._ranks)
-        self._resumed_from = chosen
-        checkpoint = str(chosen) if chosen else None
-        try:
-            with self._record, lost_peers_named():
-                return super().train(resume_from_checkpoint=checkpoint, **kwargs)
-        except UnpicklingError as error:
-            raise UsageError(
-                f"checkpoint {checkpoint} holds pickled objects that are not weights, which are "
-                "not loaded: resume from one that you have written"
-            ) from error
-
-    def _begin(self) -> None:
-        self._labels = Labels(self.data_collator)
-        made = assemble(self, self._loaded, self._labels, self._ranks, self._pruners)
-        self._step_pruner = made.step_pruner
-        self._set_signature_columns_if_needed()
-        own = {*self._signature_columns, SAMPLE_ID} if self.args.remove_unused_columns else None
-        self._probe = Probe.of(self, self._labels, made.step_pruner.scorer, self._ranks, own)
-        self._record.begin(
-            self.state.global_step,
-            self._resumed_from,
-            is_main=self._ranks.is_main,
-            stores=made.stores,
-            settings=pruning_fields(self.args),
-            probes=self._probe is not None,
-        )
-        if self._ranks.is_main:
-            self._tell_start(made.share_anew)
-        self._probed = self.state.global_step
-        if self._probed == 0:  # a resumed run was there already
-            self._look_at_probe()
-
-    @property
-    def token_cost(self) -> float:
-        """Cost of training on a token, in forward passes."""
-        trained = share(
-            get_model_param_count(self.model, trainable_only=True),
-            get_model_param_count(self.model),
-        )
-        return training_cost(trained, self.args.gradient_checkpointing)
-
-    def _tell_start(self, share_anew: float) -> None:
-        args = self.args
-        micro = args.per_device_train_batch_size * args.pool_factor
-        candidates = micro * args.gradient_accumulation_steps * self._ranks.size
-        pool = candidates if args.pool_scope == "step" else micro
-        known = bool(self._loaded.initial_scores)
-        scoring = scoring_cost(share_anew, self.state.num_train_epochs, known)
-        if self._loaded.scorer is not None:
-            sizes = map(get_model_param_count, (self._loaded.scorer, self.model))
-            scoring *= share(*sizes)
-        for line in start_lines(args, self._pruners, candidates, pool, self.token_cost, scoring):
-            print(line)
-
-    def _trained(self) -> None:
-        if self.args.device.type == "cuda":  # once a step, so that the time is that of the work
-            torch.cuda.synchronize(self.args.device)
-        self._record.counts.training_seconds += time.perf_counter() - self._training_from
-
-    def _step_ended(self) -> None:
-        step, last = self.state.global_step, self.state.max_steps
-        if self._probe is not None and self._probe.is_due(step, last):
-            self._look_at_probe()
-
-    def _look_at_probe(self, log: bool = True) -> None:
-        """Score the probe set; every rank must call it."""
-        if self._probe is None:
-            return
-        self._probed = self.state.global_step
-        where = {"step": self._probed, "epoch": float(self.state.epoch or 0.0)}
-        rows = self._probe(self.model, self.model_wrapped, **where)
-        self._record.add_probe(rows)
-        metrics = probe_metrics(rows)
-        if metrics and log:
-            due = self.control.should_log  # which logging turns off
-            # Not our own or SFTTrainer's, which would empty the windows of the step metrics.
-            Trainer.log(self, metrics)
-            self.control.should_log = due
-
-    def _ended(self) -> None:
-        # A run that something stopped early has not come to its last step. Trackers may be closed.
-        if self._probed != self.state.global_step and not self.args.load_best_model_at_end:
-            self._look_at_probe(log=False)
-        self._record.end(self.args)
-
-    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        """A checkpoint holds what pruning needs to go on from it."""
-        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        folder = Path(vars(self.args)["output_dir"]) / name
-        with whole_checkpoint(
-            folder, self._ranks, self.args, lambda: self.state.best_model_checkpoint
-        ):
-            self._record.save(folder)
-            super()._save_checkpoint(*args, **kwargs)
+    known: Any = trainer_class  # to mypy, a class of transformers cannot be hashed
+    made = _pruning(known)
+    return made if pruning is None else type(made.__name__, (made,), {"pruning": pruning})
 
 
 @functools.cache
-def with_pruning(trainer_class: type[Trainer]) -> type[Trainer]:
-    """A subclass of any ``transformers.Trainer`` class that prunes (arXiv:2509.23873).
-
-    Its training arguments must carry ``PruningArguments``. A class that prunes already is
-    returned as it is.
-    """
-    if issubclass(trainer_class, PruningMixin):
-        return trainer_class
+def _pruning(trainer_class: Any) -> type[Trainer]:
+    made: type[Trainer] = trainer_class
+    if issubclass(made, PruningMixin):
+        return made
     return type(f"Pruning{trainer_class.__name__}", (PruningMixin, trainer_class), {})
 
 

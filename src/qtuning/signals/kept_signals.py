@@ -15,7 +15,7 @@ from .scorer import Scorer
 
 
 @dataclass(frozen=True)
-class MoreScores:
+class KeptSignals:
     """Adds to the extras of kept candidates; every rank must call it.
 
     Attributes:

@@ -19,14 +19,14 @@ from trl.data_utils import pack_dataset
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling as TrlCollator
 
 from qtuning.errors import UsageError
-from qtuning.examples.batching import (
-    Labels,
+from qtuning.examples.example import (
     RawBatch,
     answer_positions,
     nothing_to_train_on,
     prune_tokens,
     unpack,
 )
+from qtuning.examples.labels import Labels
 from qtuning.examples.names import with_sample_ids
 
 from .. import tiny

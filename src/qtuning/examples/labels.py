@@ -1,7 +1,6 @@
-"""Examples: from what the loader yields to kept examples and collated batches."""
+"""Labels of examples, kept intact through any data collator."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,117 +8,9 @@ from torch import Tensor
 
 from ..core.stats import IGNORE_INDEX
 from ..errors import UsageError
+from .example import LOSS_WEIGHT, SAMPLE_ID, Example, answer_positions, per_token
 
-Example = dict[str, Any]
 Collator = Callable[[list[Example]], dict[str, Any]]
-
-SAMPLE_ID = "sample_id"
-LOSS_WEIGHT = "loss_weight"
-"""Of an example: factor on its loss; in a batch: that of each label, ``(B, L)``."""
-
-
-@dataclass(frozen=True)
-class RawBatch:
-    """What the loader yields: examples as they are. The class itself is the collate function.
-
-    It is not a list, so that moving a batch to the device does not visit every token id.
-    """
-
-    examples: list[Example]
-
-
-class NothingToTrain(dict[str, Any]):
-    """A collated micro-batch without a label on any rank: no forward pass is made for it."""
-
-
-def unpack(example: Mapping[str, Any]) -> list[Example]:
-    """The samples of a row packed by TRL's ``bfd``; any other row is one sample.
-
-    A packed sample is called ``<row>:<place in the row>``.
-    """
-    if "seq_lengths" not in example:
-        return [dict(example)]
-    samples, start = [], 0
-    for place, length in enumerate(example["seq_lengths"]):
-        sample: Example = {k: v[start : start + length] for k, v in _per_token(example).items()}
-        if SAMPLE_ID in example:
-            sample[SAMPLE_ID] = f"{example[SAMPLE_ID]}:{place}"
-        samples.append(sample)
-        start += length
-    return samples
-
-
-def answer_positions(labels: Sequence[int] | Tensor) -> Tensor:
-    """Positions of the answer tokens in ``labels`` (L,); the first token is never predicted."""
-    labels = torch.as_tensor(labels)
-    return (labels[1:] != IGNORE_INDEX).nonzero().squeeze(1) + 1
-
-
-def has_answers(rows: Any, completion_only: bool) -> bool:
-    """Whether any row has something to train on; true where only the collator knows.
-
-    Newer TRL leaves out rows that are all prompt, older TRL does not.
-
-    Args:
-        rows: A ``datasets.Dataset``.
-        completion_only: Whether ``completion_mask`` counts.
-    """
-    for column, ignored in (("labels", IGNORE_INDEX), ("completion_mask", 0)):
-        if column in rows.column_names and (completion_only or column == "labels"):
-            values = rows.with_format(None)[column]
-            return any(value != ignored for row in values for value in row[1:])
-    return len(rows) > 0
-
-
-def prune_tokens(example: Example, answers: Tensor, keep: Tensor, mode: str) -> Example:
-    """The example with the answer tokens that ``keep`` (T,) denies masked or dropped.
-
-    Args:
-        example: Per-token lists (``input_ids``, ``labels``, ...) and whatever else it has.
-        answers: Positions of its answer tokens, ``(T,)``.
-        keep: ``(T,)`` bool.
-        mode: ``"mask"``: the label becomes -100. ``"drop"``: the token goes from every per-token
-            list; ``position_ids`` are made anew so that they stay consecutive.
-    """
-    if bool(keep.all()):
-        return example
-    pruned = set(answers[~keep].tolist())
-    if mode == "mask":
-        labels = [IGNORE_INDEX if i in pruned else y for i, y in enumerate(example["labels"])]
-        return {**example, "labels": labels}
-    left = [i for i in range(len(example["input_ids"])) if i not in pruned]
-    shorter = {key: [value[i] for i in left] for key, value in _per_token(example).items()}
-    if "position_ids" in shorter:
-        shorter["position_ids"] = list(range(len(left)))
-    return {**example, **shorter}
-
-
-def without_prompt(example: Example, answers: Tensor) -> Example:
-    """The answer tokens of an example alone; nothing predicts the first of them."""
-    own = answers.tolist()
-    shorter = {key: [value[i] for i in own] for key, value in _per_token(example).items()}
-    if "position_ids" in shorter:
-        shorter["position_ids"] = list(range(len(own)))
-    return {**example, **shorter}
-
-
-def nothing_to_train_on(example: Example) -> Example:
-    """Two tokens of an example without a label: a rank's forward when it has nothing to train."""
-    tokens = {key: (list(value) * 2)[:2] for key, value in _per_token(example).items()}
-    if "position_ids" in tokens:
-        tokens["position_ids"] = [0, 1]
-    spare = {**example, **tokens, "labels": [IGNORE_INDEX, IGNORE_INDEX]}
-    spare.pop(LOSS_WEIGHT, None)
-    return spare
-
-
-def _per_token(example: Mapping[str, Any]) -> dict[str, list[Any] | Tensor]:
-    length = len(example["input_ids"])
-    return {
-        key: value
-        for key, value in example.items()
-        if isinstance(value, list | Tensor) and len(value) == length
-    }
 
 
 class Labels:
@@ -217,7 +108,7 @@ def _without_padding(example: Example) -> Example:
     if mask is None or all(mask):
         return example
     own = [i for i, real in enumerate(mask) if real]
-    shorter = {key: [value[i] for i in own] for key, value in _per_token(example).items()}
+    shorter = {key: [value[i] for i in own] for key, value in per_token(example).items()}
     return {**example, **shorter}
 
 

@@ -1,0 +1,142 @@
+"""``qtuning.evaluate``: the command of this name as a function."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset, IterableDataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from trl import DatasetMixtureConfig, ScriptArguments
+
+from ..errors import UsageError
+from ..examples.prepare import Tokenising, prepared
+from ..io.data import load_rows
+from ..precision import device_in_use, dtype_name, use_bf16
+from .harness import Score, check_tasks, run_tasks
+from .held_out import HeldOut, held_out
+from .load import load_evaluated
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How good a model is.
+
+    Attributes:
+        model: Its name.
+        precision: Of the forward passes, for example "float32".
+        held_out: Figures over held-out rows; None without any.
+        tasks: A score for each metric of each task.
+    """
+
+    model: str
+    precision: str
+    held_out: HeldOut | None
+    tasks: tuple[Score, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures as plain data, for JSON."""
+        made: dict[str, Any] = {"model": self.model, "precision": self.precision}
+        if self.held_out is not None:
+            made["held_out"] = self.held_out.to_dict()
+        if self.tasks:
+            made["tasks"] = [score.to_dict() for score in self.tasks]
+        return made
+
+
+def evaluate(
+    model: PreTrainedModel | Path | str,
+    data: Dataset | IterableDataset | ScriptArguments | Path | str | None = None,
+    *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    split: str = "test",
+    tasks: Sequence[str] = (),
+    data_dir: Path | str | None = None,
+    limit: int | None = None,
+    num_fewshot: int | None = None,
+    batch_size: int = 8,
+    apply_chat_template: bool = False,
+    max_length: int = 1024,
+    bf16: bool | None = None,
+    dtype: str = "float32",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> Evaluation:
+    """Benchmark tasks, held-out answer NLL and calibration of a model, as ``qtuning evaluate``.
+
+    Example::
+
+        found = qtuning.evaluate("out", "held_out.jsonl", split="train")
+        print(found.held_out.nll, found.held_out.stderr)
+
+    Args:
+        model: A folder, a Hub id, a GGUF file, the folder of a PEFT adapter, or a model at hand.
+        data: Held-out rows: a ``datasets`` data set or stream; a file, a folder of
+            ``save_to_disk`` or a Hub id. The formats are those of training.
+        tokenizer: Of a model at hand.
+        split: Of data given by name; may be a slice as ``test[:300]``.
+        tasks: Names of lm-evaluation-harness's tasks, and of local ones (``local_gsm8k``, ...).
+        data_dir: Where local tasks find ``<data set>/test.jsonl``.
+        limit: First so many questions of each task only.
+        num_fewshot: Examples in the prompt, in place of the task's own number.
+        batch_size: Questions, or held-out rows, at a time.
+        apply_chat_template: Put prompts of tasks into the tokenizer's chat template.
+        max_length: Tokens at which a held-out row is cut.
+        bf16: Autocast forward passes to bfloat16; None does where the device multiplies it
+            natively.
+        dtype: Of the weights; "auto" is the one they are stored in.
+        revision: Of the model: branch, tag or commit on the Hub.
+        trust_remote_code: Run model code from the Hub.
+
+    Raises:
+        UsageError: Unusable model, data, tasks or values, or nothing to evaluate on.
+    """
+    if data is None and not tasks:
+        raise UsageError("nothing to evaluate on: name tasks, or held-out rows")
+    folder = None if data_dir is None else Path(data_dir)
+    if tasks:
+        check_tasks(tasks, folder)
+    if isinstance(model, Path | str):
+        options = {"revision": revision, "trust_remote_code": trust_remote_code}
+        name = str(model)
+        model, tokenizer = load_evaluated(name, dtype=dtype, **options)
+    else:
+        name = str(model.config.name_or_path)
+    if tokenizer is None:
+        raise UsageError("evaluate: a model at hand needs its tokenizer: give one")
+    bf16 = use_bf16(bf16)
+    held: HeldOut | None = None
+    if data is not None:
+        rows, where = _rows(data, split)
+        how = Tokenising(max_length)
+        with prepared(rows, model, tokenizer, how, where=where, bf16=bf16) as trainer:
+            held = held_out(trainer, trainer.train_dataset, batch_size=batch_size)
+    scores: Sequence[Score] = ()
+    if tasks:
+        device = device_in_use().type
+        precision: AbstractContextManager[Any] = (
+            torch.autocast(device, torch.bfloat16) if bf16 else nullcontext()
+        )
+        with precision:
+            scores = run_tasks(
+                model,
+                tokenizer,
+                tasks,
+                data_dir=folder,
+                limit=limit,
+                num_fewshot=num_fewshot,
+                batch_size=batch_size,
+                apply_chat_template=apply_chat_template,
+            )
+    return Evaluation(name, dtype_name(bf16), held, tuple(scores))
+
+
+def _rows(data: Any, split: str) -> tuple[Any, str]:
+    """The held-out rows, and what to call them in messages."""
+    if isinstance(data, Path | str):
+        data = ScriptArguments(dataset_name=str(data), dataset_test_split=split)
+    if isinstance(data, ScriptArguments):
+        return load_rows(data, DatasetMixtureConfig(), "test")
+    return data, "the held-out rows"

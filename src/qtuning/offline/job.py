@@ -1,0 +1,64 @@
+"""What scoring is asked to do, as plain data that another process can be handed."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from datasets import Dataset
+
+from ..examples.prepare import Tokenising
+from ..io.formats import Rows
+from ..io.models import load_tokenizer
+from ..precision import dtype_name
+from .columns import ScoreColumns
+from .origin import Origin, origin_of
+
+
+@dataclass(frozen=True)
+class ScoreJob:
+    """All that a process needs to score.
+
+    Attributes:
+        model: A folder, a Hub id or a GGUF file.
+        revision: Branch, tag or commit on the Hub.
+        trust_remote_code: Run model code from the Hub.
+        where: What to call the data in messages.
+        per_token: Write token statistics.
+        float16: Those in float16.
+        batch_size: Size of a forward pass, in rows as long as the longest of a part.
+        rows_a_part: Rows that are sorted by length together, and written together.
+        bf16: Autocast to bfloat16.
+        tokenising: What decides on the tokens of a row.
+    """
+
+    model: str
+    revision: str | None = None
+    trust_remote_code: bool = False
+    where: str = "the data"
+    per_token: bool = False
+    float16: bool = False
+    batch_size: int = 8
+    rows_a_part: int = 2048
+    bf16: bool = False
+    tokenising: Tokenising = field(default_factory=Tokenising)
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """Arguments by which model and tokenizer are loaded, beside their name."""
+        return {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
+
+    def columns(self) -> ScoreColumns:
+        """What is written."""
+        return ScoreColumns(self.per_token, self.float16)
+
+    def origin(self, data: Rows) -> Origin:
+        """What makes its scores."""
+        return origin_of(
+            self.model,
+            self.revision,
+            load_tokenizer(self.model, **self.source),
+            data._fingerprint if isinstance(data, Dataset) else self.where,
+            self.tokenising,
+            dtype=dtype_name(self.bf16),
+            per_token=self.per_token,
+            float16=self.float16,
+        )

@@ -1,0 +1,16 @@
+"""``qtuning`` whose cells are forked from it, as it has everything imported."""
+
+import functools
+import multiprocessing
+import sys
+from types import SimpleNamespace
+
+from qtuning.commands.main import main
+from qtuning.compare import runner
+
+from .. import processes
+
+if __name__ == "__main__":
+    fork = multiprocessing.get_context("fork")
+    runner.subprocess = SimpleNamespace(Popen=functools.partial(processes.Forked, context=fork))
+    sys.exit(main(sys.argv[1:]))
