@@ -30,8 +30,9 @@ _LINK = re.compile(r"(?P<picture>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)"
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages and pictures that lie outside docs/."""
     for uri, source in PAGES.items():
-        text = (ROOT / source).read_text(encoding="utf-8")
-        files.append(File.generated(config, uri, content=text))
+        if (ROOT / source).is_file():  # else mkdocs tells of a page of the menu that is not there
+            text = (ROOT / source).read_text(encoding="utf-8")
+            files.append(File.generated(config, uri, content=text))
     for folder, source in _PICTURES.items():
         for picture in sorted((ROOT / source).glob("*.png")):
             uri = f"{folder}/{picture.name}"

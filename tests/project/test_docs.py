@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import json
 import re
 import shutil
 from dataclasses import fields
@@ -60,9 +61,8 @@ def files(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         model = ["--model_name_or_path", "model", "--dataset_name", "data.jsonl"]
-        assert (
-            cli.main(["train", *model, "--output_dir", "out", "--probe_samples", "4", *QUIET]) == 0
-        )
+        watched = ["--output_dir", "out", "--probe_samples", "4", "--logging_steps", "1"]
+        assert cli.main(["train", *model, *watched, *QUIET]) == 0
         assert cli.main(["score", *model, "--per_token", "--output", "scores.parquet"]) == 0
         for copy in ("a", "b"):
             shutil.copy("scores.parquet", f"{copy}.parquet")
@@ -240,6 +240,15 @@ def test_the_page_of_the_ledger_names_every_column() -> None:
     page = text("docs/metrics-and-ledger.md").split("## The ledger")[1]
     for name in SCHEMA.names:
         assert f"`{name}`" in page, name
+
+
+def test_the_page_of_the_metrics_names_every_one_that_is_logged(files) -> None:
+    page = text("docs/metrics-and-ledger.md").replace("`pruning/q1_share` ... `q4_share`", "")
+    state = json.loads((files / "out" / "checkpoint-1" / "trainer_state.json").read_text())
+    logged = {name for line in state["log_history"] for name in line if name.startswith("pruning/")}
+    assert len(logged) > 15
+    for name in logged - {f"pruning/q{q}_share" for q in (1, 2, 3, 4)}:
+        assert re.search(rf"`(pruning/)?{name.removeprefix('pruning/')}`", page), name
 
 
 def test_options_of_the_page_on_cheaper_scoring_exist() -> None:
