@@ -14,8 +14,8 @@ from .grid import Cell, Grid, names_files
 _RESULTS = "0.1.0.dev0"
 """The version of qtuning that determines results: part of every key.
 
-Set it to the package's version when a change of the code changes results. A release that does not
-leaves the keys, and so the results on disk, valid.
+Set it to the package's version when a change of the code changes results. A release without such a
+change keeps this value, so that keys and results on disk stay valid.
 """
 _MODEL_FILES = ("*.safetensors", "*.gguf", "*.json")
 _SCORE_FILES = ("*.parquet", f"{FOLDER}/*.parquet")
@@ -30,7 +30,7 @@ def determined_by(cell: Cell, grid: Grid) -> dict[str, Any]:
     method = asdict(cell.method)
     for settings in (data, method):
         settings.pop("name")
-    for field in ("score", "record"):  # these only select what tables show of a result
+    for field in ("score", "record"):  # they change what is reported of a run, not the run
         data.pop(field)
     method["pruning"] = {
         key: _hash_of_name(key, value) if names_files(key) and value is not None else value
