@@ -1,7 +1,7 @@
 """The README's tables of speed and memory, from the committed results.
 
-python benchmarks/headline.py            # says whether the README has them
-python benchmarks/headline.py --write    # puts them in
+python benchmarks/headline.py            # checks that the README has the tables
+python benchmarks/headline.py --write    # writes the tables into the README
 """
 
 import json
@@ -32,7 +32,7 @@ _METHODS = {
 
 
 def readme_tables(content: dict[str, Any]) -> dict[str, str]:
-    """Each table by the name of its place in the README."""
+    """Make all tables, by the name of their place in the README."""
     return {
         "machine": machine_line(content),
         "speed": speed(content),
@@ -43,24 +43,24 @@ def readme_tables(content: dict[str, Any]) -> dict[str, str]:
 
 
 def machine_line(content: dict[str, Any]) -> str:
-    """What it was measured on."""
+    """Describe the machine of the last session in a sentence."""
     one = content["sessions"][-1]["machine"]
     return f"Measured on: {one['cpu']}, {one['cores']} cores, {one['memory_gib']} GiB of memory."
 
 
 def speed(content: dict[str, Any]) -> str:
-    """Time as a share of the stock trainer's, median and range over the repeats."""
+    """Make the table of times, as shares of the stock trainer's: median and range of repeats."""
     runs = suite_runs(content, "smollm2")
-    found = {name: _by_method(rows(runs, setting)) for name, setting in _SETTINGS.items()}
+    row_of = {name: _by_method(rows(runs, setting)) for name, setting in _SETTINGS.items()}
     body = [
-        [title, *(_range(found[name][method]) for name in _SETTINGS)]
+        [title, *(_range(row_of[name][method]) for name in _SETTINGS)]
         for title, method in _METHODS.items()
     ]
     return markdown(["time, of the stock `SFTTrainer`", *_SETTINGS], body)
 
 
 def memory(content: dict[str, Any]) -> str:
-    """Peak memory of the process in MiB."""
+    """Make the table of the process's peak memory in MiB."""
     runs = suite_runs(content, "memory")
     names = {
         "SmolLM2, alpaca, LoRA": "smollm2-alpaca-lora",
@@ -75,17 +75,17 @@ def memory(content: dict[str, Any]) -> str:
     }
     body = []
     for title, setting in names.items():
-        found = _by_method(rows(runs, setting))
-        cells = [f"{found[m].peak.median:,.0f}" for m in methods.values()]
+        row_of = _by_method(rows(runs, setting))
+        cells = [f"{row_of[m].peak.median:,.0f}" for m in methods.values()]
         body.append([title, *cells])
     return markdown(["peak memory, MiB", *methods], body)
 
 
 def pool(content: dict[str, Any]) -> str:
-    """What ``pool_factor`` does to time and memory."""
-    found = rows(suite_runs(content, "pool"), "smollm2-alpaca-lora-pool")
+    """Make the table of time and memory by ``pool_factor``."""
+    measured_rows = rows(suite_runs(content, "pool"), "smollm2-alpaca-lora-pool")
     body = []
-    for row in found:
+    for row in measured_rows:
         match = re.search(r"pool_factor (\d+), batch (\d+)", row.method)
         if match is None:
             continue
@@ -99,8 +99,8 @@ def pool(content: dict[str, Any]) -> str:
 
 
 def scoring(content: dict[str, Any]) -> str:
-    """Three epochs with cheaper scoring."""
-    found = _by_method(rows(suite_runs(content, "epochs"), "smollm2-alpaca-lora-3-epochs"))
+    """Make the table of cheaper scoring over three epochs."""
+    row_of = _by_method(rows(suite_runs(content, "epochs"), "smollm2-alpaca-lora-3-epochs"))
     methods = {
         "exact": "q-tuning 12.5% x 50% mask",
         "`score_refresh: 0.25`": "q-tuning 12.5% x 50% mask, score_refresh 0.25",
@@ -112,14 +112,14 @@ def scoring(content: dict[str, Any]) -> str:
     }
     body = []
     for title, method in methods.items():
-        row = found[method]
-        once = f", and {row.earlier:.2f} once" if row.earlier else ""
-        body.append([title, f"{row.shares['scoring']:.0%}", _range(row) + once])
+        row = row_of[method]
+        first_cost = f", and {row.earlier:.2f} once" if row.earlier else ""
+        body.append([title, f"{row.shares['scoring']:.0%}", _range(row) + first_cost])
     return markdown(["scoring", "share of its time", "time, of the stock trainer"], body)
 
 
-def _by_method(found: list[Row]) -> dict[str, Row]:
-    return {row.method: row for row in found}
+def _by_method(rows_of_setting: list[Row]) -> dict[str, Row]:
+    return {row.method: row for row in rows_of_setting}
 
 
 def _range(row: Row) -> str:
@@ -128,19 +128,19 @@ def _range(row: Row) -> str:
 
 
 def with_tables(readme: str, content: dict[str, Any]) -> str:
-    """The README with the tables between its marks ``<!-- name -->`` and ``<!-- /name -->``."""
+    """Put the tables between the README's marks ``<!-- name -->`` and ``<!-- /name -->``."""
     for name, table in readme_tables(content).items():
         start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        before, opened, rest = readme.partition(start)
-        _, closed, after = rest.partition(end)
-        assert opened, name
-        assert closed, name
+        before, start_mark, rest = readme.partition(start)
+        _, end_mark, after = rest.partition(end)
+        assert start_mark, name
+        assert end_mark, name
         readme = f"{before}{start}{table.rstrip()}\n{end}{after}"
     return readme
 
 
 def main(arguments: list[str]) -> int:
-    """Write the tables, or say whether they are there; returns the exit code."""
+    """Write the tables into the README, or check them; return the exit code."""
     before = README.read_text(encoding="utf-8")
     after = with_tables(before, json.loads(RESULTS.read_text()))
     if "--write" in arguments:

@@ -1,10 +1,11 @@
-"""What the grid cheaper_scoring.yaml reads beside the model and the data sets.
+"""Make the inputs of the grid cheaper_scoring.yaml, other than the model and the data sets.
 
     python study/cheaper_scoring.py runs/cheaper_scoring
 
 Writes ``rows.jsonl``, all rows that the grid trains on, for ``qtuning score``; ``others.jsonl``,
-word problems that it does not train on; and ``cut``, the first layers of the model, which
-``qtuning train`` makes a smaller scorer of with these. The grid's first lines have the commands.
+word problems that the grid does not train on; and ``cut``, the first layers of the model, which
+``qtuning train`` trains on ``others.jsonl`` to a smaller scorer. The commands are in the first
+lines of the grid.
 """
 
 import json
@@ -26,7 +27,7 @@ OTHERS = 500
 
 
 def main(folder: Path) -> None:
-    """Write all of it into the folder."""
+    """Write rows, other rows and the cut model into a folder."""
     grid = read_grid(GRID)
     folder.mkdir(parents=True, exist_ok=True)
     rows = {row["id"]: row for data in grid.data.values() for row in training_rows(data)}
@@ -38,7 +39,7 @@ def main(folder: Path) -> None:
 
 
 def write_rows(rows: Iterable[dict[str, Any]], path: Path) -> None:
-    """Write rows as JSON Lines, with the prompts as the grid's runs see them."""
+    """Write rows as JSON Lines, with the prompts of the grid's runs."""
     names = ("id", "prompt", "completion")
     lines = [json.dumps({name: row[name] for name in names}, ensure_ascii=False) for row in rows]
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
@@ -46,12 +47,12 @@ def write_rows(rows: Iterable[dict[str, Any]], path: Path) -> None:
 
 def cut(model: str, layers: int, folder: Path) -> None:
     """Save a model's first layers, with its embeddings, last norm, head and tokenizer."""
-    whole = load_causal_lm(model)
-    whole.base_model.layers = nn.ModuleList(list(whole.base_model.layers)[:layers])
-    whole.config.num_hidden_layers = layers
-    if whole.config.to_dict().get("layer_types"):
-        whole.config.layer_types = whole.config.layer_types[:layers]
-    whole.save_pretrained(folder)
+    causal_lm = load_causal_lm(model)
+    causal_lm.base_model.layers = nn.ModuleList(list(causal_lm.base_model.layers)[:layers])
+    causal_lm.config.num_hidden_layers = layers
+    if causal_lm.config.to_dict().get("layer_types"):
+        causal_lm.config.layer_types = causal_lm.config.layer_types[:layers]
+    causal_lm.save_pretrained(folder)
     load_tokenizer(model).save_pretrained(folder)
 
 

@@ -94,7 +94,7 @@ def of_scores(
         seed: Seed of random pruners.
 
     Raises:
-        UsageError: The scores lack a column that the pruners need.
+        UsageError: A pruner needs more than scores, or token scores that are missing.
     """
     notes = []
     if args.token_ratio < 1.0 and "token_nll" not in table.column_names:
