@@ -101,7 +101,7 @@ def measure_peak(kind: str, model: Any, rows: list[Any]) -> dict[str, Any]:
         _forward(kind, model, tiny)  # memory that the first forward pass sets up is not counted
     with as_in_training(model):  # a second context, so that weights cast to bf16 are counted
         batch = padded(rows)
-        before = process.resident()
+        resting = process.resident()
         forgotten = process.forget_peak()
         started, cpu_started = time.perf_counter(), time.process_time()
         _forward(kind, model, batch)
@@ -112,8 +112,8 @@ def measure_peak(kind: str, model: Any, rows: list[Any]) -> dict[str, Any]:
         "cpu_seconds": cpu_seconds,
         "forward_tokens": int(batch["attention_mask"].sum()),
         "memory_mib": {
-            "loaded": before,
-            "resting": before,
+            "loaded": resting,
+            "resting": resting,
             "peak": process.peak(),
             "peak_is_of_counted_steps": forgotten,
         },
