@@ -105,7 +105,7 @@ def _with_tokens_kept(table: pa.Table) -> pa.Table:
         keeps = table["token_kept"].to_pylist()
     columns = (table["kept"].to_pylist(), table["n_tokens"].to_pylist(), keeps)
     counts = [
-        0 if not kept else n if keep is None else sum(keep)
-        for kept, n, keep in zip(*columns, strict=True)
+        0 if not is_kept else n if keep is None else sum(keep)
+        for is_kept, n, keep in zip(*columns, strict=True)
     ]
     return table.append_column("tokens_kept", pa.array(counts, pa.int64()))

@@ -188,7 +188,7 @@ def agreement(a: pa.Table, b: pa.Table) -> Agreement:
     pairs = [(first[name], second[name]) for name in names]
     n_kept = Counter((one.kept, other.kept) for one, other in pairs)
     n_quadrants = Counter((one.quadrant, other.quadrant) for one, other in pairs)
-    differing = [
+    differences = [
         Difference(name, *pair)
         for name, pair in zip(names, pairs, strict=True)
         if pair[0].kept != pair[1].kept
@@ -206,7 +206,7 @@ def agreement(a: pa.Table, b: pa.Table) -> Agreement:
         ppl_correlation=_correlation([(one.ppl, other.ppl) for one, other in pairs]),
         entropy_correlation=_correlation([(one.entropy, other.entropy) for one, other in pairs]),
         other_length=sum(one.n_tokens != other.n_tokens for one, other in pairs),
-        differing=tuple(sorted(differing, key=lambda one: -one.change)),
+        differing=tuple(sorted(differences, key=lambda one: -one.change)),
     )
 
 

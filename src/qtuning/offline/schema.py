@@ -129,10 +129,10 @@ def _check_tokens(table: pa.Table, where: str, names: Sequence[str]) -> None:
         raise UsageError(f"{where}: has {present} without {other}; score again with --per_token")
     for name in columns:
         lengths = pc.list_value_length(table[name])
-        differing = pc.sum(pc.not_equal(lengths, table["n_tokens"])).as_py()
-        if differing:
+        n_differing = pc.sum(pc.not_equal(lengths, table["n_tokens"])).as_py()
+        if n_differing:
             raise UsageError(
-                f"{where}: {name} has another length than n_tokens in {differing:,} rows; score "
+                f"{where}: {name} has another length than n_tokens in {n_differing:,} rows; score "
                 "again"
             )
         if pc.sum(pc.list_flatten(table[name]).is_null()).as_py():

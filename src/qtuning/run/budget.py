@@ -108,5 +108,5 @@ def budget_table(
     return rows
 
 
-def _of(part: int, whole: int) -> str:
-    return f"{share(part, whole):.1%} ({part:,} of {whole:,})"
+def _of(part: int, total: int) -> str:
+    return f"{share(part, total):.1%} ({part:,} of {total:,})"

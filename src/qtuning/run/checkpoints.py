@@ -1,4 +1,4 @@
-"""Checkpoints with a seal, which tells whole checkpoints from damaged ones.
+"""Checkpoints with a seal, which separates whole checkpoints from damaged ones.
 
 A seal is written last, and lists the size and checksum of every file of a checkpoint. While a
 checkpoint is written, its seal is open. So a folder without a seal is from an older version.
@@ -102,10 +102,10 @@ def choose(asked: str | bool | None, output_dir: Path) -> Path | None:
         return checkpoint
     step = _step(checkpoint)
     older = [c for c in _newest_first(checkpoint.parent) if _step(c) < step or step < 0]
-    whole = next((other for other in older if damage(other) is None), None)
+    alternative = next((other for other in older if damage(other) is None), None)
     instead = (
-        f"resume from {whole}, the last whole one before it"
-        if whole
+        f"resume from {alternative}, the last whole one before it"
+        if alternative
         else "no whole one is before it: start anew without resume_from_checkpoint"
     )
     raise UsageError(f"checkpoint {checkpoint} is damaged ({problem}): {instead}")

@@ -32,9 +32,9 @@ _INITIAL = pa.schema(
 def read_initial_scores(path: Path | str) -> dict[str, Known]:
     """Read scores made before a run, by sample id.
 
-    A Parquet file has the columns ``sample_id``, ``ppl``, ``entropy`` (nats) and ``n_tokens``; the
-    number of tokens tells whether scores are of another text. Of a run's ledger the last scores
-    of each sample count.
+    A Parquet file has the columns ``sample_id``, ``ppl``, ``entropy`` (nats) and ``n_tokens``; a
+    sample with another number of tokens has another text. Of a run's ledger the last scores of
+    each sample count.
 
     Args:
         path: A Parquet file of scores, or another run's output folder.
@@ -105,12 +105,12 @@ def _check_columns(path: Path) -> None:
     Raises:
         UsageError: The file is damaged or lacks a column.
     """
-    found = check_parquet(path, _ADVICE).names
-    missing = [name for name in _NEEDED if name not in found]
+    names = check_parquet(path, _ADVICE).names
+    missing = [name for name in _NEEDED if name not in names]
     if missing:
         raise UsageError(
             f"initial_scores {path}: no column {', '.join(missing)}; wanted are "
-            f"{', '.join(_NEEDED)}, found {', '.join(found)}"
+            f"{', '.join(_NEEDED)}, found {', '.join(names)}"
         )
 
 

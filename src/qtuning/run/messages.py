@@ -136,7 +136,7 @@ def _plane_metrics(planes: Sequence[Selection]) -> dict[str, float]:
                 values[name].append(value)
         if math.isfinite(plane.rank_correlation):
             values["rank_correlation"].append(plane.rank_correlation)
-    return {name: sum(some) / len(some) for name, some in values.items()}
+    return {name: sum(numbers) / len(numbers) for name, numbers in values.items()}
 
 
 class MetricWindow:

@@ -43,14 +43,14 @@ def _lost() -> list[int]:
 
     The other ranks have lost a peer as well, so each of them calls this function.
     """
-    me, everybody = dist.get_rank(), range(dist.get_world_size())
+    me, ranks = dist.get_rank(), range(dist.get_world_size())
     try:
         store = PrefixStore("qtuning/peers", _get_default_store())
         store.set(f"here {me}", "")
-        lost = _wait_for(store, "here", [rank for rank in everybody if rank != me])
+        lost = _wait_for(store, "here", [rank for rank in ranks if rank != me])
         store.set(f"told {me}", "")
         if me == 0:  # this process may host the store, so it waits until all have read it
-            _wait_for(store, "told", [rank for rank in everybody if rank not in (me, *lost)])
+            _wait_for(store, "told", [rank for rank in ranks if rank not in (me, *lost)])
     except RuntimeError:  # the store is gone, with the process that hosted it
         return [0]
     return lost

@@ -161,8 +161,10 @@ def decide(
             weights.tolist(),
             strict=True,
         ):
-            good = not row.is_bad
-            decision_at[where] = Decision(kept and good, quadrant, filled and good, side, factor)
+            is_finite = not row.is_bad
+            decision_at[where] = Decision(
+                kept and is_finite, quadrant, filled and is_finite, side, factor
+            )
     bad = [row.sample_id for row in rows if row.is_bad]
     return Decisions(rows, [decision_at[where] for where in places], places, selections, bad)
 

@@ -155,17 +155,17 @@ class OnePassStep:
             The result of the step, and the loss to report for the last micro-batch, so that the
             reported losses of the step add up to the mean over its kept tokens.
         """
-        gathered = self._pruner.ranks.gather(self._results)
-        in_order = [part for parts in zip(*gathered, strict=True) for part in parts]
+        results_of_ranks = self._pruner.ranks.gather(self._results)
+        in_order = [part for parts in zip(*results_of_ranks, strict=True) for part in parts]
         decisions = Decisions.of_micro_batches(
-            [[part.decisions for part in parts] for parts in gathered]
+            [[part.decisions for part in parts] for parts in results_of_ranks]
         )
         work = [cost for part in in_order for cost in part.work]
         count(self.counts, decisions, work)
-        kept = self.counts.kept_answer_tokens
-        self.entropy = share(sum(part.entropy for part in in_order), kept)
+        n_kept = self.counts.kept_answer_tokens
+        self.entropy = share(sum(part.entropy for part in in_order), n_kept)
 
-        factor = float(self._n_items) / max(1, kept)  # all gradients are 0 if nothing was kept
+        factor = float(self._n_items) / max(1, n_kept)  # all gradients are 0 if nothing was kept
         for parameter in model.parameters():
             if parameter.grad is not None:
                 parameter.grad.mul_(factor)
@@ -187,8 +187,8 @@ class OnePassStep:
         )
         counts = [len(candidate.answers) for candidate in candidates]
         scores = split_by_sample(answer_scores(stats), counts)
-        for candidate, one in zip(candidates, scores, strict=True):
-            candidate.nll, candidate.entropy = one.nll, one.entropy
+        for candidate, sample_scores in zip(candidates, scores, strict=True):
+            candidate.nll, candidate.entropy = sample_scores.nll, sample_scores.entropy
 
     def _nll(self, forward: Projection, labels: Tensor, kept: Tensor) -> Tensor:
         """Summed NLL in nats of the answer tokens that ``kept`` keeps.

@@ -45,26 +45,26 @@ class Refresh:
         Samples without scores are always scored. Of the others the share nearest to a decision
         boundary is scored; at the same distance the oldest scores come first.
         """
-        chosen: list[set[int]] = [set() for _ in gathered]
+        places: list[set[int]] = [set() for _ in gathered]
         for pool in candidate_pools(gathered, args.pool_scope):
-            known = [self.store.of(row) for row in pool.rows]
-            numbers = self._again(pool, known, pruner, args, moment)
+            last_scores = [self.store.of(row) for row in pool.rows]
+            numbers = self._again(pool, last_scores, pruner, args, moment)
             for number, (rank, place) in enumerate(pool.places):
-                if known[number] is None or number in numbers:
-                    chosen[rank].add(place)
-        return chosen
+                if last_scores[number] is None or number in numbers:
+                    places[rank].add(place)
+        return places
 
     def _again(
         self,
         pool: Pool,
-        known: Sequence[Known | None],
+        last_scores: Sequence[Known | None],
         pruner: SamplePruner,
         args: PruningArguments,
         moment: Moment,
     ) -> set[int]:
         """Numbers within the pool of the known samples that are scored again."""
         known_scores = [
-            (number, scores) for number, scores in enumerate(known) if scores is not None
+            (number, scores) for number, scores in enumerate(last_scores) if scores is not None
         ]
         n = math.ceil(self.share * len(known_scores) - 1e-9)
         if n in (0, len(known_scores)):

@@ -129,8 +129,8 @@ class StepPruner:
         moment = Moment(step, self.seed, progress, self.memory)
         if SCORES in pruners.sample.needs:
             score([candidates[place] for place in self._to_score(candidates, pruners, moment)])
-        gathered = self._gather(candidates, step)
-        decisions = decide(gathered, pruners.sample, self.args, moment)
+        rows_of_ranks = self._gather(candidates, step)
+        decisions = decide(rows_of_ranks, pruners.sample, self.args, moment)
         if pruners.score_kept:
             decisions = self._score_kept(candidates, decisions, score, step)
         decisions_here = decisions.of_rank(self.ranks.rank, len(candidates))
@@ -174,14 +174,14 @@ class StepPruner:
         candidates: list[Candidate] = []
         for micro, rows in enumerate(lists):
             for place, row in enumerate(rows):
-                repeated = micro == len(lists) - 1 and place >= first_repeated
+                is_repeated = micro == len(lists) - 1 and place >= first_repeated
                 for sample in unpack(row):
                     example = self.labels.of(sample)
                     name = example.pop(SAMPLE_ID, None)
                     if name is None:  # a stream without ids: the place is the name
                         name = f"{step}.{self.ranks.rank}.{len(candidates)}"
                     answers = answer_positions(example["labels"])
-                    candidates.append(Candidate(example, str(name), micro, repeated, answers))
+                    candidates.append(Candidate(example, str(name), micro, is_repeated, answers))
         return candidates
 
     def _to_score(
@@ -190,17 +190,17 @@ class StepPruner:
         """Places of this rank's candidates to score before the decision."""
         if self.refresh is None:
             return range(len(candidates))
-        gathered = self.ranks.gather([row_of(candidate) for candidate in candidates])
-        places_of_ranks = self.refresh.choose(gathered, pruners.sample, self.args, moment)
+        rows_of_ranks = self.ranks.gather([row_of(candidate) for candidate in candidates])
+        places_of_ranks = self.refresh.choose(rows_of_ranks, pruners.sample, self.args, moment)
         return sorted(places_of_ranks[self.ranks.rank])
 
     def _gather(self, candidates: Sequence[Candidate], step: int) -> list[list[CandidateRow]]:
         """The rows of all ranks; a row not scored in this step has its last known scores."""
-        gathered = self.ranks.gather([row_of(candidate) for candidate in candidates])
+        rows_of_ranks = self.ranks.gather([row_of(candidate) for candidate in candidates])
         if self.refresh is None:
-            return gathered
-        self.refresh.store.learn((row for rows in gathered for row in rows), step)
-        return self.refresh.fill(gathered)
+            return rows_of_ranks
+        self.refresh.store.learn((row for rows in rows_of_ranks for row in rows), step)
+        return self.refresh.fill(rows_of_ranks)
 
     def _score_kept(
         self,
@@ -223,14 +223,14 @@ class StepPruner:
             candidates[place] for rank, place in unscored_places if rank == self.ranks.rank
         ]
         score(unscored_here)
-        gathered = iter(self.ranks.gather_flat([row_of(candidate) for candidate in unscored_here]))
+        new_rows = iter(self.ranks.gather_flat([row_of(candidate) for candidate in unscored_here]))
         # The rows come rank by rank, those of a rank in the order of the data.
-        fresh = {
-            where: next(gathered) for where in sorted(unscored_places, key=lambda where: where[0])
+        row_at = {
+            where: next(new_rows) for where in sorted(unscored_places, key=lambda where: where[0])
         }
         if self.refresh is not None:
-            self.refresh.store.learn(fresh.values(), step)
-        return decisions.with_scores(fresh)
+            self.refresh.store.learn(row_at.values(), step)
+        return decisions.with_scores(row_at)
 
     def _score(
         self, model: PreTrainedModel, wrapped: nn.Module, chosen: Sequence[Candidate]
@@ -238,9 +238,9 @@ class StepPruner:
         """Run the scoring pass over candidates with answer tokens, and set their scores."""
         candidates = [c for c in chosen if len(c.answers) and not c.repeated]
         scores = self.scorer(model, wrapped, [(c.example, len(c.answers)) for c in candidates])
-        for candidate, one in zip(candidates, scores, strict=True):
-            candidate.nll, candidate.entropy = one.nll, one.entropy
-            candidate.extras.update(one.extras)
+        for candidate, sample_scores in zip(candidates, scores, strict=True):
+            candidate.nll, candidate.entropy = sample_scores.nll, sample_scores.entropy
+            candidate.extras.update(sample_scores.extras)
             candidate.scored_tokens += len(candidate.example["input_ids"])
         if WITHOUT_PROMPT in self.scorer.needs:
             score_without_prompt(self.scorer, model, wrapped, candidates)

@@ -82,7 +82,7 @@ class PruningMixin(_Trainer):
         arguments = parameters.get("args")
         if isinstance(rows, TorchIterableDataset) and arguments is not None:
             # accelerate would dispatch a stream from the first rank by slicing batches of
-            # tensors, and ours hold examples. TRL turns dispatching off for streams as well.
+            # tensors, which RawBatch is not. TRL turns dispatching off for streams as well.
             config = arguments.accelerator_config
             config.dispatch_batches = config.dispatch_batches or False
         super().__init__(*bound.args, **bound.kwargs)
@@ -107,7 +107,7 @@ class PruningMixin(_Trainer):
         """The pruning arguments of the class, else those among the training arguments.
 
         Raises:
-            UsageError: There are none, or both places have them.
+            UsageError: No pruning arguments are given, or both places have them.
         """
         inside = isinstance(self.args, PruningArguments)
         if self.pruning is not None and inside:

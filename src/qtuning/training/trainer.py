@@ -52,7 +52,7 @@ def _pruning(trainer_class: Any) -> type[Trainer]:
 
 
 class QTuningTrainer(PruningMixin, SFTTrainer):
-    """TRL's ``SFTTrainer`` that trains at every step only on what is worth training on.
+    """TRL's ``SFTTrainer`` with samples and tokens pruned at every optimizer step.
 
     The constructor is SFTTrainer's; without ``args`` the settings are the paper's
     (arXiv:2509.23873), at a sample ratio of 0.25.
