@@ -82,7 +82,7 @@ def precision_line(device: torch.device, *, bf16: bool, fp16: bool = False) -> s
         bf16: Whether passes are in bfloat16.
         fp16: Whether passes are in float16.
     """
-    if fp16 or bf16 == bf16_is_native(device):
+    if fp16 or bf16_is_native(device):
         return None
     if bf16:
         return (

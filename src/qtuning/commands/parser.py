@@ -20,6 +20,15 @@ _ON_THE_COMMAND_LINE = "give it on the command line if you trust it"
 class OneLineParser(TrlParser):
     """A TrlParser that reports an error in one line instead of printing all options."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """A parser for dataclasses, as TrlParser; a truth value may be given by its flag alone."""
+        super().__init__(*args, **kwargs)
+        hints = self._hints()
+        for action in self._actions:
+            # TRL wants a word after the flag of a field that may also be None.
+            if hints.get(action.dest) == bool | None and action.nargs is None:
+                action.nargs, action.const = "?", True
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see `{self.prog} --help`")
 
