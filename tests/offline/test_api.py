@@ -2,7 +2,7 @@
 
 import json
 import random
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -199,19 +199,20 @@ def test_mistakes_in_scoring(model, settings, said):
 
 
 @pytest.mark.slow
-def test_the_examples_run(model, tmp_path):
+def test_the_examples_run(model, tmp_path, monkeypatch, capsys):
+    def run(name, *more):
+        monkeypatch.setattr(sys, "argv", [name, "--model", str(model), *more])
+        monkeypatch.syspath_prepend(EXAMPLES)
+        runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+        return capsys.readouterr().out
+
     page = tmp_path / "r.html"
-    report = [sys.executable, str(EXAMPLES / "offline_report.py"), "--model", str(model)]
-    assert (
-        subprocess.run([*report, "--output", str(page)], timeout=200, check=False).returncode == 0
-    )
+    run("offline_report", "--output", str(page))
     assert "Cheese trains" not in page.read_text(), "packed"
     assert page.stat().st_size > 50_000
     for name, more in (("offline_score", []), ("offline_prune", ["--output", str(tmp_path / "o")])):
-        command = [sys.executable, str(EXAMPLES / f"{name}.py"), "--model", str(model), *more]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
-        assert done.returncode == 0, done.stderr[-2000:]
-        assert "12 rows" in done.stdout if more else "axolotl" in done.stdout
+        said = run(name, *more)
+        assert "12 rows" in said if more else "axolotl" in said
     assert pq.read_table(tmp_path / "o" / "train.parquet").num_rows == 12
     assert len((tmp_path / "o" / "rows.jsonl").read_text().splitlines()) == 12
     assert json.loads((tmp_path / "o" / "rows.jsonl").read_text().splitlines()[0]).keys() == {

@@ -22,7 +22,7 @@ from qtuning.offline.part_scorer import PartScorer
 from qtuning.offline.score import score
 from qtuning.offline.shards import Shards
 
-from .. import runs, tiny
+from .. import processes, runs, tiny
 from . import peak_memory
 from .conftest import run_score
 
@@ -92,7 +92,7 @@ def test_float16_is_half_the_size_and_near(model, rows, scores, tmp_path):
 
 def test_bfloat16_is_near_and_on_record(model, rows, scores, tmp_path):
     output = tmp_path / "s.parquet"
-    assert run_score(model, rows, output, "--bf16") == 0
+    assert run_score(model, rows, output, "--bf16", "true") == 0
     assert read_origin(pq.read_schema(output), output)["dtype"] == "bfloat16 autocast"
     exact, rounded = (
         torch.tensor(pq.read_table(p)["entropy"].to_pylist()) for p in (scores, output)
@@ -154,18 +154,19 @@ def test_killed_at_random_the_result_is_that_of_an_undisturbed_run(model, rows, 
     output = tmp_path / "s.parquet"
     command = [sys.executable, "-m", "qtuning", "score", "--model_name_or_path", str(model)]
     command += ["--dataset_name", str(rows), "--output", str(output), "--per_token"]
-    command += ["--rows_per_part", "16"]
+    command += ["--rows_per_part", "16", "--bf16", "false"]
+    folder = tmp_path / "s.parquet.parts"
+    killed = []
     for number in (0, 1, 1, 2, 2):  # parts that are there when it dies
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
-        folder = tmp_path / "s.parquet.parts"
-        while process.poll() is None and time.monotonic() < deadline:
+        process = processes.Forked(command)
+        while process.poll() is None:
             if folder.is_dir() and len(list(folder.glob("*.parquet"))) >= number:
                 break
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert subprocess.run(command, stdout=subprocess.DEVNULL).returncode == 0
+            time.sleep(0.002)
+        process.kill()
+        killed.append(process.wait() == -signal.SIGKILL)
+    assert killed[0], "it had just begun"
+    assert processes.Forked(command).wait() == 0
     assert pq.read_table(output).equals(pq.read_table(scores))
 
 
@@ -174,19 +175,24 @@ def test_killed_at_random_the_result_is_that_of_an_undisturbed_run(model, rows, 
 @pytest.mark.parametrize("more", [[], ["--dataset_streaming"]])
 def test_memory_does_not_grow_with_the_data(model, tmp_path, more):
     """Ten times the rows, 150 MB more of data; held even once they would show."""
-    peaks = []
+    commands = []
     for n in (400, 4000):
         path = tmp_path / f"{n}.jsonl"
         with path.open("w") as file:
             for i, row in enumerate(tiny.rows(n)):
                 file.write(json.dumps({**row, "note": f"{i} " * 10_000}) + "\n")
-        command = [sys.executable, peak_memory.__file__, "score", "--dataset_name", str(path)]
-        command += ["--model_name_or_path", str(model), "--rows_per_part", "100", *more]
-        command += ["--output", str(tmp_path / f"{n}.parquet")]
-        environment = {**os.environ, "HF_HOME": str(tmp_path / "cache")}
-        said = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
-        assert said.returncode == 0
-        peaks.append(int(said.stdout.split()[-1]))
+        command = ["score", "--model_name_or_path", str(model), "--dataset_name", str(path)]
+        command += ["--output", str(path.with_suffix(".parquet")), "--rows_per_part", "100"]
+        commands.append([*command, *more])
+    (tmp_path / "commands.json").write_text(json.dumps(commands))
+    said = subprocess.run(
+        [sys.executable, peak_memory.__file__, tmp_path / "commands.json"],
+        env={**os.environ, "HF_HOME": str(tmp_path / "cache")},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert said.returncode == 0
+    peaks = [int(peak) for peak in said.stdout.split()[-2:]]
     data = (tmp_path / "4000.jsonl").stat().st_size - (tmp_path / "400.jsonl").stat().st_size
     assert data > 150_000_000
     assert peaks[1] - peaks[0] < 0.8 * data  # datasets 4.0 maps 0.7 of it into memory

@@ -11,6 +11,7 @@ from qtuning.signals.forward import (
     model_token_stats,
 )
 
+from .. import processes
 from ..architectures import ARCHITECTURES, build, examples, padded
 from .naive_forward import (
     Wrapper,
@@ -45,13 +46,13 @@ def test_wrapped_model_that_raises_keeps_no_hook() -> None:
     assert not model.base_model._forward_hooks
 
 
-def _sharded_worker(rank: int, folder: str) -> None:
+def _sharded_worker(folder: str) -> None:
     from torch import distributed
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
     from torch.distributed.tensor import DTensor
 
-    torch.set_num_threads(1)
+    rank = int(os.environ["RANK"])
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
     )
@@ -79,7 +80,7 @@ def _sharded_worker(rank: int, folder: str) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="needs torch.distributed")
 def test_sharded_model_gives_the_same(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_sharded_worker, (str(tmp_path),), nprocs=2)
+    assert processes.end(processes.start(2, _sharded_worker, str(tmp_path))) == [0, 0]
     for rank in range(2):
         results = torch.load(tmp_path / f"{rank}.pt")
         assert len(results) == 4
