@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from qtuning.recording.budget import StepCounts, budget_table
 
 from qtuning import read_ledger
+from qtuning.run.budget import budget_table
+from qtuning.step.work import StepCounts
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

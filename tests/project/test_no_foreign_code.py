@@ -12,7 +12,10 @@ UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"
 UNSAFE_CALLS = {"eval", "exec", "compile", "__import__"}
 UNSAFE_YAML = {"unsafe_load", "full_load", "Loader", "UnsafeLoader", "FullLoader"}
 # The user's own pruner by its name, the verbs, and modules of our own.
-IMPORTS = {"cli.py", "__init__.py", "pruners/__init__.py", "pruners/cards.py"}
+IMPORTS = {
+    *("__init__.py", "commands/main.py", "io/extras.py"),
+    *("pruners/cards.py", "pruners/registry.py"),
+}
 
 
 def complaints(tree: ast.AST, name: str) -> Iterator[str]:

@@ -66,10 +66,11 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a model: benchmark tasks, held-out answer NLL in nats, and calibration.
 
-    Example::
-
+    Examples:
+        ```python
         evaluation = qtuning.evaluate("out", "held_out.jsonl", split="train")
         print(evaluation.held_out.nll, evaluation.held_out.stderr)
+        ```
 
     Args:
         model: A folder, a Hub id, a GGUF file, the folder of a PEFT adapter, or a model object.

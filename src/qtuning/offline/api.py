@@ -50,10 +50,11 @@ def score(
 ) -> Dataset:
     """Score every row of a data set, as ``qtuning score`` does and with the same numbers.
 
-    Example::
-
+    Examples:
+        ```python
         scored = qtuning.score(rows, "HuggingFaceTB/SmolLM2-135M-Instruct", per_token=True)
         kept = qtuning.prune(scored, sample_ratio=0.25, token_ratio=0.5)
+        ```
 
     Args:
         data: A ``datasets`` data set or stream; or a file, a folder of ``save_to_disk`` or a Hub
@@ -127,11 +128,12 @@ def prune(
 ) -> Dataset:
     """Decide which scored rows and tokens to keep, as ``qtuning prune`` does (arXiv:2509.23873).
 
-    Example::
-
+    Examples:
+        ```python
         kept = qtuning.prune("scores.parquet", sample_ratio=0.125, sample_pruner="longest",
                              token_ratio=1.0)
         qtuning.prune("scores.parquet", sample_ratio=0.25, output="pruned", format="trl")
+        ```
 
     Args:
         scores: The data set that ``score`` returned, or the Parquet file of scores.
@@ -196,10 +198,11 @@ def diff(
 ) -> Agreement:
     """Compare two sets of decisions over the same data, as ``qtuning diff`` does.
 
-    Example::
-
+    Examples:
+        ```python
         agreed = qtuning.diff("small.parquet", "large.parquet", sample_ratio=0.25)
         print(agreed.jaccard, agreed.chance_jaccard, agreed.differing[:3])
+        ```
 
     Args:
         a: The first set of decisions: what ``prune(..., with_dropped=True)`` returned or wrote, a

@@ -104,7 +104,7 @@ def report(
         UsageError: An input cannot be read or has no row with answer tokens, an argument has an
             invalid value, or the output exists already.
 
-    Example:
+    Examples:
         >>> qtuning.report("scores.parquet", sample_ratio=0.25).save("report.html")
     """
     material = load(

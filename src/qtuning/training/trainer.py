@@ -17,10 +17,11 @@ def with_pruning(
 ) -> type[Trainer]:
     """Make a subclass of any ``transformers.Trainer`` class that prunes (arXiv:2509.23873).
 
-    Example::
-
+    Examples:
+        ```python
         Pruning = with_pruning(Seq2SeqTrainer, PruningArguments(sample_ratio=0.25))
         Pruning(model, Seq2SeqTrainingArguments("out"), train_dataset=rows).train()
+        ```
 
     Args:
         trainer_class: The trainer class. A class that prunes already is returned as it is, unless
