@@ -7,7 +7,7 @@ from .conftest import run_score
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 
-pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from qtuning.offline.prune import decide_offline
 
 from .conftest import HOSTILE
 
-pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
