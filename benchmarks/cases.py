@@ -1,4 +1,4 @@
-"""What is measured: settings (a model, data, how it is tuned) and the methods tried on each.
+"""Cases to measure: settings (a model, data, the kind of tuning) and the methods on each.
 
 Everything here is plain data, so that a case can be written as JSON, hashed and handed to a child
 process.
@@ -15,7 +15,7 @@ HEAD = 49_152
 
 @dataclass(frozen=True)
 class Shape:
-    """A Llama with random weights and tied embeddings."""
+    """The shape of a Llama with random weights and tied embeddings."""
 
     hidden: int
     intermediate: int
@@ -30,7 +30,7 @@ SHAPES = {
     "100m": Shape(640, 1728, 15, 10),
     "300m": Shape(1024, 2816, 21, 16),
 }
-"""Named after all their parameters with 49,152 columns in the head."""
+"""Shapes by their number of parameters with a vocabulary of 49,152 tokens."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class Setting:
     """A model and data to train it on.
 
     Attributes:
-        name: What readers see.
+        name: Name in tables and plots.
         model: ``SMOLLM2``, or the shape of a random Llama.
         data: A data set's name, or "tokens" for generated token ids.
         tuning: "lora" (rank 8, alpha 16, all linear layers) or "full".
         rows: Candidates of the counted steps, in one epoch.
-        batch: Candidates of a micro-batch.
-        accumulation: Micro-batches of an optimizer step.
+        batch: Candidates in a micro-batch.
+        accumulation: Micro-batches in an optimizer step (gradient accumulation).
         max_length: Longest sample in tokens.
         epochs: Epochs over the rows.
     """
@@ -65,13 +65,13 @@ class Method:
     """One way to train on a setting.
 
     Attributes:
-        name: What readers see.
+        name: Name in tables and plots.
         kind: What the worker does: "stock", "pruning" or "forward" (see worker.py), or
             "peak-scoring", "peak-backbone", "peak-logits" (one forward, for its memory).
         options: Fields of ``QTuningConfig``.
-        batch: ``per_device_train_batch_size``, if not the setting's.
-        earlier_scores: Score the rows beforehand and pass that on as ``initial_scores``.
-        small_scorer: Pass a cut-down copy of the model as ``scorer_model_name_or_path``.
+        batch: ``per_device_train_batch_size``; None for the setting's.
+        earlier_scores: Whether to score the rows first and pass the scores as ``initial_scores``.
+        small_scorer: Whether to pass the model's first layers as ``scorer_model_name_or_path``.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Method:
 
 
 class Case(NamedTuple):
-    """A method on a setting; ``repeat`` counts from 0 and draws other rows each time."""
+    """A method on a setting; ``repeat``, counted from 0, is the seed of the draw of rows."""
 
     suite: str
     setting: Setting
@@ -92,11 +92,11 @@ class Case(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What ``--only`` is matched with."""
+        """Name of the case, with which ``--only`` is matched."""
         return f"{self.suite}/{self.setting.name}/{self.method.name}/{self.repeat}"
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the case as plain data, for JSON."""
         return {
             "suite": self.suite,
             "setting": asdict(self.setting),
@@ -106,7 +106,7 @@ class Case(NamedTuple):
 
     @classmethod
     def from_dict(cls, given: dict[str, Any]) -> "Case":
-        """Back from JSON."""
+        """Make a case from the plain data of ``to_dict``."""
         setting = dict(given["setting"])
         if isinstance(setting["model"], dict):
             setting["model"] = Shape(**setting["model"])
@@ -133,7 +133,7 @@ RANDOM = Method(
 
 
 def q_tuning(sample_ratio: float, token_ratio: float, **more: Any) -> Method:
-    """Q-Tuning at a budget; its name says the budget and the token mode."""
+    """Make the method Q-Tuning at a budget, named after the budget and the token mode."""
     options = {"sample_ratio": sample_ratio, "token_ratio": token_ratio, "token_mode": "mask"}
     options |= more
     name = f"q-tuning {sample_ratio:.1%} x {token_ratio:.0%} {options['token_mode']}"
@@ -144,8 +144,8 @@ Q12, Q25, Q50 = q_tuning(0.125, 0.5), q_tuning(0.25, 0.5), q_tuning(0.5, 0.7)
 
 
 def smollm2() -> Iterator[tuple[Setting, list[Method]]]:
-    """SmolLM2 on two data sets, LoRA and full: every method."""
-    pruned = [
+    """Yield SmolLM2 on two data sets, with LoRA and with all weights: every method."""
+    q_tunings = [
         q_tuning(samples, tokens, token_mode=mode)
         for samples, tokens in ((0.125, 0.5), (0.25, 0.5), (0.5, 0.7))
         for mode in ("mask", "drop")
@@ -153,11 +153,11 @@ def smollm2() -> Iterator[tuple[Setting, list[Method]]]:
     for data in ("alpaca", "gsm8k"):
         for tuning in ("lora", "full"):
             setting = Setting(f"smollm2-{data}-{tuning}", SMOLLM2, data, tuning)
-            yield setting, [STOCK, FORWARD, FULL, RANDOM, *pruned]
+            yield setting, [STOCK, FORWARD, FULL, RANDOM, *q_tunings]
 
 
 def pool() -> Iterator[tuple[Setting, list[Method]]]:
-    """What ``pool_factor`` does, at as many candidates a step and at as many a micro-batch."""
+    """Yield values of ``pool_factor``: with equal candidates per step, or per micro-batch."""
     setting = Setting("smollm2-alpaca-lora-pool", SMOLLM2, "alpaca", "lora", rows=128)
 
     def pooled(factor: int, batch: int) -> Method:
@@ -169,9 +169,9 @@ def pool() -> Iterator[tuple[Setting, list[Method]]]:
 
 
 def models() -> Iterator[tuple[Setting, list[Method]]]:
-    """Random Llamas, one axis at a time around (30m, 512 tokens, 49,152 columns).
+    """Yield random Llamas, one axis at a time around (30m, 512 tokens, vocabulary of 49,152).
 
-    What is quick takes more optimizer steps.
+    Quick settings run more optimizer steps.
     """
     axes = [("8m", 512, HEAD, 4), ("30m", 512, HEAD, 2)]
     axes += [("100m", 512, HEAD, 1), ("300m", 512, HEAD, 1)]
@@ -183,23 +183,23 @@ def models() -> Iterator[tuple[Setting, list[Method]]]:
 
 
 def random_llama(size: str, length: int, vocab: int) -> Setting:
-    """A setting with a random Llama, trained in full on generated tokens."""
+    """Make a setting with a random Llama, all weights trained on generated tokens."""
     name = f"llama-{size}-seq{length}-v{vocab // 1000}k"
     shape = replace(SHAPES[size], vocab=vocab)
     return Setting(name, shape, "tokens", "full", max_length=length)
 
 
 def epochs() -> Iterator[tuple[Setting, list[Method]]]:
-    """Three epochs, in which a sample's statistics of an earlier epoch can serve again.
+    """Yield three epochs, in which methods can reuse a sample's statistics of an earlier epoch.
 
-    And one pass instead of two, which gains as much in any epoch.
+    Also one pass instead of two, for one epoch: it saves the same in every epoch.
     """
 
     def cheaper(name: str, **options: Any) -> Method:
         return replace(Q12, name=f"{Q12.name}, {name}", options={**Q12.options, **options})
 
-    tenth = cheaper("earlier scores, score_refresh 0.1", score_refresh=0.1)
-    small = cheaper("smaller scorer")
+    reuse = cheaper("earlier scores, score_refresh 0.1", score_refresh=0.1)
+    small_model = cheaper("smaller scorer")
     methods = [
         STOCK,
         FORWARD,
@@ -207,33 +207,37 @@ def epochs() -> Iterator[tuple[Setting, list[Method]]]:
         Q12,
         cheaper("score_refresh 0.25", score_refresh=0.25),
         cheaper("score_refresh 0.1", score_refresh=0.1),
-        replace(tenth, earlier_scores=True),
-        replace(small, small_scorer=True),
+        replace(reuse, earlier_scores=True),
+        replace(small_model, small_scorer=True),
     ]
     for data in ("alpaca", "gsm8k"):
         name = f"smollm2-{data}-lora-3-epochs"
         yield Setting(name, SMOLLM2, data, "lora", rows=64, epochs=3), methods
-    high = q_tuning(0.75, 0.7)  # above the break-even
-    micro = {**high.options, "pool_scope": "micro"}
-    twice = replace(high, name=f"{high.name}, pool_scope micro", options=micro)
-    once = replace(twice, name=f"{twice.name}, one_pass", options={**micro, "one_pass": True})
+    above_break_even = q_tuning(0.75, 0.7)
+    micro = {**above_break_even.options, "pool_scope": "micro"}
+    two_passes = replace(
+        above_break_even, name=f"{above_break_even.name}, pool_scope micro", options=micro
+    )
+    single_pass = replace(
+        two_passes, name=f"{two_passes.name}, one_pass", options={**micro, "one_pass": True}
+    )
     setting = Setting("smollm2-alpaca-lora-one-pass", SMOLLM2, "alpaca", "lora", rows=64)
-    yield setting, [STOCK, FORWARD, twice, once]
+    yield setting, [STOCK, FORWARD, two_passes, single_pass]
 
 
 def memory() -> Iterator[tuple[Setting, list[Method]]]:
-    """Peak memory: of a step, and of scoring alone with a large vocabulary."""
+    """Yield settings for peak memory: of a step, and of scoring with a large vocabulary."""
     for tuning in ("lora", "full"):
         setting = Setting(f"smollm2-alpaca-{tuning}", SMOLLM2, "alpaca", tuning)
         yield setting, [STOCK, FULL, Q12, Q25]
     yield random_llama("30m", 2048, HEAD), [STOCK, FULL, Q12, Q25]
-    alone = replace(random_llama("30m", 256, 262_144), rows=8)
+    scoring = replace(random_llama("30m", 256, 262_144), rows=8)
     kinds = ("backbone", "scoring", "logits")
-    yield alone, [Method(f"{kind} alone", f"peak-{kind}") for kind in kinds]
+    yield scoring, [Method(f"{kind} alone", f"peak-{kind}") for kind in kinds]
 
 
 def tiny() -> Iterator[tuple[Setting, list[Method]]]:
-    """A few seconds, for tests: a model of some ten thousand parameters."""
+    """Yield a setting for tests: a few seconds, a model of about ten thousand parameters."""
     shape = Shape(32, 48, 2, 4, vocab=256)
     sizes = {"rows": 8, "batch": 2, "accumulation": 2, "max_length": 32}
     setting = Setting("llama-tiny", shape, "tokens", "full", **sizes)
@@ -251,16 +255,16 @@ SUITES = {
 }
 ALL = ("smollm2", "pool", "models", "epochs", "memory")
 ONCE = ("memory",)
-"""Suites that are measured in one repeat: allocation is the same each time."""
+"""Suites with a single repeat: memory allocation is the same each time."""
 
 
 def plan(suites: list[str], repeats: int, only: str = "") -> list[Case]:
-    """All cases, interleaved: each setting's methods once, then all of them again.
+    """List all cases, interleaved: each setting's methods once, then the next repeat of all.
 
     Args:
         suites: Names of ``SUITES``.
         repeats: How often each method is measured.
-        only: A regular expression that must be found in a case's name.
+        only: A regular expression that must match in a case's name.
     """
     cases = [
         Case(suite, setting, method, repeat)

@@ -1,4 +1,4 @@
-"""Forward passes by themselves: for the speed in the bound, and for their peak memory."""
+"""Single forward passes: their speed, for the bound, and their peak memory."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -9,22 +9,23 @@ import process
 import torch
 from torch import Tensor, nn
 
+from qtuning.precision import use_bf16
 from qtuning.signals.forward import causal_lm_of, model_token_stats
 
 IGNORED = -100
-POSITIONS_AT_ONCE = 1024  # so that a wide head does not need memory that it would be timed for
+POSITIONS_AT_ONCE = 1024  # limits memory of a wide head, whose allocation would be timed
 
 Batch = dict[str, Tensor]
 
 
 def batches_by_length(rows: Sequence[dict[str, Any]], size: int) -> list[Batch]:
-    """Padded batches of samples of similar length, longest first."""
+    """Make padded batches of samples of similar length, longest first."""
     order = sorted(rows, key=lambda row: -len(row["input_ids"]))
     return [padded(order[i : i + size]) for i in range(0, len(order), size)]
 
 
 def padded(rows: Sequence[dict[str, Any]]) -> Batch:
-    """Rows as tensors ``(B, L)``, padded on the right."""
+    """Make a batch of rows: tensors ``(B, L)``, padded on the right."""
     longest = max(len(row["input_ids"]) for row in rows)
 
     def tensor(values: list[list[int]], fill: int) -> Tensor:
@@ -39,14 +40,17 @@ def padded(rows: Sequence[dict[str, Any]]) -> Batch:
 
 @contextmanager
 def as_in_training(model: nn.Module) -> Iterator[None]:
-    """No gradients, eval mode, the precision that training has."""
+    """Run the context without gradients, in eval mode and in the precision of training."""
     model.eval()
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with (
+        torch.no_grad(),
+        torch.autocast("cpu", torch.bfloat16, enabled=use_bf16(None, use_cpu=True)),
+    ):
         yield
 
 
 def arithmetic(model: Any, batch: Batch) -> None:
-    """Backbone, and the head at answer positions: the products alone, nothing made of them."""
+    """Run the backbone, and the head at answer positions, without using the logits."""
     causal_lm = causal_lm_of(model)
     inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
     hidden = causal_lm.base_model(**inputs, use_cache=False)[0]
@@ -59,7 +63,13 @@ def arithmetic(model: Any, batch: Batch) -> None:
 def measure_speed(
     model: Any, warm_up: list[Any], steps: list[list[Any]], size: int
 ) -> dict[str, Any]:
-    """Time the forward of all candidates, a list for each optimizer step.
+    """Time the forward passes of all candidates.
+
+    Args:
+        model: The model.
+        warm_up: Tokenised rows of the warm-up, which is not timed.
+        steps: Tokenised rows of each optimizer step.
+        size: Rows in a batch.
 
     Returns:
         Seconds, and tokens with and without padding.
@@ -82,7 +92,7 @@ def measure_speed(
 
 
 def measure_peak(kind: str, model: Any, rows: list[Any]) -> dict[str, Any]:
-    """Peak memory of one forward of all rows in one batch.
+    """Measure the peak memory of a forward pass of all rows in one batch.
 
     Args:
         kind: "backbone": hidden states alone. "scoring": our statistics. "logits": the model's
@@ -92,10 +102,10 @@ def measure_peak(kind: str, model: Any, rows: list[Any]) -> dict[str, Any]:
     """
     tiny = padded([{key: row[key][:8] for key in ("input_ids", "labels")} for row in rows[:1]])
     with as_in_training(model):
-        _forward(kind, model, tiny)  # what the first forward of all sets up is not counted
-    with as_in_training(model):  # anew, so that weights cast to bf16 are counted
+        _forward(kind, model, tiny)  # memory that the first forward pass sets up is not counted
+    with as_in_training(model):  # a second context, so that weights cast to bf16 are counted
         batch = padded(rows)
-        before = process.resident()
+        resting = process.resident()
         forgotten = process.forget_peak()
         started, cpu_started = time.perf_counter(), time.process_time()
         _forward(kind, model, batch)
@@ -106,8 +116,8 @@ def measure_peak(kind: str, model: Any, rows: list[Any]) -> dict[str, Any]:
         "cpu_seconds": cpu_seconds,
         "forward_tokens": int(batch["attention_mask"].sum()),
         "memory_mib": {
-            "loaded": before,
-            "resting": before,
+            "loaded": resting,
+            "resting": resting,
             "peak": process.peak(),
             "peak_is_of_counted_steps": forgotten,
         },

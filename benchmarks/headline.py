@@ -1,6 +1,6 @@
-"""The README's tables of speed and memory, from the committed results.
+"""The tables of speed and memory in the README and the docs, from the committed results.
 
-python benchmarks/headline.py            # says whether the README has them
+python benchmarks/headline.py            # says whether the pages have them
 python benchmarks/headline.py --write    # puts them in
 """
 
@@ -15,7 +15,12 @@ from summary import Row, rows, suite_runs
 from tables import markdown
 
 RESULTS = ROOT / "benchmarks/results/speed.json"
-README = ROOT / "README.md"
+PLACES = {
+    "README.md": ("headline",),
+    "docs/what-it-costs.md": ("machine", "speed", "memory", "pool"),
+    "docs/cheaper-scoring.md": ("scoring",),
+}
+"""Page: the tables that it has."""
 _SETTINGS = {
     "alpaca, LoRA": "smollm2-alpaca-lora",
     "alpaca, all weights": "smollm2-alpaca-full",
@@ -31,15 +36,41 @@ _METHODS = {
 }
 
 
-def readme_tables(content: dict[str, Any]) -> dict[str, str]:
-    """Each table by the name of its place in the README."""
+def tables_by_name(content: dict[str, Any]) -> dict[str, str]:
+    """Each table by the name of its place."""
     return {
+        "headline": headline(content),
         "machine": machine_line(content),
         "speed": speed(content),
         "memory": memory(content),
         "pool": pool(content),
         "scoring": scoring(content),
     }
+
+
+def headline(content: dict[str, Any]) -> str:
+    """Time and memory of SmolLM2 on alpaca, medians; memory where the suite has the method."""
+    settings = {"LoRA": "smollm2-alpaca-lora", "all weights": "smollm2-alpaca-full"}
+    methods = {
+        "stock `SFTTrainer`": "stock",
+        "`random` 12.5% x 50%": "random 12.5% x 50%",
+        "`q-tuning` 12.5% x 50%": "q-tuning 12.5% x 50% mask",
+        "`q-tuning` 25% x 50%": "q-tuning 25% x 50% mask",
+    }
+    body = [[title] for title in methods]
+    for suite in ("smollm2", "memory"):
+        runs = suite_runs(content, suite)
+        for setting in settings.values():
+            found = _by_method(rows(runs, setting))
+            for cells, method in zip(body, methods.values(), strict=True):
+                row = found.get(method)
+                if suite == "memory":
+                    cells.append("" if row is None else f"{row.peak.median:,.0f}")
+                else:
+                    ratio = None if row is None else row.ratio
+                    cells.append("1.00" if ratio is None else f"{ratio.median:.2f}")
+    head = [f"{what}, {name}" for what in ("time", "memory") for name in settings]
+    return markdown(["", *head], body)
 
 
 def machine_line(content: dict[str, Any]) -> str:
@@ -127,28 +158,39 @@ def _range(row: Row) -> str:
     return f"{row.ratio.median:.2f} ({row.ratio.low:.2f} to {row.ratio.high:.2f})"
 
 
-def with_tables(readme: str, content: dict[str, Any]) -> str:
-    """The README with the tables between its marks ``<!-- name -->`` and ``<!-- /name -->``."""
-    for name, table in readme_tables(content).items():
+def with_tables(page: str, tables: dict[str, str]) -> str:
+    """The page with the tables between its marks ``<!-- name -->`` and ``<!-- /name -->``."""
+    for name, table in tables.items():
         start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        before, opened, rest = readme.partition(start)
+        before, opened, rest = page.partition(start)
         _, closed, after = rest.partition(end)
         assert opened, name
         assert closed, name
-        readme = f"{before}{start}{table.rstrip()}\n{end}{after}"
-    return readme
+        page = f"{before}{start}{table.rstrip()}\n{end}{after}"
+    return page
+
+
+def pages(content: dict[str, Any]) -> dict[Path, str]:
+    """Each page as it must be."""
+    tables = tables_by_name(content)
+    return {
+        ROOT / path: with_tables(
+            (ROOT / path).read_text(encoding="utf-8"), {name: tables[name] for name in names}
+        )
+        for path, names in PLACES.items()
+    }
 
 
 def main(arguments: list[str]) -> int:
     """Write the tables, or say whether they are there; returns the exit code."""
-    before = README.read_text(encoding="utf-8")
-    after = with_tables(before, json.loads(RESULTS.read_text()))
-    if "--write" in arguments:
-        README.write_text(after, encoding="utf-8")
-    elif after != before:
-        print(f"{README.name} is not up to date: {Path(__file__).name} --write", file=sys.stderr)
-        return 1
-    return 0
+    code = 0
+    for path, text in pages(json.loads(RESULTS.read_text())).items():
+        if "--write" in arguments:
+            path.write_text(text, encoding="utf-8")
+        elif path.read_text(encoding="utf-8") != text:
+            print(f"{path.name} is not up to date: {Path(__file__).name} --write", file=sys.stderr)
+            code = 1
+    return code
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a measurement depends on: machine, versions, source, command."""
+"""Circumstances of a measurement: machine, versions, source, command."""
 
 import functools
 import hashlib
@@ -11,12 +11,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from qtuning.precision import dtype_name, use_bf16
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("torch", "transformers", "trl", "accelerate", "peft", "datasets")
 
 
 def session(arguments: list[str], threads: int) -> dict[str, Any]:
-    """Everything worth knowing about a call of the benchmark."""
+    """Describe a call of the benchmark: command, date, commit, machine, versions."""
     return {
         "command": command(arguments),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -24,13 +26,13 @@ def session(arguments: list[str], threads: int) -> dict[str, Any]:
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "machine": machine(),
         "threads": threads,
-        "precision": "float32 weights, bf16 autocast",
+        "precision": f"float32 weights, {dtype_name(use_bf16(None, use_cpu=True))}",
         "versions": versions(),
     }
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, memory; no names of hosts or people."""
+    """Describe processor, cores and memory, without names of hosts or people."""
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count(),
@@ -41,12 +43,12 @@ def machine() -> dict[str, Any]:
 
 
 def load_average() -> float:
-    """How many processes want to run: times of a busy machine are not to be trusted."""
+    """Return the number of runnable processes: times of a busy machine are unreliable."""
     return round(os.getloadavg()[0], 2)
 
 
 def code_version() -> str:
-    """The commit, with ``+`` if sources differ from it; empty outside a checkout."""
+    """Return the commit, with ``+`` for uncommitted changes; empty outside a checkout."""
     commit = _git("rev-parse", "--short", "HEAD") or ""
     changed = _git("status", "--porcelain", "--untracked-files=no")
     return commit + ("+" if commit and changed else "")
@@ -54,7 +56,7 @@ def code_version() -> str:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Versions of Python and of what does the work."""
+    """Return the versions of Python and of the packages that do the work."""
     return {
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in PACKAGES},
@@ -63,9 +65,9 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def source_hash() -> str:
-    """A hash of the library's and the benchmark's source: other code is another measurement.
+    """Hash the source of library and benchmark, since other code is another measurement.
 
-    What only plans and reports is left out.
+    Modules that only plan and report are left out.
     """
     measuring = ("worker", "training", "forward", "subjects", "sources", "process")
     files = sorted((ROOT / "src").rglob("*.py"))
@@ -77,17 +79,17 @@ def source_hash() -> str:
 
 
 def command(arguments: list[str]) -> str:
-    """The command line as others can use it: without this machine's own folders."""
-    own = [Path(a).name if Path(a).is_absolute() else a for a in arguments]
-    return shlex.join(["python", "benchmarks/speed.py", *own])
+    """Return the command line without this machine's folders, so that others can use it."""
+    words = [Path(a).name if Path(a).is_absolute() else a for a in arguments]
+    return shlex.join(["python", "benchmarks/speed.py", *words])
 
 
 def _git(*arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+        process = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
     except FileNotFoundError:
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return process.stdout.strip() if process.returncode == 0 else None
 
 
 def _cpu() -> str:

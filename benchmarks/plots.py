@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from summary import SHARES, ForwardRow, Row, forward_rows, rows, settings, suite_runs
 
-# Okabe and Ito's colours, told apart with any kind of colour blindness.
+# Okabe and Ito's palette, which colour-blind readers can tell apart.
 BLUE, ORANGE, GREEN, PINK, GREY, BLACK = (
     "#0072B2",
     "#E69F00",
@@ -25,20 +25,22 @@ Panel = Callable[[Axes, list[Row]], None]
 
 
 def draw(content: dict[str, Any], folder: Path, stem: str) -> list[Path]:
-    """Draw every suite's figures; the files written."""
+    """Draw the figures of all suites; return the paths."""
     files = []
     for suite in (*ALL, *(name for name in SUITES if name not in ALL)):
         runs = suite_runs(content, suite)
-        panels = {name: found for name in settings(runs) if (found := rows(runs, name))}
-        alone = {name: one for name in settings(runs) if (one := forward_rows(runs, name))}
+        panels = {name: suite_rows for name in settings(runs) if (suite_rows := rows(runs, name))}
+        passes = {
+            name: pass_rows for name in settings(runs) if (pass_rows := forward_rows(runs, name))
+        }
         figures: list[tuple[str, Figure]] = []
         if panels and suite != "memory":
             figures.append(("time", _figure(panels, times, "time, of the stock trainer's", _BOUND)))
             figures.append(("shares", _figure(panels, shares, "share of the time", _PARTS)))
         if panels:
             figures.append(("memory", _figure(panels, memory, "peak memory, GiB", _MEMORY)))
-        if alone:
-            figures.append(("scoring", _figure(alone, forwards, "MiB above the model", [])))
+        if passes:
+            figures.append(("scoring", _figure(passes, forwards, "MiB above the model", [])))
         for kind, figure in figures:
             name = f"{stem}-{suite}.png" if kind == suite else f"{stem}-{suite}-{kind}.png"
             figure.savefig(folder / name, dpi=150)
@@ -58,22 +60,26 @@ _MEMORY = [
 
 
 def _figure(panels: dict[str, list[Any]], panel: Any, axis: str, legend: list[Any]) -> Figure:
-    """A grid of panels, two in a row, with one legend above them."""
+    """Draw a grid of panels, two in a row, with one legend above all panels."""
     columns = min(2, len(panels))
     lines = -(-len(panels) // columns)
-    bars = max(len(found) for found in panels.values())
+    bars = max(len(panel_rows) for panel_rows in panels.values())
     height = lines * (0.27 * bars + 0.9) + (0.5 if legend else 0.1)
     figure = Figure(figsize=(1.0 + 5.2 * columns, height), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False, sharex=True)
-    left: list[str] = []
-    for place, (axes, (name, found)) in enumerate(zip(grid.flat, panels.items(), strict=False)):
-        panel(axes, found)
+    left_names: list[str] = []
+    for place, (axes, (name, panel_rows)) in enumerate(
+        zip(grid.flat, panels.items(), strict=False)
+    ):
+        panel(axes, panel_rows)
         axes.set_title(name, fontsize=10, loc="right", fontweight="bold")
-        # A panel with the methods of its neighbour on the left does not name them again.
-        names = [row.method for row in found]
-        said = names == left and place % columns
-        left = names
-        axes.set_yticks(range(len(names)), [""] * len(names) if said else names, fontsize=8)
+        # A panel with the same methods as its left neighbour has no names.
+        names = [row.method for row in panel_rows]
+        has_same_names = names == left_names and place % columns
+        left_names = names
+        axes.set_yticks(
+            range(len(names)), [""] * len(names) if has_same_names else names, fontsize=8
+        )
         axes.invert_yaxis()
         axes.set_xlabel(axis, fontsize=9)
         axes.tick_params(axis="x", labelsize=8, labelbottom=True)
@@ -88,7 +94,7 @@ def _figure(panels: dict[str, list[Any]], panel: Any, axis: str, legend: list[An
 
 
 def times(axes: Axes, found: list[Row]) -> None:
-    """Measured ratios with their range, the bound as a mark across the bar."""
+    """Draw measured ratios with their range, and the bound as a mark across the bar."""
     for place, row in enumerate(found):
         if row.ratio is None:
             continue
@@ -101,11 +107,11 @@ def times(axes: Axes, found: list[Row]) -> None:
             axes.vlines(row.bound.median, place - 0.42, place + 0.42, color=ORANGE, linewidth=3)
     axes.axvline(1.0, color=GREY, linewidth=1, zorder=0)
     highest = max((row.ratio.high for row in found if row.ratio), default=1.0)
-    axes.set_xlim(0, max(1.15, highest + 0.12, axes.get_xlim()[1]))  # panels share the axis
+    axes.set_xlim(0, max(1.15, highest + 0.12, axes.get_xlim()[1]))  # panels share the x axis
 
 
 def shares(axes: Axes, found: list[Row]) -> None:
-    """Parts of each method's time, one after the other."""
+    """Draw the parts of each method's time, one after the other."""
     for place, row in enumerate(found):
         left = 0.0
         for name in SHARES:
@@ -126,7 +132,7 @@ def shares(axes: Axes, found: list[Row]) -> None:
 
 
 def memory(axes: Axes, found: list[Row]) -> None:
-    """Peak memory: what was there once the model was loaded, and what came on top."""
+    """Draw peak memory in two parts: the process with the model loaded, and the rest."""
     for place, row in enumerate(found):
         peak, working = row.peak.median / 1024, row.working.median / 1024
         axes.barh(place, peak - working, color=GREY, height=0.62)
@@ -136,7 +142,7 @@ def memory(axes: Axes, found: list[Row]) -> None:
 
 
 def forwards(axes: Axes, found: list[ForwardRow]) -> None:
-    """Memory of one forward pass, above the loaded model."""
+    """Draw the memory of one forward pass above the loaded model."""
     for place, row in enumerate(found):
         axes.barh(place, row.working.median, color=BLUE, height=0.62)
         axes.text(row.working.median, place, f" {row.working.median:,.0f}", va="center", fontsize=8)

@@ -37,7 +37,7 @@ POOL = 32
 
 
 def ways(model: str) -> Iterator[tuple[str, PreTrainedModel, bool, Callable[[], Any]]]:
-    """Name, model, whether by TRL's fused head, and precision of each way to score."""
+    """Yield name, model, whether TRL's fused head is used, and precision of each way to score."""
     half = partial(torch.autocast, "cpu", torch.bfloat16)
     full = load_causal_lm(model)
     yield REFERENCE, full, False, nullcontext
@@ -48,7 +48,7 @@ def ways(model: str) -> Iterator[tuple[str, PreTrainedModel, bool, Callable[[], 
 
 
 def tokenised(path: Path, n: int, model: str) -> tuple[list[dict[str, Any]], Labels]:
-    """The first ``n`` rows of a file as the trainer tokenises them, and its collator."""
+    """Return the first ``n`` rows of a file as the trainer tokenises them, and the labels."""
     rows = [json.loads(line) for line in path.read_text().splitlines()[:n]]
     texts = [{"prompt": row["prompt"], "completion": row["completion"]} for row in rows]
     trainer = SFTTrainer(
@@ -68,7 +68,7 @@ def score(
     fused: bool,
     precision: Callable[[], AbstractContextManager[Any]],
 ) -> list[Scores]:
-    """NLL and entropy of the answer tokens of each row."""
+    """Score rows: NLL and entropy in nats of the answer tokens of each row, in pools."""
     scorer = Scorer(
         collate=labels.collate,
         to_device=lambda batch: batch,
@@ -77,57 +77,59 @@ def score(
         overhead=pass_overhead("cpu"),
         fused=fused,
     )
-    counted = [(row, len(answer_positions(row["labels"]))) for row in rows]
+    pairs = [(row, len(answer_positions(row["labels"]))) for row in rows]
     scores = []
     for start in range(0, len(rows), POOL):
-        scores += scorer(model, model, counted[start : start + POOL])
+        scores += scorer(model, model, pairs[start : start + POOL])
     return scores
 
 
 def decisions(scores: Sequence[Scores], samples: float, tokens: float) -> dict[int, torch.Tensor]:
-    """The kept rows of all pools, and which of their tokens the token stage would keep."""
-    kept: dict[int, torch.Tensor] = {}
+    """Return the kept rows of all pools, with masks of the tokens that the token stage keeps."""
+    masks: dict[int, torch.Tensor] = {}
     for start in range(0, len(scores), POOL):
         pool = scores[start : start + POOL]
         ppl = torch.stack([one.nll.double().mean().exp() for one in pool])
         entropy = torch.stack([one.entropy.double().mean() for one in pool])
         for place in select_samples(ppl, entropy, samples).kept.nonzero().flatten().tolist():
-            kept[start + place] = keep_tokens(pool[place][0], tokens)
-    return kept
+            masks[start + place] = keep_tokens(pool[place][0], tokens)
+    return masks
 
 
 def compare(scores: Sequence[Scores], reference: Sequence[Scores]) -> dict[str, Any]:
-    """Differences to the reference, and agreement of the decisions at each budget."""
+    """Compute differences to the reference in nats, and agreement of decisions by budget."""
     pairs = zip(scores, reference, strict=True)
-    off = torch.cat([torch.stack([a[0] - b[0], a[1] - b[1]]).abs() for a, b in pairs], dim=1)
-    found: dict[str, Any] = {
-        "nll_mean": float(off[0].mean()),
-        "nll_max": float(off[0].max()),
-        "entropy_mean": float(off[1].mean()),
-        "entropy_max": float(off[1].max()),
+    differences = torch.cat(
+        [torch.stack([a[0] - b[0], a[1] - b[1]]).abs() for a, b in pairs], dim=1
+    )
+    figures: dict[str, Any] = {
+        "nll_mean": float(differences[0].mean()),
+        "nll_max": float(differences[0].max()),
+        "entropy_mean": float(differences[1].mean()),
+        "entropy_max": float(differences[1].max()),
         "agreement": {},
     }
     for samples, tokens in BUDGETS:
         ours, theirs = decisions(scores, samples, tokens), decisions(reference, samples, tokens)
         both = ours.keys() & theirs.keys()
-        same = [jaccard(ours[i].tolist(), theirs[i].tolist()) for i in both]
-        flags = [[i in kept for i in range(len(scores))] for kept in (ours, theirs)]
-        found["agreement"][f"{samples:.1%} x {tokens:.0%}"] = {
+        indices = [jaccard(ours[i].tolist(), theirs[i].tolist()) for i in both]
+        flags = [[i in masks for i in range(len(scores))] for masks in (ours, theirs)]
+        figures["agreement"][f"{samples:.1%} x {tokens:.0%}"] = {
             "samples": jaccard(*flags),
-            "tokens": sum(same) / len(same) if same else None,
+            "tokens": sum(indices) / len(indices) if indices else None,
         }
-    return found
+    return figures
 
 
 def jaccard(one: Sequence[bool], other: Sequence[bool]) -> float:
-    """Kept by both over kept by either, of flags on the same items; 1 if neither keeps any."""
+    """Compute the Jaccard index of two masks over the same items; 1 if both are empty."""
     both = sum(a and b for a, b in zip(one, other, strict=True))
     either = sum(a or b for a, b in zip(one, other, strict=True))
     return both / either if either else 1.0
 
 
 def main() -> None:
-    """Measure and write the JSON."""
+    """Measure all ways on all data sets, and write the JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--model", default="runs/smollm2", help="folder of SmolLM2-135M")
@@ -137,23 +139,23 @@ def main() -> None:
     results: dict[str, Any] = {}
     for name in ("alpaca", "gsm8k"):
         rows, labels = tokenised(options.data / name / "train.jsonl", options.rows, options.model)
-        found: dict[str, list[Scores]] = {}
+        scores_of: dict[str, list[Scores]] = {}
         results[name] = {"rows": len(rows), "ways": {}}
         for way, model, fused, precision in ways(options.model):
             started = time.perf_counter()
-            found[way] = score(rows, labels, model.eval(), fused, precision)
+            scores_of[way] = score(rows, labels, model.eval(), fused, precision)
             seconds = time.perf_counter() - started
-            against = compare(found[way], found[REFERENCE])
-            results[name]["ways"][way] = {"seconds": seconds, **against}
+            figures = compare(scores_of[way], scores_of[REFERENCE])
+            results[name]["ways"][way] = {"seconds": seconds, **figures}
             print(name, way, json.dumps(results[name]["ways"][way]), flush=True)
-    whole = {
+    content = {
         "machine": machine() | {"versions": versions()},
         "code": code_version(),
         "pool": POOL,
         "results": results,
     }
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(whole, indent=1) + "\n")
+    options.output.write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

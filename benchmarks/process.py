@@ -8,17 +8,17 @@ CLEAR = Path("/proc/self/clear_refs")
 
 
 def resident() -> float:
-    """Resident memory now; 0 where the system does not say."""
+    """Return the resident memory; 0 where the system does not report it."""
     return _status("VmRSS")
 
 
 def peak() -> float:
-    """The highest resident memory since ``forget_peak``, or since the process began."""
+    """Return the highest resident memory since ``forget_peak``, or since the process began."""
     return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def forget_peak() -> bool:
-    """Have ``peak`` begin anew; False where the system does not allow it."""
+    """Reset ``peak``; return False where the system does not allow it."""
     try:
         CLEAR.write_text("5")
     except OSError:

@@ -2,7 +2,7 @@
 
     python benchmarks/report.py benchmarks/results/speed.json
 
-Writes speed.md and speed-*.png beside it. Measures nothing.
+Writes speed.md and speed-*.png next to the JSON file. Measures nothing.
 """
 
 import json
@@ -14,7 +14,7 @@ from tables import document
 
 
 def main(arguments: list[str]) -> int:
-    """Write the report of one results file; returns the exit code."""
+    """Write the report of a results file; return the exit code."""
     if len(arguments) != 1 or not Path(arguments[0]).is_file():
         print(
             "usage: python benchmarks/report.py RESULTS.json, as speed.py wrote it", file=sys.stderr

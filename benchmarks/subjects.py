@@ -1,4 +1,4 @@
-"""The models and the rows that are measured."""
+"""The models and rows of the measurements."""
 
 import json
 import random
@@ -21,9 +21,9 @@ WORDS = ("the", "a", "of", "to", "and", "in", "is", "that", "it", "for", "on", "
 
 
 def small_scorer(model: Path) -> Path:
-    """A copy of the model's first layers: as fast as a smaller model, and of its tokenizer.
+    """Save a model's first layers: as fast as a smaller model, with the same tokenizer.
 
-    It serves to measure time. What a scorer of that size decides is another question.
+    This scorer is for timing only; its decisions say nothing about a trained model of that size.
     """
     folder = RUNS / f"{model.name}-{SMALL_LAYERS}-layers"
     if not (folder / "config.json").exists():
@@ -37,20 +37,20 @@ def small_scorer(model: Path) -> Path:
 
 
 def load(setting: Setting, model: Path | None) -> tuple[Any, Any]:
-    """Model (float32) and tokenizer, every weight resident in memory."""
+    """Load model (float32) and tokenizer, with every weight resident in memory."""
     if setting.model == SMOLLM2:
         assert model is not None
         pair = load_causal_lm(str(model)), load_tokenizer(str(model))
     else:
         assert isinstance(setting.model, Shape)
         pair = llama(setting.model, setting.max_length), placeholder_tokenizer()
-    for weight in pair[0].parameters():  # files are mapped: read them now, not when first used
+    for weight in pair[0].parameters():  # read memory-mapped files here, not at first use
         weight.data = weight.data.clone()
     return pair
 
 
 def llama(shape: Shape, length: int) -> LlamaForCausalLM:
-    """A Llama with random weights, the same every time."""
+    """Make a Llama with random weights, equal in every call."""
     config = LlamaConfig(
         vocab_size=shape.vocab,
         hidden_size=shape.hidden,
@@ -70,37 +70,37 @@ def llama(shape: Shape, length: int) -> LlamaForCausalLM:
 
 
 def placeholder_tokenizer() -> PreTrainedTokenizerFast:
-    """Trainers ask for one; it only has to know the padding: the rows are tokens already."""
+    """Make a tokenizer with padding only, which trainers require even for tokenised rows."""
     core = Tokenizer(WordLevel({"<pad>": 0, "<eos>": 1}, unk_token="<pad>"))
     return PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="<eos>")
 
 
 def rows(case: Case, data: Path | None, warm_up: int) -> tuple[Dataset, Dataset]:
-    """The warm-up's rows, short ones, and the rows that are measured; other rows each repeat."""
+    """Return short rows for the warm-up, and the rows to measure; they differ by repeat."""
     setting, n = case.setting, warm_up + case.setting.rows
     draw = random.Random(case.repeat)
     if setting.data == "tokens":
         assert isinstance(setting.model, Shape)
-        made = [_token_row(draw, setting, short=i < warm_up) for i in range(n)]
-        return Dataset.from_list(made[:warm_up]), Dataset.from_list(made[warm_up:])
-    chosen = _text_rows(draw, data_file(setting.data, data), n)
+        token_rows = [_token_row(draw, setting, short=i < warm_up) for i in range(n)]
+        return Dataset.from_list(token_rows[:warm_up]), Dataset.from_list(token_rows[warm_up:])
+    text_rows = _text_rows(draw, data_file(setting.data, data), n)
     short = [
         {
             "id": f"warm-up-{row['id']}",
             "prompt": row["prompt"][:80],
             "completion": row["completion"][:40],
         }
-        for row in chosen[:warm_up]
+        for row in text_rows[:warm_up]
     ]
-    return Dataset.from_list(short), Dataset.from_list(chosen[warm_up:])
+    return Dataset.from_list(short), Dataset.from_list(text_rows[warm_up:])
 
 
 def _text_rows(draw: random.Random, file: Path | None, n: int) -> list[dict[str, str]]:
     if file is None:
         return [_generated_row(draw, i) for i in range(n)]
     with file.open(encoding="utf-8") as lines:
-        chosen = draw.sample([json.loads(line) for line in lines], n)
-    return [{key: row[key] for key in ("id", "prompt", "completion")} for row in chosen]
+        sample = draw.sample([json.loads(line) for line in lines], n)
+    return [{key: row[key] for key in ("id", "prompt", "completion")} for row in sample]
 
 
 def _generated_row(draw: random.Random, number: int) -> dict[str, str]:
@@ -110,7 +110,7 @@ def _generated_row(draw: random.Random, number: int) -> dict[str, str]:
 
 
 def _token_row(draw: random.Random, setting: Setting, short: bool) -> dict[str, list[int]]:
-    """Lengths like those of instructions: from an eighth of the longest up, short ones oftener."""
+    """Draw a row of token ids, log-uniform in length from an eighth of ``max_length`` on."""
     assert isinstance(setting.model, Shape)
     longest = setting.max_length
     length = 16 if short else round(longest * 8 ** -draw.random())

@@ -1,4 +1,4 @@
-"""From measurements to rows: ratios to the stock trainer and to the bound, paired by repeat."""
+"""Rows of tables from measurements: ratios to stock trainer and bound, paired by repeat."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Range(NamedTuple):
 
     @classmethod
     def of(cls, values: Iterable[float]) -> "Range":
-        """Of some numbers, at least one."""
+        """Make the range of numbers, of which there must be at least one."""
         values = list(values)
         return cls(median(values), min(values), max(values))
 
@@ -29,25 +29,26 @@ SHARES = ("scoring", "selection", "collation", "training", "rest")
 
 @dataclass(frozen=True)
 class Row:
-    """A method on a setting.
+    """The figures of a method on a setting.
 
     Attributes:
         setting: The setting's name.
         method: The method's name.
-        repeats: How often it was measured.
-        ratio: Wall-clock time of the stock trainer's; None without a stock run to compare with.
-        bound: The bound, as the same ratio; None if the stock trainer's own or not measured.
-        over_bound: Measured over bound.
-        over_strict: Measured over the strict bound.
-        tokens_a_second: Input tokens of all candidates, a second of wall-clock time.
-        forward: Tokens through a forward pass, scoring and training, of all input tokens.
-        backward: Tokens through a backward pass, of all input tokens.
-        plain: ``(scored + 3 trained) / (3 all)``.
+        repeats: Number of measurements.
+        ratio: Wall-clock time over the stock trainer's; None without a stock run to compare with.
+        bound: The bound over the stock trainer's time; None for the stock trainer, or if it was
+            not measured.
+        over_bound: Measured time over the bound.
+        over_strict: Measured time over the strict bound.
+        tokens_a_second: Input tokens of all candidates per second of wall-clock time.
+        forward: Share of the input tokens that go through a forward pass, scoring and training.
+        backward: Share of the input tokens that go through a backward pass.
+        plain: The plain count ``(scored + 3 trained) / (3 all)``; None without pruning.
         shares: Share of the time in each of ``SHARES``.
         peak: Highest resident memory, MiB.
-        working: The same above the loaded model, MiB.
-        padding: Tokens through the backbone over those of the samples.
-        earlier: Time of making earlier scores, of the stock trainer's.
+        working: Highest resident memory above the loaded model, MiB.
+        padding: Tokens through the backbone, padding included, over the samples' tokens.
+        earlier: Time to make earlier scores over the stock trainer's time.
     """
 
     setting: str
@@ -70,7 +71,7 @@ class Row:
 
 @dataclass(frozen=True)
 class ForwardRow:
-    """A forward pass by itself: seconds, and memory above the loaded model in MiB."""
+    """The figures of a single forward pass: seconds, and memory above the loaded model in MiB."""
 
     setting: str
     method: str
@@ -79,29 +80,31 @@ class ForwardRow:
 
 
 def suite_runs(content: dict[str, Any], suite: str) -> list[Run]:
-    """The measurements of a suite."""
+    """Return the measurements of a suite."""
     return [run for run in content["runs"] if run["suite"] == suite]
 
 
 def settings(runs: list[Run]) -> list[str]:
-    """Names of the settings, in the order of measuring."""
+    """Return the names of the settings, in the order of measuring."""
     return list(dict.fromkeys(run["setting"]["name"] for run in runs))
 
 
 def rows(runs: list[Run], setting: str) -> list[Row]:
-    """A row for each method that trains, in the order of the plan."""
-    own = [run for run in runs if run["setting"]["name"] == setting]
-    beside = {run["repeat"]: run for run in own if run["method"]["kind"] == "stock"}
-    forward = {run["repeat"]: run for run in own if run["method"]["kind"] == "forward"}
+    """Make a row for each method that trains, in the order of the plan."""
+    setting_runs = [run for run in runs if run["setting"]["name"] == setting]
+    stock = {run["repeat"]: run for run in setting_runs if run["method"]["kind"] == "stock"}
+    forward = {run["repeat"]: run for run in setting_runs if run["method"]["kind"] == "forward"}
     methods: dict[str, list[Run]] = {}
-    for run in own:
+    for run in setting_runs:
         if run["method"]["kind"] in ("stock", "pruning"):
             methods.setdefault(run["method"]["name"], []).append(run)
-    return [_row(setting, name, found, beside, forward) for name, found in methods.items()]
+    return [
+        _row(setting, name, method_runs, stock, forward) for name, method_runs in methods.items()
+    ]
 
 
 def speeds(stock: Run, forward: Run, strict: bool = False) -> Speeds:
-    """The speeds that a repeat's stock run and forward run measured; strict: of padded tokens."""
+    """Return the speeds of a repeat's stock and forward runs; ``strict`` counts padding too."""
     rest = stock["seconds"] - stock["passes_seconds"]
     scored, trained = forward["forward_tokens"], stock["counts"]["trained_tokens"]
     if strict:
@@ -114,7 +117,7 @@ def speeds(stock: Run, forward: Run, strict: bool = False) -> Speeds:
 
 
 def bound_of(run: Run, stock: Run, forward: Run, strict: bool = False) -> float:
-    """The bound of a run, in seconds."""
+    """Return the bound of a run in seconds."""
     counts = run["counts"]
     return bound_seconds(
         counts["scored_tokens"],
@@ -127,11 +130,11 @@ def bound_of(run: Run, stock: Run, forward: Run, strict: bool = False) -> float:
 def _row(
     setting: str, name: str, runs: list[Run], stock: dict[int, Run], forward: dict[int, Run]
 ) -> Row:
-    compared = [(run, stock[run["repeat"]]) for run in runs if run["repeat"] in stock]
+    stock_pairs = [(run, stock[run["repeat"]]) for run in runs if run["repeat"] in stock]
     pruning = runs[0]["method"]["kind"] == "pruning"
-    bounded = [
+    triples = [
         (run, full, forward[run["repeat"]])
-        for run, full in compared
+        for run, full in stock_pairs
         if pruning and run["repeat"] in forward
     ]
 
@@ -142,20 +145,20 @@ def _row(
         return lambda run: float(sum(run["counts"][n] for n in names))
 
     def padding(run: Run) -> float:
-        # What a smaller scorer pads is not seen.
-        seen = ("trained", "scored") if run["padded"]["scored"] else ("trained",)
-        own = sum(run["counts"][f"{name}_tokens"] for name in seen)
-        return float(sum(run["padded"][name] for name in seen) / own)
+        # The padding of a smaller scorer is not counted.
+        parts = ("trained", "scored") if run["padded"]["scored"] else ("trained",)
+        sample_tokens = sum(run["counts"][f"{name}_tokens"] for name in parts)
+        return float(sum(run["padded"][name] for name in parts) / sample_tokens)
 
     return Row(
         setting=setting,
         method=name,
         repeats=len(runs),
-        ratio=_range(run["seconds"] / full["seconds"] for run, full in compared),
-        bound=_range(bound_of(*three) / three[1]["seconds"] for three in bounded),
-        over_bound=_range(three[0]["seconds"] / bound_of(*three) for three in bounded),
+        ratio=_range(run["seconds"] / full["seconds"] for run, full in stock_pairs),
+        bound=_range(bound_of(*triple) / triple[1]["seconds"] for triple in triples),
+        over_bound=_range(triple[0]["seconds"] / bound_of(*triple) for triple in triples),
         over_strict=_range(
-            three[0]["seconds"] / bound_of(*three, strict=True) for three in bounded
+            triple[0]["seconds"] / bound_of(*triple, strict=True) for triple in triples
         ),
         tokens_a_second=Range.of(run["counts"]["input_tokens"] / run["seconds"] for run in runs),
         forward=per_input(counted("scored_tokens", "trained_tokens")),
@@ -165,7 +168,7 @@ def _row(
         peak=Range.of(run["memory_mib"]["peak"] for run in runs),
         working=Range.of(run["memory_mib"]["peak"] - run["memory_mib"]["loaded"] for run in runs),
         padding=median(padding(run) for run in runs),
-        earlier=_earlier(compared),
+        earlier=_earlier(stock_pairs),
     )
 
 
@@ -173,8 +176,8 @@ def _plain(counts: dict[str, Any]) -> float:
     return token_bound(counts["scored_tokens"], counts["trained_tokens"], counts["input_tokens"])
 
 
-def _earlier(compared: list[tuple[Run, Run]]) -> float:
-    shares = [run.get("earlier_scores_seconds", 0.0) / full["seconds"] for run, full in compared]
+def _earlier(pairs: list[tuple[Run, Run]]) -> float:
+    shares = [run.get("earlier_scores_seconds", 0.0) / full["seconds"] for run, full in pairs]
     return float(median(shares or [0.0]))
 
 
@@ -184,30 +187,33 @@ def _range(values: Iterable[float]) -> Range | None:
 
 
 def _shares(runs: list[Run]) -> dict[str, float]:
-    """Median shares; what is in no other part is the rest: the optimizer, clipping, reading rows.
+    """Return the median share of each part of the time.
 
-    The stock trainer's collation is in its rest.
+    The rest is the time in no other part: optimizer, clipping, reading rows, and the collation of
+    the stock trainer.
     """
 
     def parts(run: Run) -> dict[str, float]:
         counts = run["counts"]
-        known = {name: counts[f"{name}_seconds"] for name in ("scoring", "selection", "collation")}
-        known["training"] = run["passes_seconds"]
+        seconds_of = {
+            name: counts[f"{name}_seconds"] for name in ("scoring", "selection", "collation")
+        }
+        seconds_of["training"] = run["passes_seconds"]
         if run["method"]["options"].get("one_pass"):  # scored within the training passes
-            known["training"] -= known["scoring"] + known["selection"]
-        known["rest"] = max(0.0, run["seconds"] - sum(known.values()))
-        return {name: seconds / run["seconds"] for name, seconds in known.items()}
+            seconds_of["training"] -= seconds_of["scoring"] + seconds_of["selection"]
+        seconds_of["rest"] = max(0.0, run["seconds"] - sum(seconds_of.values()))
+        return {name: seconds / run["seconds"] for name, seconds in seconds_of.items()}
 
-    of_each = [parts(run) for run in runs]
-    return {name: median(shares[name] for shares in of_each) for name in SHARES}
+    run_shares = [parts(run) for run in runs]
+    return {name: median(shares[name] for shares in run_shares) for name in SHARES}
 
 
 def forward_rows(runs: list[Run], setting: str) -> list[ForwardRow]:
-    """A row for each forward pass whose memory was measured."""
-    found: dict[str, list[Run]] = {}
+    """Make a row for each forward pass whose memory was measured."""
+    runs_of: dict[str, list[Run]] = {}
     for run in runs:
         if run["setting"]["name"] == setting and run["method"]["kind"].startswith("peak-"):
-            found.setdefault(run["method"]["name"], []).append(run)
+            runs_of.setdefault(run["method"]["name"], []).append(run)
 
     def working(run: Run) -> float:
         return float(run["memory_mib"]["peak"] - run["memory_mib"]["resting"])
@@ -216,8 +222,8 @@ def forward_rows(runs: list[Run], setting: str) -> list[ForwardRow]:
         ForwardRow(
             setting,
             name,
-            Range.of(working(run) for run in own),
-            Range.of(run["seconds"] for run in own),
+            Range.of(working(run) for run in method_runs),
+            Range.of(run["seconds"] for run in method_runs),
         )
-        for name, own in found.items()
+        for name, method_runs in runs_of.items()
     ]

@@ -1,4 +1,4 @@
-"""Tables in Markdown."""
+"""Tables of the measurements in Markdown."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -40,8 +40,8 @@ CAPTION = """\
 
 
 def document(content: dict[str, Any]) -> str:
-    """All tables of a results file."""
-    parts = ["# Speed and memory\n", _made_by(content), CAPTION]
+    """Make the page with all tables of a results file."""
+    parts = ["# Speed and memory\n", _origin(content), CAPTION]
     for suite in (*ALL, *(name for name in SUITES if name not in ALL)):
         if runs := suite_runs(content, suite):
             parts.append(f"## {TITLES[suite]}\n")
@@ -49,10 +49,10 @@ def document(content: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _made_by(content: dict[str, Any]) -> str:
-    used = sorted({run["session"] for run in content["runs"]})
+def _origin(content: dict[str, Any]) -> str:
+    session_numbers = sorted({run["session"] for run in content["runs"]})
     lines = ["Made from the JSON of the same name by `benchmarks/report.py`. Measured by:\n"]
-    for number in used:
+    for number in session_numbers:
         one = content["sessions"][number]
         machine = one["machine"]
         versions = ", ".join(f"{name} {version}" for name, version in one["versions"].items())
@@ -67,12 +67,12 @@ def _made_by(content: dict[str, Any]) -> str:
 
 
 def _setting(runs: list[Run], name: str) -> str:
-    own = [run for run in runs if run["setting"]["name"] == name]
-    parts = [f"### {name}\n", f"{describe(own)}\n"]
-    if trained := rows(runs, name):
-        parts.append(table(trained))
-    if alone := forward_rows(runs, name):
-        least = alone[0].working.median
+    setting_runs = [run for run in runs if run["setting"]["name"] == name]
+    parts = [f"### {name}\n", f"{describe(setting_runs)}\n"]
+    if method_rows := rows(runs, name):
+        parts.append(table(method_rows))
+    if pass_rows := forward_rows(runs, name):
+        least = pass_rows[0].working.median
         body = [
             [
                 row.method,
@@ -80,36 +80,36 @@ def _setting(runs: list[Run], name: str) -> str:
                 f"{row.working.median / least:.2f}",
                 f"{row.seconds.median:.2f}",
             ]
-            for row in alone
+            for row in pass_rows
         ]
         parts.append(markdown(["one forward", "above model", "of the first", "seconds"], body))
     return "\n".join(parts)
 
 
 def describe(runs: list[Run]) -> str:
-    """What a setting is, in a sentence or two."""
+    """Describe a setting in a sentence or two."""
     setting, first = runs[0]["setting"], runs[0]
     sizes = {run["parameters"] for run in runs if "parameters" in run}
     size = f", {min(sizes) / 1e6:.1f}M parameters" if sizes else ""
     tuning = "LoRA, rank 8 on all linear layers" if setting["tuning"] == "lora" else "all weights"
     steps = max((run["counts"]["steps"] for run in runs if "counts" in run), default=None)
     repeats = len({run["repeat"] for run in runs})
-    said = (
+    text = (
         f"{tuning}{size}; rows: {first['data']['source']}, {setting['rows']} in each of "
         f"{setting['epochs']} epoch(s), at most {setting['max_length']} tokens; batch "
         f"{setting['batch']} x accumulation {setting['accumulation']}"
     )
-    said += f", {steps} optimizer step(s)" if steps else ""
-    said += ". One repeat" if repeats == 1 else f". {repeats} repeats, each with other rows"
+    text += f", {steps} optimizer step(s)" if steps else ""
+    text += ". One repeat" if repeats == 1 else f". {repeats} repeats, each with other rows"
     sources = {run["source"] for run in runs}
-    got = min(run["cpu_seconds"] / run["seconds"] / run["threads"] for run in runs)
-    said += f". The processes had at least {got:.0%} of the cores' time"
-    mixed = "" if len(sources) == 1 else " **Measured with different sources: measure again.**"
-    return f"{said[0].upper()}{said[1:]}.{mixed}"
+    cpu_share = min(run["cpu_seconds"] / run["seconds"] / run["threads"] for run in runs)
+    text += f". The processes had at least {cpu_share:.0%} of the cores' time"
+    warning = "" if len(sources) == 1 else " **Measured with different sources: measure again.**"
+    return f"{text[0].upper()}{text[1:]}.{warning}"
 
 
 def table(found: list[Row]) -> str:
-    """A row for each method."""
+    """Make a table with a row for each method."""
     head = ["method", "time", "bound", "over bound", "over strict", "(F + 3B)/3", "tokens/s"]
     head += ["forward", "backward", "padding", *SHARES, "peak", "above model"]
     body = [
@@ -134,7 +134,7 @@ def table(found: list[Row]) -> str:
 
 
 def markdown(head: list[str], body: Iterable[list[str]]) -> str:
-    """A table; the first column is text, the others are numbers."""
+    """Format a table whose first column is text and whose other columns are numbers."""
     lines = [head, ["---", *["--:"] * (len(head) - 1)], *body]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
 

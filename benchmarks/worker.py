@@ -7,7 +7,7 @@ Kinds of methods:
 - "stock": TRL's SFTTrainer on all candidates.
 - "pruning": QTuningTrainer.
 - "forward": the forward pass of all candidates as arithmetic alone, for the bound.
-- "peak-backbone", "peak-scoring", "peak-logits": one forward of one batch, for its peak memory.
+- "peak-backbone", "peak-scoring", "peak-logits": one forward pass of one batch, for its memory.
 """
 
 import json
@@ -21,11 +21,11 @@ import transformers
 from cases import Case
 
 UNKNOWN = 3
-"""Exit code: the library has not what the case asks for."""
+"""Exit code if the library lacks an option of the case."""
 
 
 def main() -> int:
-    """Measure and write the result; returns the exit code."""
+    """Measure the job's case, and write the result; return the exit code."""
     job = json.loads(Path(sys.argv[1]).read_text())
     torch.set_num_threads(job["threads"])
     transformers.logging.set_verbosity_error()
@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def measure(case: Case, folder: Path | None, data: Path | None, output: Path) -> dict[str, Any]:
-    """Measure whatever kind of case it is."""
+    """Measure a case of any kind; return its figures."""
     import forward
     import subjects
     import training
@@ -63,13 +63,13 @@ def measure(case: Case, folder: Path | None, data: Path | None, output: Path) ->
     rows = training.tokenised(case, model, tokenizer, counted, output)
     if case.method.kind != "forward":
         return forward.measure_peak(case.method.kind.removeprefix("peak-"), model, rows)
-    short = training.tokenised(case, model, tokenizer, warm_up, output)
+    short_rows = training.tokenised(case, model, tokenizer, warm_up, output)
     if case.setting.tuning == "lora":
         from peft import get_peft_model
 
         model = get_peft_model(model, training.lora())
     steps = [rows[i : i + n] for i in range(0, len(rows), n)]
-    return forward.measure_speed(model, short, steps, case.setting.batch)
+    return forward.measure_speed(model, short_rows, steps, case.setting.batch)
 
 
 if __name__ == "__main__":

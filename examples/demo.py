@@ -4,26 +4,30 @@
     .venv/bin/python examples/demo.py --problems 240 --output_dir outputs/demo
 
 Fine-tunes SmolLM2-135M-Instruct on generated word problems with worked solutions, training at
-every step on a quarter of the candidates, and shows what was kept and why.
+every step on a quarter of the candidates, and shows what was kept and why. Then does the same with
+random samples and tokens, as many as Q-Tuning trained on, and sets the two side by side.
 """
 
 import argparse
 import importlib.util
+import io
+import json
+import subprocess
 import sys
+import tempfile
 import textwrap
 import time
-import warnings
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
-import datasets
-import torch
 import transformers
 import yaml
-from datasets import Dataset
-from problems import is_right, make_problems
+from demo_table import print_table, read_lines, same_tokens, verdict
+from problems import train_and_held_out
+from progress import waiting_for
 
-from qtuning import TOKEN_PRUNERS, QTuningConfig, QTuningTrainer, read_ledger
+from qtuning import read_ledger
 from qtuning.core.plane import QUADRANT_NAMES
 from qtuning.io.models import load_causal_lm, load_tokenizer
 from qtuning.reports.eu_plane import plot_eu_plane
@@ -37,53 +41,34 @@ def main() -> int:
     options = read_options()
     started = time.perf_counter()
     folder = Path(options.output_dir)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
-    warnings.filterwarnings("ignore", category=FutureWarning)
 
-    say(f"1/5  Making {options.problems} problems to train on and {options.held_out} to test on.")
-    train, source = make_problems(options.problems, seed=0)
-    held_out, _ = make_problems(options.held_out, seed=1)
-    print(f"     Source: {source}. The first one:\n")
-    print(quoted(train[0]["prompt"][0]["content"]))
+    say(f"1/6  Making {options.problems} problems to train on and {options.held_out} to test on.")
+    train, _ = train_and_held_out(options.problems, options.held_out)
+    print("     The first one:\n")
+    print(quoted(train[0]["prompt"][-1]["content"]))
     print(quoted(train[0]["completion"][0]["content"]))
 
-    say("2/5  Loading SmolLM2-135M-Instruct.")
-    weights = find_weights()
-    tokenizer = load_tokenizer(str(weights))
-    tokens = WatchedTokens(tokenizer)
-    settings = yaml.safe_load((HERE / "demo.yaml").read_text())
-    settings["token_pruner"] = tokens  # a pruner may be any callable
-    trainer = QTuningTrainer(
-        load_causal_lm(str(weights)),
-        QTuningConfig(
-            output_dir=str(folder),
-            use_cpu=not torch.cuda.is_available(),
-            **settings,
-        ),
-        train_dataset=Dataset.from_list(train),
-        eval_dataset=Dataset.from_list(held_out),
-        processing_class=tokenizer,
-    )
-    trainer.remove_callback(transformers.PrinterCallback)
+    say("2/6  Loading SmolLM2-135M-Instruct, which both runs start from.")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="start-", dir=folder) as model:
+        unpack(find_weights(), model)
+        shared = ["--model", model, *sizes(options)]
+        say("3/6  Training with Q-Tuning, in a process of its own.")
+        run(folder, shared, "--judge_before", "--save_model")
+        say("4/6  The same with random samples and tokens, as many as Q-Tuning trained on.")
+        settings = same_tokens(read_json(folder / "budget.json"), own_sample_ratio())
+        run(folder / "random", shared, "--settings", json.dumps(settings))
 
-    say("3/5  Before training.")
-    before = judge(trainer, tokenizer, held_out[: options.solve])
-    print(f"     {describe(before)}")
-
-    say("4/5  Training with Q-Tuning.")
-    trainer.add_callback(StepLine)
-    trainer.train()
-    trainer.save_model()
-
-    say("5/5  After training.")
-    after = judge(trainer, tokenizer, held_out[: options.solve])
-    print(f"     before: {describe(before)}\n     after:  {describe(after)}")
-
-    explain(read_ledger(folder), {row["id"]: row for row in train}, tokens)
+    say("5/6  What Q-Tuning kept, and why.")
+    ledger = read_ledger(folder)
+    explain(ledger, {row["id"]: row for row in train}, read_json(folder / "outcome.json"))
     picture = folder / "eu_plane.png"
-    plot_eu_plane(read_ledger(folder), picture, "SmolLM2-135M on word problems, one epoch")
+    plot_eu_plane(ledger, picture, "SmolLM2-135M on word problems, one epoch")
+
+    say("6/6  What it brought: before, Q-Tuning, random choice at as many tokens.")
+    lines = [*read_lines("q-tuning", folder), *read_lines("random", folder / "random")]
+    print_table(lines)
+    print(quoted(verdict(*lines[-2:]), mark="").rstrip())
     say(f"Done in {time.perf_counter() - started:.0f} s. Look at:")
     print(f"     {picture}   every candidate on the Error-Uncertainty plane")
     print(f"     {folder / 'ledger'}         every decision (qtuning.read_ledger, or any Parquet)")
@@ -95,10 +80,16 @@ def read_options() -> argparse.Namespace:
     """The demo's own options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output_dir", default="outputs/demo")
-    parser.add_argument("--problems", type=int, default=160, help="problems to train on")
-    parser.add_argument("--held_out", type=int, default=32, help="problems for the NLL")
+    parser.add_argument("--problems", type=int, default=96, help="problems to train on")
+    parser.add_argument("--held_out", type=int, default=24, help="problems for the NLL")
     parser.add_argument("--solve", type=int, default=16, help="held-out problems to solve")
     return parser.parse_args()
+
+
+def sizes(options: argparse.Namespace) -> list[str]:
+    """The options that both runs share."""
+    names = ("problems", "held_out", "solve")
+    return [part for name in names for part in (f"--{name}", str(vars(options)[name]))]
 
 
 def find_weights() -> Path:
@@ -109,81 +100,34 @@ def find_weights() -> Path:
     return Path(package.origin).parent / WEIGHTS
 
 
-class WatchedTokens:
-    """Q-Tuning's token pruner that remembers one Q2 sample, to show which tokens went."""
-
-    needs = TOKEN_PRUNERS["q-tuning"].needs
-
-    def __init__(self, tokenizer: Any) -> None:
-        """Remember nothing yet."""
-        self.tokenizer = tokenizer
-        self.seen: tuple[str, list[bool]] | None = None
-
-    def __call__(self, pool: Any, args: Any) -> list[torch.Tensor]:
-        """Prune as Q-Tuning does."""
-        keeps = TOKEN_PRUNERS["q-tuning"](pool, args)
-        for sample, keep in zip(pool.samples, keeps, strict=True):
-            if sample.quadrant == 2 and not bool(keep.all()) and self.seen is None:
-                self.seen = sample.sample_id, keep.tolist()
-        return keeps
-
-    def __reduce__(self) -> str | tuple[Any, ...]:
-        """Saved with the run's arguments as the plain name."""
-        return str, ("q-tuning",)
+def unpack(weights: Path, folder: str) -> None:
+    """Write a GGUF file's model and tokenizer as a folder, which loads twenty times as fast."""
+    transformers.logging.disable_progress_bar()
+    # One bar of transformers' cannot be turned off, and covers the last tenth of the time.
+    with waiting_for("unpacking the weights"), redirect_stderr(io.StringIO()):
+        load_tokenizer(str(weights)).save_pretrained(folder)
+        load_causal_lm(str(weights)).save_pretrained(folder)
 
 
-class StepLine(transformers.TrainerCallback):
-    """A line a step; trackers get the same figures, see ``report_to``."""
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any, **kwargs: Any) -> None:
-        """Print what the trainer logs."""
-        if "pruning/kept_samples" not in logs:
-            return
-        quadrants = ", ".join(f"Q{q} {logs[f'pruning/q{q}_share']:.0%}" for q in (1, 2, 3, 4))
-        print(
-            f"     step {state.global_step}/{state.max_steps}: loss {logs['loss']:.3f}; kept "
-            f"{logs['pruning/kept_samples']:.0f} samples, {logs['pruning/token_share']:.0%} of the "
-            f"answer tokens; {quadrants}; filled {logs['pruning/filled_share']:.0%} of the kept; "
-            f"rho {logs['pruning/rank_correlation']:.2f}",
-            flush=True,
-        )
+def run(folder: Path, shared: list[str], *more: str) -> None:
+    """Carry out a run in a process of its own; the demo ends if it fails."""
+    script = str(HERE / "demo_run.py")
+    done = subprocess.run([sys.executable, script, "--output_dir", str(folder), *shared, *more])
+    if done.returncode:
+        sys.exit(done.returncode)
 
 
-def judge(trainer: QTuningTrainer, tokenizer: Any, rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Held-out answer NLL, and how many problems are solved by greedy decoding."""
-    nll = trainer.evaluate()["eval_loss"]
-    tokenizer.padding_side = "left"
-    prompts = tokenizer.apply_chat_template(
-        [row["prompt"] for row in rows],
-        add_generation_prompt=True,
-        return_tensors="pt",
-        return_dict=True,
-        padding=True,
-    )
-    model = trainer.model.eval()
-    with torch.no_grad(), trainer.accelerator.autocast():
-        output = model.generate(
-            **prompts.to(model.device),
-            max_new_tokens=144,
-            do_sample=False,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    tokenizer.padding_side = "right"
-    width = prompts["input_ids"].shape[1]
-    texts = tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
-    solved = sum(is_right(text, row) for text, row in zip(texts, rows, strict=True))
-    return {"nll": nll, "solved": solved, "of": len(rows)}
+def own_sample_ratio() -> float:
+    """The sample ratio of the demo's settings."""
+    return float(yaml.safe_load((HERE / "demo.yaml").read_text())["sample_ratio"])
 
 
-def describe(result: dict[str, float]) -> str:
-    """One line on what ``judge`` found."""
-    return (
-        f"held-out answer NLL {result['nll']:.3f} nats a token, "
-        f"{result['solved']} of {result['of']} problems solved"
-    )
+def read_json(path: Path) -> Any:
+    """What a run left."""
+    return json.loads(path.read_text())
 
 
-def explain(ledger: Any, rows: dict[str, dict[str, Any]], tokens: WatchedTokens) -> None:
+def explain(ledger: Any, rows: dict[str, dict[str, Any]], outcome: dict[str, Any]) -> None:
     """Two kept and two dropped samples with the reason, and a Q2 sample's pruned tokens."""
     first = [row for row in ledger.to_pylist() if row["step"] == 1]
     by_distance = sorted(first, key=lambda row: (row["quadrant"] == 0, row["filled"]))
@@ -193,10 +137,10 @@ def explain(ledger: Any, rows: dict[str, dict[str, Any]], tokens: WatchedTokens)
         for row in sorted(chosen.values(), key=lambda row: row["quadrant"] == 0)[:2]:
             print(f"   * {reason(row)}")
             print(quoted(rows[row["sample_id"]]["completion"][0]["content"], 3))
-    if tokens.seen is not None:
-        name, keep = tokens.seen
+    if "pruned" in outcome:
+        name, text = outcome["pruned"]["sample_id"], outcome["pruned"]["text"]
         say(f"Tokens of {name}, a Q2 sample; [pruned] ones stay in the input and give no loss:")
-        print(quoted(mark(tokens.tokenizer, rows[name], keep)))
+        print(quoted(text))
 
 
 def reason(row: dict[str, Any]) -> str:
@@ -213,24 +157,12 @@ def reason(row: dict[str, Any]) -> str:
     return f"{row['sample_id']}: {place}: {name}: {what}."
 
 
-def mark(tokenizer: Any, row: dict[str, Any], keep: list[bool]) -> str:
-    """The answer with its pruned tokens in brackets."""
-    prompt = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True)
-    whole = tokenizer.apply_chat_template(row["prompt"] + row["completion"])
-    ids = whole["input_ids"][len(prompt["input_ids"]) :]
-    parts = []
-    for token, kept in zip(ids, keep, strict=False):
-        text = tokenizer.decode([token])
-        parts.append(text if kept else f"[{text}]")
-    return "".join(parts).replace("][", "")
-
-
-def quoted(text: str, lines: int = 20) -> str:
+def quoted(text: str, lines: int = 20, mark: str = "| ") -> str:
     """Text set in from the margin, wrapped and cut."""
     wrapped = [part for line in text.splitlines() for part in textwrap.wrap(line, 88) or [""]]
     if len(wrapped) > lines:
         wrapped = [*wrapped[:lines], "..."]
-    return "\n".join(f"     | {line}" for line in wrapped) + "\n"
+    return "\n".join(f"     {mark}{line}" for line in wrapped) + "\n"
 
 
 def say(text: str) -> None:

@@ -21,10 +21,10 @@ def main() -> None:
     options = parser.parse_args()
     rows = Dataset.from_list([{"prompt": p, "completion": c} for p, c in ROWS])
 
-    scored = qtuning.score(rows, options.model, per_token=True)
-    made = qtuning.report(scored, sample_ratio=0.25)
+    scores = qtuning.score(rows, options.model, per_token=True)
+    report = qtuning.report(scores, sample_ratio=0.25)
 
-    print(f"{made.save(options.output)}: open it in a browser; in a notebook, made.show()")
+    print(f"{report.save(options.output)}: open it in a browser; in a notebook, made.show()")
 
 
 if __name__ == "__main__":

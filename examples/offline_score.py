@@ -30,12 +30,12 @@ def main() -> None:
     options = parser.parse_args()
     rows = Dataset.from_list([{"prompt": p, "completion": c} for p, c in ROWS])
 
-    scored = qtuning.score(rows, options.model, per_token=True)
+    scores = qtuning.score(rows, options.model, per_token=True)
 
     print("perplexity  entropy  hardest token  answer")
-    for row in scored.sort("ppl", reverse=True):
-        hardest = max(row["token_nll"])
-        print(f"{row['ppl']:10.1f}  {row['entropy']:7.2f}  {hardest:8.1f} nats {row['completion']}")
+    for row in scores.sort("ppl", reverse=True):
+        max_nll = max(row["token_nll"])
+        print(f"{row['ppl']:10.1f}  {row['entropy']:7.2f}  {max_nll:8.1f} nats {row['completion']}")
 
 
 if __name__ == "__main__":

@@ -1,58 +1,31 @@
-"""What the grid cheaper_scoring.yaml reads beside the model and the data sets.
+"""The rows that the grid cheaper_scoring.yaml trains on, for ``qtuning score``.
 
     python study/cheaper_scoring.py runs/cheaper_scoring
 
-Writes ``rows.jsonl``, all rows that the grid trains on, for ``qtuning score``; ``others.jsonl``,
-word problems that it does not train on; and ``cut``, the first layers of the model, which
-``qtuning train`` makes a smaller scorer of with these. The grid's first lines have the commands.
+The grid's first lines have the commands that follow.
 """
 
 import json
 import sys
-from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from torch import nn
 
 from qtuning.compare.grid import read_grid
 from qtuning.compare.rows import training_rows
-from qtuning.io.models import load_causal_lm, load_tokenizer
 
 GRID = Path(__file__).with_suffix(".yaml")
-LAYERS = 10
-OTHERS = 500
+COLUMNS = ("id", "prompt", "completion")
 
 
 def main(folder: Path) -> None:
-    """Write all of it into the folder."""
-    grid = read_grid(GRID)
+    """Write ``rows.jsonl`` into the folder, with the prompts as the grid's runs see them."""
+    rows = {row["id"]: row for data in read_grid(GRID).data.values() for row in training_rows(data)}
     folder.mkdir(parents=True, exist_ok=True)
-    rows = {row["id"]: row for data in grid.data.values() for row in training_rows(data)}
-    write_rows(rows.values(), folder / "rows.jsonl")
-    word_problems = training_rows(replace(grid.data["word_problems"], train_rows=None))
-    others = [row for row in word_problems if row["id"] not in rows]
-    write_rows(others[:OTHERS], folder / "others.jsonl")
-    cut(next(iter(grid.models.values())), LAYERS, folder / "cut")
-
-
-def write_rows(rows: Iterable[dict[str, Any]], path: Path) -> None:
-    """Write rows as JSON Lines, with the prompts as the grid's runs see them."""
-    names = ("id", "prompt", "completion")
-    lines = [json.dumps({name: row[name] for name in names}, ensure_ascii=False) for row in rows]
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-
-
-def cut(model: str, layers: int, folder: Path) -> None:
-    """Save a model's first layers, with its embeddings, last norm, head and tokenizer."""
-    whole = load_causal_lm(model)
-    whole.base_model.layers = nn.ModuleList(list(whole.base_model.layers)[:layers])
-    whole.config.num_hidden_layers = layers
-    if whole.config.to_dict().get("layer_types"):
-        whole.config.layer_types = whole.config.layer_types[:layers]
-    whole.save_pretrained(folder)
-    load_tokenizer(model).save_pretrained(folder)
+    lines = [
+        json.dumps({name: row[name] for name in COLUMNS}, ensure_ascii=False)
+        for row in rows.values()
+    ]
+    text = "".join(f"{line}\n" for line in lines)
+    (folder / "rows.jsonl").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

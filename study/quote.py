@@ -1,16 +1,16 @@
 """The tables of the pages about the studies, from the committed results.
 
-python study/quote.py            # says whether the pages have them
-python study/quote.py --write    # puts them in
+python study/quote.py            # checks that the pages have the tables
+python study/quote.py --write    # writes the tables into the pages
 
-A page says in a comment what stands between it and the next ``<!-- /table -->``, in four fields:
+A comment of a page describes the table up to the next ``<!-- /table -->``, in four fields:
 
 <!-- table: development | 12.5% x 50% | score; NLL | full; q-tuning -->
     one table of the results: its title, budgets, columns, and methods;
 <!-- across: alpaca; gsm8k | 12.5% x 50% | NLL minus full | q-tuning; random-random -->
     one column of several tables, side by side.
 
-A field of ``*`` is all there is, in the order of the results.
+A field ``*`` stands for all entries, in the order of the results.
 """
 
 import re
@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 RESULTS = {ROOT / "docs/study.md": ROOT / "study/results/results.md"}
-"""By page."""
+"""The file of results of each page."""
 _PLACE = re.compile(r"(<!-- (table|across): ([^>]*?) -->\n).*?(<!-- /table -->)", re.DOTALL)
 ALL = ["*"]
 _Row = tuple[str, ...]
@@ -35,8 +35,8 @@ class Table(NamedTuple):
 
 
 def read(results: str) -> dict[str, Table]:
-    """The tables by title, without the model and what a mean is of."""
-    found = {}
+    """Read the tables by title, without the model and without the data sets of a mean."""
+    tables = {}
     for part in results.split("### ")[1:]:
         title, _, body = part.partition("\n")
         title = re.sub(r"^[^,]*, ", "", re.sub(r": mean of [^:]*", "", title))
@@ -45,32 +45,32 @@ def read(results: str) -> dict[str, Table]:
             for line in body.splitlines()
             if line.startswith("|")
         )
-        found[title] = Table(header, tuple(rows))
-    return found
+        tables[title] = Table(header, tuple(rows))
+    return tables
 
 
 def with_tables(page: str, results: str) -> str:
-    """The page with the tables that it asks for.
+    """Fill the tables of a page from the results.
 
     Raises:
         KeyError: The results have no such table, column or method.
     """
     tables = read(results)
 
-    def filled(match: re.Match[str]) -> str:
-        start, kind, asked, end = match.groups()
-        titles, firsts, columns, names = map(_items, asked.split("|"))
+    def fill(match: re.Match[str]) -> str:
+        start, kind, query, end = match.groups()
+        titles, firsts, columns, names = map(_items, query.split("|"))
         if kind == "table":
-            made = _one(tables[titles[0]], firsts, columns, names)
+            table = _one(tables[titles[0]], firsts, columns, names)
         else:
-            made = _across({title: tables[title] for title in titles}, firsts, columns[0], names)
-        return start + markdown(made) + end
+            table = _across({title: tables[title] for title in titles}, firsts, columns[0], names)
+        return start + markdown(table) + end
 
-    return _PLACE.sub(filled, page)
+    return _PLACE.sub(fill, page)
 
 
 def markdown(table: Table) -> str:
-    """The table as Markdown."""
+    """Format a table as Markdown."""
     rule = "|---|---|" + "---:|" * (len(table.header) - 2)
     lines = ["| " + " | ".join(row) + " |" for row in (table.header, *table.rows)]
     return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
@@ -87,33 +87,37 @@ def _one(
     names: Sequence[str],
 ) -> Table:
     rows = _rows(table, firsts, names)
-    kept = list(table.header[2:]) if columns == ALL else list(columns)
-    header = (*table.header[:2], *kept)
-    return Table(header, tuple((*row[:2], *(_cell(table, row, c) for c in kept)) for row in rows))
+    selection = list(table.header[2:]) if columns == ALL else list(columns)
+    header = (*table.header[:2], *selection)
+    return Table(
+        header, tuple((*row[:2], *(_cell(table, row, c) for c in selection)) for row in rows)
+    )
 
 
 def _across(
     tables: dict[str, Table], firsts: Sequence[str], column: str, names: Sequence[str]
 ) -> Table:
-    found: dict[_Row, dict[str, str]] = {}
+    cells_of: dict[_Row, dict[str, str]] = {}
     for title, table in tables.items():
         for row in _rows(table, firsts, names):
-            cell = _cell(table, row, column) if column in table.header else ""  # has no tasks
-            found.setdefault(row[:2], {})[title] = cell
-    rows = tuple((*key, *(cells.get(one, "") for one in tables)) for key, cells in found.items())
+            cell = (
+                _cell(table, row, column) if column in table.header else ""
+            )  # data without tasks have no score
+            cells_of.setdefault(row[:2], {})[title] = cell
+    rows = tuple((*key, *(cells.get(one, "") for one in tables)) for key, cells in cells_of.items())
     return Table(("budget", "method", *tables), rows)
 
 
 def _rows(table: Table, firsts: Sequence[str], names: Sequence[str]) -> Sequence[_Row]:
-    """In the order in which they are asked for; a row without a budget belongs to all."""
+    """Select rows by budget and method, in the order of ``names``; rows without budget match."""
     rows = [row for row in table.rows if firsts == ALL or row[0] in ("", *firsts)]
     if names == ALL:
         return rows
-    found = [row for name in names for row in rows if row[1] == name]
-    missing = set(names) - {row[1] for row in found}
+    selection = [row for name in names for row in rows if row[1] == name]
+    missing = set(names) - {row[1] for row in selection}
     if missing:
         raise KeyError(f"no {', '.join(sorted(missing))} in a table of {table.header}")
-    return found
+    return selection
 
 
 def _cell(table: Table, row: _Row, column: str) -> str:
@@ -123,13 +127,13 @@ def _cell(table: Table, row: _Row, column: str) -> str:
 
 
 def main(write: bool) -> None:
-    """Say which pages have other tables than the results, or put the tables in."""
+    """Check that the tables of all pages are those of the results, or write them."""
     for path, results in RESULTS.items():
         page = path.read_text(encoding="utf-8")
-        made = with_tables(page, results.read_text(encoding="utf-8"))
+        new_page = with_tables(page, results.read_text(encoding="utf-8"))
         if write:
-            path.write_text(made, encoding="utf-8")
-        elif made != page:
+            path.write_text(new_page, encoding="utf-8")
+        elif new_page != page:
             sys.exit(f"{path}: tables differ from the results; python study/quote.py --write")
 
 

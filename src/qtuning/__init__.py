@@ -1,7 +1,7 @@
 """Q-Tuning: supervised fine-tuning on the samples and tokens worth training on.
 
-arXiv:2509.23873. The mathematics needs torch alone; what needs transformers and TRL is imported
-when it is first asked for.
+arXiv:2509.23873. The mathematics needs only torch; names that need transformers and TRL are
+imported on first use.
 """
 
 from importlib import import_module

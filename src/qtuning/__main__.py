@@ -1,4 +1,4 @@
-"""``python -m qtuning``, so that ``accelerate launch -m qtuning train ...`` works."""
+"""Entry point of ``python -m qtuning``, which ``accelerate launch -m qtuning train`` needs."""
 
 import sys
 

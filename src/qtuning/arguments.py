@@ -7,8 +7,8 @@ from typing import Any
 from .errors import UsageError
 
 MORE_CHECKS: "list[Callable[[PruningArguments], None]]" = []
-"""Checks beside the ranges, made when arguments are; the package adds those of the pruners, which
-know this module and not the other way round."""
+"""Checks that ``check_pruning`` makes after its own. The package adds those of the pruners, which
+this module cannot import, since they import it."""
 
 _CHOICES = {
     "token_mode": ("mask", "drop"),
@@ -21,11 +21,14 @@ _CHOICES = {
 
 @dataclass
 class PruningArguments:
-    """What to prune; mix it into any ``TrainingArguments`` (see ``QTuningConfig``).
+    """Arguments of pruning; a mixin for any ``TrainingArguments`` (see ``QTuningConfig``).
 
-    Defaults are the paper's, except ``sample_ratio`` (the middle of its range) and
-    ``pool_scope``: there the pool was one device's micro-batch. In Python the two pruners may
-    also be callables.
+    Defaults are the paper's, except ``sample_ratio`` (the middle of the paper's range) and
+    ``pool_scope`` (the paper's pool is the micro-batch of one device). In Python the two pruners
+    may also be callables.
+
+    Raises:
+        UsageError: A value is out of range or unknown.
     """
 
     sample_pruner: str = field(
@@ -191,7 +194,7 @@ class PruningArguments:
     )
 
     def __post_init__(self) -> None:
-        """Check the values, then let the next class of the mixture do its own work."""
+        """Check the values, then call the ``__post_init__`` of the next class, if it has one."""
         self.check_pruning()
         parent: Any = super()
         if hasattr(parent, "__post_init__"):
@@ -201,16 +204,16 @@ class PruningArguments:
         """Check every field.
 
         Raises:
-            UsageError: A value is out of range or unknown.
+            UsageError: A value is out of range or unknown, or two values exclude each other.
         """
-        for name, means in (
+        for name, meaning in (
             ("sample_ratio", "prunes nothing"),
             ("token_ratio", "prunes nothing"),
             ("score_refresh", "scores everything every time"),
         ):
             value = self._number(name)
             if not 0.0 < value <= 1.0:
-                raise UsageError(f"{name} must lie in (0, 1], got {value}; 1.0 {means}")
+                raise UsageError(f"{name} must lie in (0, 1], got {value}; 1.0 {meaning}")
         for name in ("neighbor_lambda", "prune_start", "prune_end"):
             value = self._number(name)
             if not 0.0 <= value <= 1.0:
@@ -219,7 +222,7 @@ class PruningArguments:
             raise UsageError(
                 f"prune_start ({self.prune_start}) must be below prune_end ({self.prune_end})"
             )
-        for name, least in (
+        for name, minimum in (
             ("pool_factor", 1),
             ("bisect_steps", 1),
             ("score_batch_size", 1),
@@ -229,8 +232,8 @@ class PruningArguments:
             number = vars(self)[name]
             if number is None and name == "score_batch_size":
                 continue
-            if isinstance(number, bool) or not isinstance(number, int) or number < least:
-                raise UsageError(f"{name} must be an integer of at least {least}, got {number!r}")
+            if isinstance(number, bool) or not isinstance(number, int) or number < minimum:
+                raise UsageError(f"{name} must be an integer of at least {minimum}, got {number!r}")
         for name in ("neighbor_mean", "protect_eos", "one_pass"):
             if not isinstance(vars(self)[name], bool):
                 raise UsageError(f"{name} must be true or false, got {vars(self)[name]!r}")
@@ -240,14 +243,14 @@ class PruningArguments:
                     f"{name} must be one of {', '.join(choices)}, got {vars(self)[name]!r}"
                 )
         if self.one_pass:
-            for name, needed, why in (
+            for name, choice, why in (
                 ("pool_scope", "micro", "a larger pool would hold the graphs of all micro-batches"),
                 ("token_mode", "mask", "a token that was in the forward cannot be dropped"),
             ):
-                if vars(self)[name] != needed:
+                if vars(self)[name] != choice:
                     raise UsageError(
-                        f"one_pass needs {name}={needed}, got {vars(self)[name]!r}: {why}; set "
-                        f"{name} to {needed}"
+                        f"one_pass needs {name}={choice}, got {vars(self)[name]!r}: {why}; set "
+                        f"{name} to {choice}"
                     )
             if self.scorer_model_name_or_path is not None or self.score_refresh < 1.0:
                 raise UsageError(
@@ -258,7 +261,7 @@ class PruningArguments:
             check(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """The arguments as trackers log them; a pruner of one's own becomes its name."""
+        """The arguments as trackers log them; a pruner that is a callable becomes its ``repr``."""
         parent: Any = super()
         arguments = dict(parent.to_dict() if hasattr(parent, "to_dict") else asdict(self))
         for name in ("sample_pruner", "token_pruner"):
@@ -274,6 +277,6 @@ class PruningArguments:
 
 
 def pruning_fields(args: PruningArguments) -> dict[str, Any]:
-    """The fields of ``PruningArguments`` alone, as plain data; a callable becomes its name."""
-    values = {one.name: vars(args)[one.name] for one in fields(PruningArguments)}
+    """The fields of ``PruningArguments`` alone, as plain data; a callable becomes its ``repr``."""
+    values = {spec.name: vars(args)[spec.name] for spec in fields(PruningArguments)}
     return {name: repr(value) if callable(value) else value for name, value in values.items()}

@@ -1,11 +1,11 @@
-"""The errors that the command tells in one line, without a traceback."""
+"""Errors that the command prints in one line, without a traceback."""
 
 from pathlib import Path
 from signal import Signals
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of a message; the kind of error where it has none."""
+    """First line of an error's message; the name of its type where the message is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
@@ -17,15 +17,15 @@ class UsageError(ValueError):
 
 
 class StoppedError(Exception):
-    """A signal ended training, which can go on from a checkpoint.
+    """A signal ended training, which can be resumed from a checkpoint.
 
     Attributes:
-        checkpoint: That checkpoint, whole.
-        exit_code: What a shell expects of a process that the signal has ended.
+        checkpoint: Folder of the complete checkpoint to resume from.
+        exit_code: 128 plus the signal's number, which a shell expects of a process ended by it.
     """
 
     def __init__(self, signal: int, checkpoint: Path) -> None:
-        """Say what happened, and how to go on."""
+        """Write a message that names the signal and says how to resume."""
         super().__init__(
             f"stopped by {Signals(signal).name}; {checkpoint} is whole: go on with "
             "resume_from_checkpoint"
@@ -35,18 +35,18 @@ class StoppedError(Exception):
 
 
 class PeerLostError(RuntimeError):
-    """Other ranks died or hang, so that this one cannot go on.
+    """Other ranks died or hang, so that this rank cannot go on.
 
     Attributes:
-        ranks: Those that did not answer; none if all of them did, and the network is at fault.
+        ranks: The ranks that did not answer; empty if all did, and the network is at fault.
     """
 
     def __init__(self, ranks: list[int], why: str) -> None:
-        """Say which, and how to go on."""
-        named = f"rank {', '.join(map(str, ranks))}" if ranks else "the connection between ranks"
-        first = " ".join(why.splitlines()[:1]).partition(". ")[0] or "no reason given"
+        """Write a message that names the ranks and says how to resume."""
+        peers = f"rank {', '.join(map(str, ranks))}" if ranks else "the connection between ranks"
+        reason = " ".join(why.splitlines()[:1]).partition(". ")[0] or "no reason given"
         super().__init__(
-            f"{named} was lost ({first}): see what it told last, then go on with "
+            f"{peers} was lost ({reason}): see what it told last, then go on with "
             "resume_from_checkpoint"
         )
         self.ranks = ranks

@@ -1,4 +1,4 @@
-"""Talking to the other ranks; all of it does nothing on one process."""
+"""Communication between the ranks of a run; a single process communicates with nobody."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -14,10 +14,10 @@ T = TypeVar("T")
 class Ranks:
     """The data-parallel ranks of a run.
 
-    Tensor-parallel ranks are given the same batch, so a group of them counts as one rank.
+    Tensor-parallel ranks receive the same batch, so a group of them counts as one rank.
 
     Attributes:
-        rank: This process' data-parallel rank.
+        rank: Data-parallel rank of this process.
         size: Number of data-parallel ranks.
     """
 
@@ -34,7 +34,7 @@ class Ranks:
         return self._process == 0
 
     def gather(self, items: Sequence[T]) -> list[list[T]]:
-        """Everybody's items, a list for each rank; every rank must call it.
+        """The items of every rank, one list for each rank; every rank must call this method.
 
         Python objects travel, not tensors: lengths differ between ranks, and floats arrive
         exactly as they left.
@@ -42,32 +42,33 @@ class Ranks:
         return self.of_every_process(list(items))[:: self._tensor_parallel_size]
 
     def of_every_process(self, item: T) -> list[T]:
-        """Everybody's item, tensor-parallel ranks counted one by one; all must call it."""
+        """The item of every process, in order; every process must call this method."""
         if self.size * self._tensor_parallel_size == 1:
             return [item]
-        gathered: list[tuple[int, T]] = gather_object([(self._process, item)])
-        by_process = dict(gathered)
+        pairs: list[tuple[int, T]] = gather_object([(self._process, item)])
+        by_process = dict(pairs)
         return [by_process[process] for process in range(len(by_process))]
 
     def gather_flat(self, items: Sequence[T]) -> list[T]:
-        """Everybody's items in one list, rank after rank; every rank must call it."""
+        """The items of all ranks in one list, in rank order; every rank must call this method."""
         return [item for items in self.gather(items) for item in items]
 
     def highest(self, value: int) -> int:
-        """The highest of everybody's values; every rank must call it."""
+        """The highest value of all ranks; every rank must call this method."""
         return max(self.gather_flat([value]))
 
     def check_even(self, micro_batches: int, step: int) -> None:
-        """Stop where a stream gives ranks different numbers of micro-batches; all must call it.
+        """Check that all ranks have as many micro-batches; every rank must call this method.
 
-        They would wait for each other in different places: a hang, or steps of mixed-up rows.
+        A stream may give ranks different numbers. The ranks would then wait for each other in
+        different places: a hang, or steps of mixed-up rows.
 
         Args:
-            micro_batches: How many this rank has for the step.
-            step: The step, for the message.
+            micro_batches: Number of micro-batches that this rank has for the step.
+            step: Number of the step, for the message.
 
         Raises:
-            UsageError: On every rank, if they differ.
+            UsageError: The numbers of micro-batches differ; raised on every rank.
         """
         numbers = self.gather_flat([micro_batches])
         if len(set(numbers)) > 1:

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM
 
 from qtuning import read_ledger
 from qtuning.commands import main as cli
+from qtuning.commands.train_arguments import parse
 
 from .. import processes, tiny
 
@@ -316,3 +317,9 @@ def test_accelerate_launch_and_python_m(tmp_path, model, data) -> None:
     assert bad.returncode == 2
     assert bad.stderr.strip().splitlines()[-1].startswith("qtuning: sample_ratio")
     assert "Traceback" not in bad.stderr
+
+
+@pytest.mark.parametrize(("words", "value"), [(["--bf16"], True), (["--bf16", "false"], False)])
+def test_a_truth_value_that_may_be_none_is_given_by_its_flag_alone(tmp_path, words, value):
+    _, training_args, *_ = parse(["--output_dir", str(tmp_path), "--use_cpu", *words])
+    assert training_args.bf16 is value

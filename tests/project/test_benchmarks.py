@@ -396,10 +396,16 @@ def test_a_smaller_scorers_padding_is_not_seen() -> None:
     assert summary.rows(runs, "by hand")[1].padding == pytest.approx(260 / 250)
 
 
-def test_the_readme_has_the_tables_of_the_committed_results() -> None:
-    readme = (BENCHMARKS.parent / "README.md").read_text()
+def test_readme_and_docs_have_the_tables_of_the_committed_results() -> None:
     content = json.loads((BENCHMARKS / "results" / "speed.json").read_text())
-    assert headline.with_tables(readme, content) == readme, "python benchmarks/headline.py --write"
+    for path, text in headline.pages(content).items():
+        assert path.read_text() == text, "python benchmarks/headline.py --write"
+
+
+def test_every_table_has_its_place() -> None:
+    content = json.loads((BENCHMARKS / "results" / "speed.json").read_text())
+    placed = [name for names in headline.PLACES.values() for name in names]
+    assert sorted(placed) == sorted(headline.tables_by_name(content))
 
 
 def test_the_committed_page_is_made_of_the_committed_results() -> None:

@@ -1,1 +1,1 @@
-"""The command ``qtuning``: one file a verb, which parses, calls a library and prints."""
+"""The command ``qtuning``: one file per verb, which parses arguments, calls the library, prints."""

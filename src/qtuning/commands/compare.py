@@ -35,10 +35,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def run(argv: Sequence[str]) -> None:
-    """Run what is not done yet, then write the tables and plots of all that is.
+    """Run the cells without a result, then write the tables and plots of all results.
 
     Raises:
-        UsageError: An unusable grid or argument, or a cell that failed.
+        UsageError: The grid or an argument is unusable, or a cell failed.
     """
     options = read_options(argv)
     grid = read_grid(options.config, own_code=options.own_code)
@@ -64,58 +64,58 @@ def run(argv: Sequence[str]) -> None:
         for cell in grid.cells():
             console.print(f"{'done' if runner.result(cell) else 'to do'}  {cell.name}")
         return
-    failed: list[Cell] = []
+    failures: list[Cell] = []
     if options.tables_only:
         by_name = runner.by_name()
-        done = [(cell, by_name.get(cell.name)) for cell in grid.cells()]
+        cell_records = [(cell, by_name.get(cell.name)) for cell in grid.cells()]
     else:
         with _stopped_by_sigterm():
-            failed = runner.run()
-        done = [(cell, runner.result(cell)) for cell in grid.cells()]
-    write(grid, [(cell, record) for cell, record in done if record is not None], output)
+            failures = runner.run()
+        cell_records = [(cell, runner.result(cell)) for cell in grid.cells()]
+    write(grid, [(cell, record) for cell, record in cell_records if record is not None], output)
     console.print(f"{output / NAME}.md, .csv, .tex and PNGs")
-    if failed:
-        names = "; ".join(cell.name for cell in failed)
-        raise UsageError(f"{len(failed)} cells failed, run the command again: {names}")
+    if failures:
+        names = "; ".join(cell.name for cell in failures)
+        raise UsageError(f"{len(failures)} cells failed, run the command again: {names}")
 
 
 @contextmanager
 def _stopped_by_sigterm() -> Iterator[None]:
-    """Within, SIGTERM leaves as Ctrl-C does, so that the cells' processes end with this one."""
+    """Let SIGTERM exit as Ctrl-C does in this context, so that the cells' processes end too."""
 
     def leave(number: int, frame: FrameType | None) -> NoReturn:
         sys.exit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    handler = signal.signal(signal.SIGTERM, leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, handler)
 
 
 def write(grid: Grid, done: Sequence[tuple[Cell, Record]], folder: Path) -> None:
-    """Write tables and plots of all cells that are done; the same cells give the same files."""
+    """Write tables and plots of all finished cells; the same cells give the same files."""
     order = {name: place for place, name in enumerate(grid.data)}
-    found = sorted(lines(done), key=lambda line: (line.model, order[line.data.name]))
-    means = mean_groups(found, grid.means)
-    compared: dict[str, Sequence[Compared]] = {**means, **groups(found)}
-    power = power_table(compared)
-    some = [
+    all_lines = sorted(lines(done), key=lambda line: (line.model, order[line.data.name]))
+    means = mean_groups(all_lines, grid.means)
+    comparisons: dict[str, Sequence[Compared]] = {**means, **groups(all_lines)}
+    power = power_table(comparisons)
+    all_tables = [
         *mean_tables(means),
-        *tables(found),
-        *difference_tables(compared, grid.references),
-        *agreement_tables(found, grid.references),
+        *tables(all_lines),
+        *difference_tables(comparisons, grid.references),
+        *agreement_tables(all_lines, grid.references),
         *([power] if power else []),
-        *quadrant_tables(found),
+        *quadrant_tables(all_lines),
     ]
-    (folder / f"{NAME}.md").write_text(markdown(some), encoding="utf-8")
-    (folder / f"{NAME}.tex").write_text(latex(some), encoding="utf-8")
-    (folder / f"{NAME}.csv").write_text(csv_text(found), encoding="utf-8")
-    draw(found, folder)
+    (folder / f"{NAME}.md").write_text(markdown(all_tables), encoding="utf-8")
+    (folder / f"{NAME}.tex").write_text(latex(all_tables), encoding="utf-8")
+    (folder / f"{NAME}.csv").write_text(csv_text(all_lines), encoding="utf-8")
+    draw(all_lines, folder)
 
 
 def read_options(argv: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line of ``qtuning compare``."""
     parser = _Parser(prog="qtuning compare", description=(__doc__ or "").split(": ")[1])
     parser.add_argument("--config", type=Path, required=True, help="the grid, a YAML file")
     parser.add_argument("--output_dir", type=Path, required=True, help="for cells and tables")
@@ -138,7 +138,7 @@ def read_options(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _bytes(model: str) -> int:
-    """Size of a model's weights as far as they are on this machine."""
+    """Return the size of a model's weights on this machine in bytes; 0 for a model on the Hub."""
     path = Path(model)
     files = [path] if path.is_file() else list(path.glob("*.safetensors"))
     return sum(file.stat().st_size for file in files)

@@ -22,7 +22,7 @@ from .parser import OneLineParser
 
 @dataclass
 class DiffArguments:
-    """What to compare."""
+    """Arguments of ``qtuning diff``: what to compare, and what to show."""
 
     a: Path | None = field(
         default=None,
@@ -65,10 +65,10 @@ class DiffArguments:
 
 
 def run(argv: Sequence[str]) -> None:
-    """Compare and show.
+    """Compare two sets of decisions, show the differences, and write them to a file on request.
 
     Raises:
-        UsageError: Unusable arguments, or nothing to compare.
+        UsageError: An argument or an input is unusable, or the inputs have no sample in common.
     """
     words = list(argv)
     for place, option in ((0, "--a"), (2, "--b")):
@@ -78,14 +78,14 @@ def run(argv: Sequence[str]) -> None:
     options, pruning = parser.parse_in_one_line(words)
     _check(options)
     a, b = _read_both(options, pruning)
-    found = agreement(a.one, b.one)
+    result = agreement(a.one, b.one)
     epochs = list(_by_epoch(a, b)) if options.epoch is None else []
-    texts = _texts(found.differing, a.one, b.one)
+    texts = _texts(result.differing, a.one, b.one)
     if options.output is not None:
-        everything = _as_dict(a, b, found, epochs, texts)
-        text = json.dumps(everything, indent=1, ensure_ascii=False, allow_nan=False)
+        content = _as_dict(a, b, result, epochs, texts)
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
         options.output.write_text(text + "\n", encoding="utf-8")
-    show(Console(highlight=False), a, b, found, epochs, texts, options.show)
+    show(Console(highlight=False), a, b, result, epochs, texts, options.show)
 
 
 def _check(options: DiffArguments) -> None:
@@ -103,12 +103,12 @@ def _check(options: DiffArguments) -> None:
 
 
 def _read_both(options: DiffArguments, pruning: PruningArguments) -> tuple[Side, Side]:
-    given = {name: vars(options)[f"against_{name}"] for name in RULE}
-    given = {name: value for name, value in given.items() if value is not None}
+    b_options = {name: vars(options)[f"against_{name}"] for name in RULE}
+    b_options = {name: value for name, value in b_options.items() if value is not None}
     assert options.a is not None
     assert options.b is not None
     sides = []
-    for path, rule in ((options.a, pruning), (options.b, replace(pruning, **given))):
+    for path, rule in ((options.a, pruning), (options.b, replace(pruning, **b_options))):
         table = read_decided(path)
         by_rule = not is_decided(table)
         if by_rule:
@@ -116,9 +116,9 @@ def _read_both(options: DiffArguments, pruning: PruningArguments) -> tuple[Side,
         one = one_visit(table, options.epoch, str(path))
         sides.append(Side(path, rule if by_rule else None, table, one))
     a, b = sides
-    if given and b.rule is None:
+    if b_options and b.rule is None:
         raise UsageError(
-            f"--against_{next(iter(given))}: {b.path} is decided already; name a file of scores"
+            f"--against_{next(iter(b_options))}: {b.path} is decided already; name a file of scores"
         )
     if a.rule is None and b.rule is None and pruning != PruningArguments():
         raise UsageError(
@@ -131,41 +131,41 @@ def _read_both(options: DiffArguments, pruning: PruningArguments) -> tuple[Side,
 
 
 def _by_epoch(a: Side, b: Side) -> Iterator[tuple[int, Agreement]]:
-    """The agreement in each epoch, if both are runs of several."""
+    """Return the agreement in each epoch, if both are runs with several epochs in common."""
     if not (a.is_run and b.is_run):
         return
-    common = set(a.all["epoch"].to_pylist()) & set(b.all["epoch"].to_pylist())
-    if len(common) > 1:
-        for epoch in sorted(common):
+    epochs = set(a.all["epoch"].to_pylist()) & set(b.all["epoch"].to_pylist())
+    if len(epochs) > 1:
+        for epoch in sorted(epochs):
             yield epoch, agreement(one_visit(a.all, epoch), one_visit(b.all, epoch))
 
 
 def _texts(differing: Sequence[Difference], *tables: pa.Table) -> dict[str, str]:
-    """The beginning of each sample's prompt, where one of the tables has it."""
-    wanted = {one.sample_id for one in differing}
-    found: dict[str, str] = {}
+    """Return the beginning of each sample's prompt, for samples whose text is in a table."""
+    names = {one.sample_id for one in differing}
+    texts: dict[str, str] = {}
     for table in tables:
         for batch in table.to_batches():
             for row, name in enumerate(batch["sample_id"].to_pylist()):
-                if name in wanted and name not in found:
+                if name in names and name not in texts:
                     text = first_words(batch.slice(row, 1).to_pylist()[0], 200)
                     if text is not None:
-                        found[name] = text
-    return found
+                        texts[name] = text
+    return texts
 
 
 def _as_dict(
     a: Side,
     b: Side,
-    found: Agreement,
+    result: Agreement,
     epochs: Sequence[tuple[int, Agreement]],
     texts: Mapping[str, str],
 ) -> dict[str, Any]:
-    everything = {"format": 1, "a": a.to_dict(), "b": b.to_dict(), **found.to_dict()}
-    for one in everything["differing"]:
+    content = {"format": 1, "a": a.to_dict(), "b": b.to_dict(), **result.to_dict()}
+    for one in content["differing"]:
         one["text"] = texts.get(one["sample_id"])
-    everything["epochs"] = [
+    content["epochs"] = [
         {"epoch": epoch, **{key: one.to_dict()[key] for key in ("kept", "rank_correlation")}}
         for epoch, one in epochs
     ]
-    return everything
+    return content

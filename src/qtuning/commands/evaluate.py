@@ -20,7 +20,7 @@ from .parser import OneLineParser
 
 @dataclass
 class EvaluateArguments:
-    """What to evaluate on."""
+    """Arguments of ``qtuning evaluate``: tasks, and how to run them."""
 
     tasks: list[str] = field(
         default_factory=list,
@@ -56,10 +56,10 @@ class EvaluateArguments:
 
 
 def run(argv: Sequence[str]) -> None:
-    """Evaluate; held-out figures are of the test split of ``--dataset_name``, if there is one.
+    """Evaluate a model on tasks, and on the test split of ``--dataset_name`` if it is passed.
 
     Raises:
-        UsageError: Unusable arguments, model, tasks or data.
+        UsageError: An argument, the model, a task or the data are unusable.
     """
     parser = OneLineParser(
         (ScriptArguments, EvaluateArguments, ModelConfig), prog="qtuning evaluate"
@@ -69,10 +69,10 @@ def run(argv: Sequence[str]) -> None:
         raise UsageError("no model: give --model_name_or_path a folder, a Hub id or a GGUF file")
     if not options.tasks and script_args.dataset_name is None:
         raise UsageError("nothing to evaluate on: give --tasks, or --dataset_name of held-out rows")
-    # Before the tasks, which take long, a place to write to.
+    # Checked before the tasks, which take long.
     if options.output is not None:
         check_output(options.output, None)
-    found = evaluate(
+    evaluation = evaluate(
         model_args.model_name_or_path,
         data=script_args if script_args.dataset_name is not None else None,
         tasks=options.tasks,
@@ -87,33 +87,33 @@ def run(argv: Sequence[str]) -> None:
         revision=model_args.model_revision,
         trust_remote_code=bool(vars(model_args).get("trust_remote_code", False)),
     )
-    Console().print(table(found.tasks, found.held_out))
+    Console().print(table(evaluation.tasks, evaluation.held_out))
     if options.output is not None:
-        text = json.dumps(found.to_dict(), indent=1)
+        text = json.dumps(evaluation.to_dict(), indent=1)
         options.output.write_text(text + "\n", encoding="utf-8")
 
 
 def table(scores: Sequence[Score], held: HeldOut | None) -> Table:
-    """All figures with their standard errors."""
-    made = Table(title="Evaluation", title_justify="left")
-    made.add_column("task")
-    made.add_column("metric")
+    """Make a table of all figures with their standard errors."""
+    figures = Table(title="Evaluation", title_justify="left")
+    figures.add_column("task")
+    figures.add_column("metric")
     for column in ("value", "standard error", "questions"):
-        made.add_column(column, justify="right")
+        figures.add_column(column, justify="right")
     if held is not None:
         nll = (f"{held.nll:.4f}", f"{held.stderr:.4f}")
-        made.add_row("held-out rows", "answer NLL (nats a token)", *nll, f"{held.rows:,}")
+        figures.add_row("held-out rows", "answer NLL (nats a token)", *nll, f"{held.rows:,}")
         calibration = f"{held.calibration_error:.4f}"
-        made.add_row("held-out rows", "expected calibration error", calibration, "", "")
-        made.add_row("held-out rows", "token accuracy", f"{held.accuracy:.4f}", "", "")
+        figures.add_row("held-out rows", "expected calibration error", calibration, "", "")
+        figures.add_row("held-out rows", "token accuracy", f"{held.accuracy:.4f}", "", "")
     for score in scores:
         how = "" if score.filter == "none" else f", {score.filter}"
         stderr = "" if score.stderr is None else f"{score.stderr:.4f}"
-        made.add_row(
+        figures.add_row(
             f"{score.task} (version {score.version})",
             f"{score.metric}{how}",
             f"{score.value:.4f}",
             stderr,
             f"{score.n:,}",
         )
-    return made
+    return figures

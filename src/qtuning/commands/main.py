@@ -1,7 +1,7 @@
 """The command: ``qtuning <verb>``, the same as ``python -m qtuning <verb>``.
 
-Exit codes: 0 done; 2 unusable input or arguments, with one line on stderr; 130 stopped by Ctrl-C,
-143 by SIGTERM; 1 anything else.
+Exit codes: 0 success; 2 unusable input or arguments, with one line on stderr; 130 stopped by
+Ctrl-C, 143 by SIGTERM; 1 any other error.
 """
 
 import os
@@ -12,7 +12,7 @@ from importlib import import_module
 
 from ..errors import PeerLostError, StoppedError, UsageError
 
-# what each verb does; a module of its name beside this one has run(arguments)
+# What each verb does. The module of a verb's name in this package has ``run(arguments)``.
 _VERBS = {
     "train": "fine-tune a model on the samples and tokens worth training on",
     "score": "perplexity and entropy of every row of a data set",
@@ -24,12 +24,12 @@ _VERBS = {
 }
 
 
-_LONGEST = 900  # characters of a message
+_LONGEST = 900  # characters of a message on stderr
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb and return the exit code."""
-    # TRL and datasets count their users; they read this when they are imported.
+    # TRL and datasets send usage statistics unless these are set before they are imported.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -41,34 +41,38 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         if arguments[0] not in _VERBS:
-            near = get_close_matches(arguments[0], _VERBS, n=1)
-            hint = f", did you mean {near[0]}?" if near else f"; known: {', '.join(_VERBS)}"
+            suggestions = get_close_matches(arguments[0], _VERBS, n=1)
+            hint = (
+                f", did you mean {suggestions[0]}?"
+                if suggestions
+                else f"; known: {', '.join(_VERBS)}"
+            )
             raise UsageError(f"unknown verb {arguments[0]!r}{hint}")
         module = import_module(f".{arguments[0]}", __package__)
         module.run(arguments[1:])
     except UsageError as error:
-        _tell(error)
+        _print_error(error)
         return 2
     except StoppedError as error:
-        _tell(error)
+        _print_error(error)
         return error.exit_code
     except PeerLostError as error:
         print(f"qtuning: {error}", file=sys.stderr)  # on every rank: the first may be the lost one
         return 1
     except KeyboardInterrupt:
-        _tell("interrupted")
+        _print_error("interrupted")
         return 130
     return 0
 
 
-def _tell(error: object) -> None:
-    """Print a line; one rank a machine is enough."""
+def _print_error(error: object) -> None:
+    """Print a message as one line on stderr, on the first rank of a machine only."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
         print(f"qtuning: {_one_line(str(error))}", file=sys.stderr)
 
 
 def _one_line(message: str) -> str:
-    """Fit for a terminal: messages quote names and data that others have written."""
+    """Make a message one printable line: it may quote names and data from untrusted files."""
     words = " ".join(message.split())
     words = words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words)

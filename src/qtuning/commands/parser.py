@@ -1,4 +1,4 @@
-"""The parser of all commands: flags and ``--config`` YAML, and one line on what is wrong."""
+"""The parser of all commands: flags and ``--config`` YAML, with errors in one line."""
 
 import re
 from argparse import Action, ArgumentError
@@ -18,7 +18,16 @@ _ON_THE_COMMAND_LINE = "give it on the command line if you trust it"
 
 
 class OneLineParser(TrlParser):
-    """TrlParser that says in one line what is wrong instead of printing all options."""
+    """A TrlParser that reports an error in one line instead of printing all options."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """A parser for dataclasses, as TrlParser; a truth value may be given by its flag alone."""
+        super().__init__(*args, **kwargs)
+        hints = self._hints()
+        for action in self._actions:
+            # TRL wants a word after the flag of a field that may also be None.
+            if hints.get(action.dest) == bool | None and action.nargs is None:
+                action.nargs, action.const = "?", True
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see `{self.prog} --help`")
@@ -27,8 +36,8 @@ class OneLineParser(TrlParser):
         """Parse flags and ``--config`` YAML; flags win.
 
         Raises:
-            UsageError: An unknown option, a bad value, an unreadable config file, or one that names
-                code to run.
+            UsageError: An option is unknown, a value is invalid, or the config file cannot be read
+                or names code to run.
         """
         words = list(argv)
         try:
@@ -36,7 +45,7 @@ class OneLineParser(TrlParser):
                 place = words.index("--config")
                 if place + 1 == len(words):
                     raise UsageError("--config needs a YAML file")
-                self._take(Path(words[place + 1]))
+                self._read_config(Path(words[place + 1]))
                 del words[place : place + 2]
             parsed: tuple[Any, ...] = self.parse_args_into_dataclasses(
                 args=words, look_for_args_file=False
@@ -44,21 +53,21 @@ class OneLineParser(TrlParser):
         except UsageError:
             raise
         except (ValueError, TypeError, AttributeError, OSError, ImportError) as error:
-            # what dataclasses find wrong in their fields
-            raise UsageError(_name_the_option(str(error), self)) from error
+            # raised by __post_init__ of a dataclass for an invalid field
+            raise UsageError(_with_suggestions(str(error), self)) from error
         return parsed
 
-    def _take(self, path: Path) -> None:
-        """Make a file's values the defaults, in the types that the command line would give them."""
+    def _read_config(self, path: Path) -> None:
+        """Set a file's values as defaults, in the types that the command line would give."""
         config = read_yaml(path, "--config")
         refuse_code(config, path, _ON_THE_COMMAND_LINE)
-        known = {action.dest: action for action in self._actions if action.nargs != 0}
-        unknown = [name for name in config if name not in known]
+        actions = {action.dest: action for action in self._actions if action.nargs != 0}
+        unknown = [name for name in config if name not in actions]
         if unknown:
-            raise UsageError(_name_the_option(f"not used: {[f'--{n}' for n in unknown]}", self))
+            raise UsageError(_with_suggestions(f"not used: {[f'--{n}' for n in unknown]}", self))
         hints = self._hints()
         for name, value in config.items():
-            config[name] = self._value(known[name], value, hints.get(name), path)
+            config[name] = self._value(actions[name], value, hints.get(name), path)
         self.set_defaults_with_config(**config)
 
     def _hints(self) -> Mapping[str, Any]:
@@ -76,34 +85,38 @@ class OneLineParser(TrlParser):
         if isinstance(value, list) and action.nargs in ("+", "*"):
             return value
         if isinstance(value, dict | list):
-            # JSON on the command line; older TRL declares such options as dictionaries only
+            # On the command line this is JSON; older TRL declares such options as dict only.
             takes = action.type is str or (isinstance(value, dict) and _takes(hint, dict))
             if takes and action.nargs not in ("+", "*"):
                 return value
             kind = "a list of values" if action.nargs in ("+", "*") else "a single value"
             raise UsageError(f"{where} must be {kind}")
         if action.type is str and isinstance(value, bool):
-            return value  # several of them read a truth value
+            return value  # options of type str that accept a truth value
         try:
             text = str(value.value if isinstance(value, Enum) else value)
-            made = self._get_value(action, text)
-            self._check_value(action, made)
+            item = self._get_value(action, text)
+            self._check_value(action, item)
         except ArgumentError as error:
             raise UsageError(f"{where}: {error.message}") from error
-        return [made] if action.nargs in ("+", "*") else made
+        return [item] if action.nargs in ("+", "*") else item
 
 
 def _takes(hint: Any, kind: type) -> bool:
-    """Whether a value of the kind fits the type, which may be a union."""
+    """Return whether a value of this kind fits a type hint, which may be a union."""
     return kind in {get_origin(one) or one for one in (hint, *get_args(hint))}
 
 
-def _name_the_option(message: str, parser: TrlParser) -> str:
-    """Add the near names to TRL's message on unknown options."""
+def _with_suggestions(message: str, parser: TrlParser) -> str:
+    """Add similar option names to TRL's message about unknown options."""
     unknown = re.findall(r"'--?([A-Za-z_-]+)", message)
     if "not used" not in message and "Unknown arguments" not in message:
         return message
-    known = [action.dest for action in parser._actions]
-    near = [m for name in unknown for m in get_close_matches(name, known, n=1)]
-    hint = f", did you mean {', '.join(near)}?" if near else f"; see `{parser.prog} --help`"
+    options = [action.dest for action in parser._actions]
+    suggestions = [m for name in unknown for m in get_close_matches(name, options, n=1)]
+    hint = (
+        f", did you mean {', '.join(suggestions)}?"
+        if suggestions
+        else f"; see `{parser.prog} --help`"
+    )
     return f"unknown option {', '.join(unknown)}{hint}"

@@ -21,7 +21,7 @@ from .parser import OneLineParser
 
 @dataclass
 class PruneArguments:
-    """What to read and to write."""
+    """Arguments of ``qtuning prune``: what to read, and what to write."""
 
     scores: Path | None = field(
         default=None, metadata={"help": "The Parquet file of `qtuning score`; may stand first."}
@@ -51,10 +51,10 @@ class PruneArguments:
 
 
 def run(argv: Sequence[str]) -> None:
-    """Decide and write.
+    """Decide on scores, write the kept rows, and print a summary.
 
     Raises:
-        UsageError: Unusable arguments or scores.
+        UsageError: An argument or the scores are unusable, or the output exists already.
     """
     words = list(argv)
     if words and not words[0].startswith("-"):
@@ -69,29 +69,31 @@ def run(argv: Sequence[str]) -> None:
         check_sizes(pool_size=options.pool_size)
     check_new(options.output)
     table = typed_scores(read_scores(options.scores), str(options.scores))
-    found = decide_offline(table, pruning, pool_size=options.pool_size, seed=options.seed)
+    decisions = decide_offline(table, pruning, pool_size=options.pool_size, seed=options.seed)
     export(
         table,
-        found,
+        decisions,
         options.output,
         options.format,
         origin=read_origin(table.schema, options.scores),
         token_mode=pruning.token_mode,
         with_dropped=options.with_dropped,
     )
-    Console(soft_wrap=True, highlight=False, markup=False).print(told(table, found, options.output))
+    Console(soft_wrap=True, highlight=False, markup=False).print(
+        summary(table, decisions, options.output)
+    )
 
 
-def told(table: pa.Table, found: TableDecisions, output: Path) -> str:
-    """What was kept, in a sentence."""
+def summary(table: pa.Table, decisions: TableDecisions, output: Path) -> str:
+    """Summarise in a sentence how many rows and answer tokens are kept."""
     lengths = table["n_tokens"].to_numpy()
-    kept = found.kept.numpy()
-    tokens = int(lengths[kept].sum())
-    pruned = sum(int((~keep).sum()) for keep in found.token_keeps.values())
-    n, all_tokens = int(kept.sum()), int(lengths.sum())
+    is_kept = decisions.kept.numpy()
+    tokens = int(lengths[is_kept].sum())
+    n_pruned = sum(int((~token_mask).sum()) for token_mask in decisions.token_keeps.values())
+    n_kept, all_tokens = int(is_kept.sum()), int(lengths.sum())
     return (
-        f"{n:,} of {len(kept):,} rows ({share(n, len(kept)):.1%}), "
-        f"{tokens - pruned:,} of {all_tokens:,} answer tokens "
-        f"({share(tokens - pruned, all_tokens):.1%}) kept; "
-        f"{int(found.filled.sum()):,} rows only to fill the budget. Written to {output}."
+        f"{n_kept:,} of {len(is_kept):,} rows ({share(n_kept, len(is_kept)):.1%}), "
+        f"{tokens - n_pruned:,} of {all_tokens:,} answer tokens "
+        f"({share(tokens - n_pruned, all_tokens):.1%}) kept; "
+        f"{int(decisions.filled.sum()):,} rows only to fill the budget. Written to {output}."
     )

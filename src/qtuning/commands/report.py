@@ -19,7 +19,7 @@ KINDS = ("png", "svg", "pdf")
 
 @dataclass
 class ReportArguments:
-    """What to show, and where."""
+    """Arguments of ``qtuning report``: what to show, and where to write."""
 
     source: Path | None = field(
         default=None,
@@ -47,10 +47,10 @@ class ReportArguments:
 
 
 def run(argv: Sequence[str]) -> None:
-    """Write the report.
+    """Write a report, and pictures on request; print the paths of the files.
 
     Raises:
-        UsageError: Unusable arguments or input.
+        UsageError: An argument or an input is unusable, or the output exists already.
     """
     words = list(argv)
     if words and not words[0].startswith("-"):
@@ -68,7 +68,7 @@ def run(argv: Sequence[str]) -> None:
         if path_of(options.figures, "--figures").is_file():
             raise UsageError(f"--figures {options.figures}: is a file; name a folder")
         need("--figures", "report", "matplotlib")
-    made = report(
+    result = report(
         options.source,
         rows=options.rows,
         against=options.against,
@@ -76,9 +76,9 @@ def run(argv: Sequence[str]) -> None:
         seed=options.seed,
         **vars(pruning),
     )
-    path = made.save(options.output)
+    path = result.save(options.output)
     say = Console(soft_wrap=True, highlight=False, markup=False).print
-    say(f"{path} ({len(made.html.encode()) / 1e6:.1f} MB): open it in a browser.")
+    say(f"{path} ({len(result.html.encode()) / 1e6:.1f} MB): open it in a browser.")
     if options.figures is not None:
-        for figure in made.save_figures(options.figures, options.figure_format):
+        for figure in result.save_figures(options.figures, options.figure_format):
             say(str(figure))

@@ -19,7 +19,7 @@ from .parser import OneLineParser
 
 @dataclass
 class ScoreArguments:
-    """What to write, and how to score."""
+    """Arguments of ``qtuning score``: what to write, and how to score."""
 
     output: Path | None = field(default=None, metadata={"help": "The Parquet file to write."})
     per_token: bool = field(
@@ -64,10 +64,11 @@ class ScoreArguments:
 
 
 def run(argv: Sequence[str]) -> None:
-    """Score; what is finished already is not scored again.
+    """Score a data set; parts that an interrupted call has finished are not scored again.
 
     Raises:
-        UsageError: Unusable arguments, model or data, or an output of another origin.
+        UsageError: An argument, the model or the data are unusable, or the output holds scores of
+            another origin.
     """
     parser = OneLineParser((ScriptArguments, ScoreArguments, ModelConfig), prog="qtuning score")
     script_args, options, model_args = parser.parse_in_one_line(argv)
@@ -97,5 +98,5 @@ def run(argv: Sequence[str]) -> None:
     )
     score_with_bar(data, output, job, engine=options.engine, workers=options.ray_workers)
     if options.engine == "local":
-        # gloo's threads, left to the interpreter's end, abort a process that did all its work
+        # Threads of gloo that live until the interpreter exits abort a process after its work.
         processes().destroy_process_group()

@@ -26,11 +26,11 @@ from .train_arguments import check, parse
 
 
 def run(argv: Sequence[str]) -> None:
-    """Train; everything that can be checked is checked before the model is loaded.
+    """Train a model and save it; arguments and data are checked before the model is loaded.
 
     Raises:
-        UsageError: Unusable arguments or data.
-        StoppedError: SIGTERM or Ctrl-C; the checkpoint is written.
+        UsageError: An argument or the data are unusable.
+        StoppedError: SIGTERM or Ctrl-C stopped training; a checkpoint is written.
     """
     script_args, training_args, model_args, dataset_args = parse(argv)
     check(training_args, model_args)
@@ -38,7 +38,7 @@ def run(argv: Sequence[str]) -> None:
     check_model(name)
     loading = {
         "revision": model_args.model_revision,
-        # TRL had the option among the model's arguments before it moved to the trainer's.
+        # Older TRL has this option among the model's arguments, newer TRL among the trainer's.
         "trust_remote_code": {**vars(model_args), **vars(training_args)}["trust_remote_code"],
     }
     tokenizer = load_tokenizer(name, **loading)
@@ -93,7 +93,7 @@ def run(argv: Sequence[str]) -> None:
 def _save_base(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, training_args: QTuningConfig
 ) -> None:
-    """Save what a GGUF file was unpacked to: an adapter names a base that can be loaded."""
+    """Save the base model unpacked from a GGUF file, so that an adapter's base can be loaded."""
     folder = (Path(training_args.output_dir) / "base_model").resolve()
     if training_args.process_index == 0:
         model.save_pretrained(folder)
@@ -102,7 +102,7 @@ def _save_base(
 
 
 def _resume(value: str | None) -> str | bool | None:
-    """The flag is a path or, as text, a truth value."""
+    """Convert ``--resume_from_checkpoint``: a path, or a truth value as text."""
     if value is None:
         return None
     return {"true": True, "false": False}.get(value.lower(), value)

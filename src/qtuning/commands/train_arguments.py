@@ -1,4 +1,4 @@
-"""The arguments of ``qtuning train``: TRL's own and ours, checked before anything is loaded."""
+"""The arguments of ``qtuning train``: those of TRL and qtuning, checked before loading."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ def parse(
     """Parse flags and ``--config`` YAML; flags win.
 
     Raises:
-        UsageError: An unknown option, a bad value, or an unreadable config file.
+        UsageError: An option is unknown, a value is invalid, or the config file cannot be read.
     """
     parser = OneLineParser(
         (ScriptArguments, QTuningConfig, ModelConfig, DatasetMixtureConfig), prog="qtuning train"
@@ -31,11 +31,12 @@ def parse(
 
 
 def check(training_args: QTuningConfig, model_args: ModelConfig) -> None:
-    """Check what can be checked without data or model.
+    """Check the arguments that can be checked without loading data or model.
 
     Raises:
-        UsageError: No model, CUDA asked for and absent, nothing to resume from, or an output
-            folder that cannot be written to.
+        UsageError: No model is named, a named model or file of scores is unusable, an option needs
+            CUDA and no device is there, the checkpoint to resume from is missing, or the output
+            folder cannot be written to.
     """
     if model_args.model_name_or_path is None:
         raise UsageError("no model: give --model_name_or_path a folder, a Hub id or a GGUF file")
@@ -47,9 +48,11 @@ def check(training_args: QTuningConfig, model_args: ModelConfig) -> None:
     if training_args.initial_scores is not None:
         check_initial_scores(training_args.initial_scores)
     if not torch.cuda.is_available():
-        asked = _cuda_options(training_args, model_args)
-        if asked:
-            raise UsageError(f"{asked[0]} asks for CUDA, and no CUDA device is there: leave it out")
+        cuda_options = _cuda_options(training_args, model_args)
+        if cuda_options:
+            raise UsageError(
+                f"{cuda_options[0]} asks for CUDA, and no CUDA device is there: leave it out"
+            )
     resume = training_args.resume_from_checkpoint
     if resume not in (None, "True", "true", "False", "false") and not Path(resume).is_dir():
         raise UsageError(f"--resume_from_checkpoint {resume}: no such folder")
@@ -58,7 +61,7 @@ def check(training_args: QTuningConfig, model_args: ModelConfig) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".qtuning-probe"
         probe.touch()
-        probe.unlink(missing_ok=True)  # another rank may have been faster
+        probe.unlink(missing_ok=True)  # another rank may have removed the file
     except OSError as error:
         raise UsageError(
             f"cannot write to --output_dir {folder} ({error.strerror}): choose another folder"
@@ -66,6 +69,7 @@ def check(training_args: QTuningConfig, model_args: ModelConfig) -> None:
 
 
 def _cuda_options(training_args: QTuningConfig, model_args: ModelConfig) -> list[str]:
+    """Return the options that are set and need CUDA."""
     attention = str(model_args.attn_implementation)
     device_map = (training_args.model_init_kwargs or {}).get("device_map")
     options = {
@@ -77,4 +81,4 @@ def _cuda_options(training_args: QTuningConfig, model_args: ModelConfig) -> list
         "--load_in_8bit": model_args.load_in_8bit,
         "--model_init_kwargs device_map": "cuda" in str(device_map),
     }
-    return [name for name, asked in options.items() if asked]
+    return [name for name, is_set in options.items() if is_set]

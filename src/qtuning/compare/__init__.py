@@ -1,1 +1,1 @@
-"""Compare pruners on one's own model and data: a grid of runs, and tables and figures of them."""
+"""Compare pruners on a user's model and data: a grid of runs, with tables and plots of results."""

@@ -1,4 +1,4 @@
-"""Agreement in the kept samples: what a cell has on record of them, and the tables made of it."""
+"""Agreement in the kept samples: their record in a cell's result, and tables of Jaccard indices."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -13,35 +13,37 @@ from .tables import NOTHING, Table, number
 
 
 def kept_bits(ledger: pa.Table, names: Sequence[str]) -> list[str]:
-    """The samples that each epoch kept: as small as can be, since every cell has it on record.
+    """Encode the samples that each epoch kept as bits, which keeps the records of cells small.
 
     Args:
-        ledger: Of the run.
+        ledger: The run's ledger.
         names: Ids of the rows, in an order that is the same for all cells of the data.
 
     Returns:
         For each epoch a number in hexadecimal digits, in which a row's bit is set if it was kept.
     """
     bit = {name: 1 << place for place, name in enumerate(names)}
-    kept: dict[int, int] = {}
+    bits_of_epoch: dict[int, int] = {}
     for row in ledger.select(["epoch", "sample_id", "kept"]).to_pylist():
-        kept[row["epoch"]] = kept.get(row["epoch"], 0) | (bit[row["sample_id"]] * row["kept"])
-    return [f"{bits:x}" for _, bits in sorted(kept.items())]
+        bits_of_epoch[row["epoch"]] = bits_of_epoch.get(row["epoch"], 0) | (
+            bit[row["sample_id"]] * row["kept"]
+        )
+    return [f"{bits:x}" for _, bits in sorted(bits_of_epoch.items())]
 
 
 def jaccard(one: str, other: str) -> float:
-    """Rows kept by both over rows kept by either; 1 if neither kept any.
+    """Compute the Jaccard index of two sets of kept rows: intersection over union; 1 if both empty.
 
     Args:
         one: An epoch's number of ``kept_bits``.
-        other: Likewise.
+        other: An epoch's number of ``kept_bits`` over the same rows.
     """
     a, b = int(one, 16), int(other, 16)
     return (a & b).bit_count() / (a | b).bit_count() if a | b else 1.0
 
 
 def by_chance(one: float, other: float) -> float:
-    """The index expected of two that blindly keep such shares of the samples."""
+    """Compute the Jaccard index expected of random choices that keep these shares of samples."""
     either = one + other - one * other
     return one * other / either if either else 1.0
 
@@ -49,13 +51,13 @@ def by_chance(one: float, other: float) -> float:
 def agreement_tables(
     all_lines: Sequence[Line], references: Mapping[str, Budget | None]
 ) -> list[Table]:
-    """A table for each reference, model and data: the Jaccard index by epoch, seed by seed.
+    """Make a table of Jaccard indices by epoch, paired by seed, for each reference, model and data.
 
-    Cells that have no kept samples on record are left out.
+    Cells without a record of their kept samples are left out.
 
     Args:
-        all_lines: What was run.
-        references: As for ``difference_tables``.
+        all_lines: The lines of the comparison.
+        references: Name of each reference method, and its budget; None compares at equal budgets.
     """
     tables = [
         _table(
@@ -76,17 +78,17 @@ def _table(title: str, compared: Sequence[tuple[Line, Line]]) -> Table:
 
 
 class _Row(NamedTuple):
-    """What a method has in common with another: the index by epoch, and that by chance."""
+    """Jaccard index of a line with its reference, by epoch, and the index expected by chance."""
 
     line: Line
     by_epoch: list[Interval]
     chance: Interval
 
     def cells(self, epochs: int) -> tuple[str, ...]:
-        found = [number(interval, decimals=2) for interval in self.by_epoch]
-        found += [NOTHING] * (epochs - len(found))
+        indices = [number(interval, decimals=2) for interval in self.by_epoch]
+        indices += [NOTHING] * (epochs - len(indices))
         chance = f"{self.chance.mean:.2f}"
-        return (self.line.budget, self.line.method, *found, chance, str(self.by_epoch[0].n))
+        return (self.line.budget, self.line.method, *indices, chance, str(self.by_epoch[0].n))
 
 
 def _row(one: Line, other: Line) -> _Row | None:

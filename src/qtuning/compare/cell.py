@@ -1,7 +1,7 @@
 """One cell, in a process of its own: ``python -m qtuning.compare.cell JOB.json``.
 
-The job is a cell with everything resolved; the result is written beside it as ``result.json``,
-whole or not at all.
+The job file holds a cell whose paths and ratios are resolved. The result is written to
+``result.json`` in the folder of the job file, whole or not at all.
 """
 
 import json
@@ -17,6 +17,7 @@ from datasets import Dataset, disable_progress_bars
 from ..evaluation.harness import run_tasks
 from ..evaluation.held_out import held_out
 from ..io.models import load_causal_lm, load_tokenizer
+from ..precision import dtype_name
 from ..run.ledger import read_ledger
 from ..run.record import BUDGET_FILE
 from ..training.config import QTuningConfig
@@ -29,7 +30,7 @@ RESULT = "result.json"
 
 
 def main(arguments: list[str]) -> int:
-    """Run the job of the file named."""
+    """Run the job whose file is the first argument; return the exit code."""
     path = Path(arguments[0])
     job: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     transformers.logging.set_verbosity_error()
@@ -45,12 +46,15 @@ def main(arguments: list[str]) -> int:
 
 
 def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Train and evaluate as the job says, with the run's own files in ``folder/run``."""
+    """Train and evaluate as the job says, with the run's files in ``folder/run``."""
     data = Data(**job["data"])
     started = time.perf_counter()
     rows, test = training_rows(data), held_out_rows(data)
     trainer = make_trainer(job, data, rows, test, folder / "run")
-    result: dict[str, Any] = {"torch_threads": torch.get_num_threads()}
+    result: dict[str, Any] = {
+        "torch_threads": torch.get_num_threads(),
+        "precision": dtype_name(trainer.args.bf16, trainer.args.fp16),
+    }
     if job["train"]:
         trainer.train()
         counts = json.loads((folder / "run" / BUDGET_FILE).read_text(encoding="utf-8"))
@@ -85,8 +89,8 @@ def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
 def make_trainer(
     job: dict[str, Any], data: Data, rows: list[Row], test: list[Row], folder: Path
 ) -> QTuningTrainer:
-    """The trainer; what a comparison should not be troubled with is off unless asked for."""
-    transformers.set_seed(job["seed"])  # an adapter's weights are drawn
+    """Make the trainer of a job, without checkpoints, reports and progress bars by default."""
+    transformers.set_seed(job["seed"])  # the initial weights of an adapter are random
     lora = None
     if data.lora is not None:
         from peft import LoraConfig
@@ -100,53 +104,53 @@ def make_trainer(
         **job["training"],
     }
     columns = ("id", "prompt", "completion")
-    train, held = (
-        Dataset.from_list([{name: row[name] for name in columns} for row in some])
-        for some in (rows, test)
+    train_set, test_set = (
+        Dataset.from_list([{name: row[name] for name in columns} for row in examples])
+        for examples in (rows, test)
     )
     return QTuningTrainer(
         load_causal_lm(job["model"]),
         QTuningConfig(output_dir=str(folder), seed=job["seed"], **settings, **job["pruning"]),
-        train_dataset=train,
-        eval_dataset=held if test else None,
+        train_dataset=train_set,
+        eval_dataset=test_set if test else None,
         processing_class=load_tokenizer(job["model"]),
         peft_config=lora,
     )
 
 
 def cost(counts: dict[str, float], trainer: QTuningTrainer) -> dict[str, float]:
-    """What the run cost, as shares of training on all candidates.
+    """Compute the cost of a run, as shares of training on all candidates.
 
     Returns:
-        ``samples``, ``answer_tokens`` and ``compute``, in which a token's forward counts 1 and its
-        training ``token_cost``, scoring included.
+        ``samples`` and ``answer_tokens``, the kept shares; ``compute``, scoring included, in which
+        the forward pass of a token counts 1 and its training ``token_cost``; and ``token_cost``.
     """
-    token = trainer.token_cost
-    done = counts["scored_tokens"] + token * counts["trained_tokens"]
+    token_cost = trainer.token_cost
+    cost_units = counts["scored_tokens"] + token_cost * counts["trained_tokens"]
     return {
         "samples": counts["kept_samples"] / counts["samples"],
         "answer_tokens": counts["kept_answer_tokens"] / counts["answer_tokens"],
-        "compute": done / (token * counts["input_tokens"]),
-        "token_cost": token,
+        "compute": cost_units / (token_cost * counts["input_tokens"]),
+        "token_cost": token_cost,
     }
 
 
 def by_quadrant(folder: Path, rows: list[Row], record: tuple[str, ...]) -> list[dict[str, Any]]:
-    """How many candidates fell where: a row for each epoch, quadrant, fate and recorded values."""
+    """Count candidates and tokens by epoch, quadrant, decision and the values of recorded keys."""
     meta = {row["id"]: row["meta"] for row in rows}
     counts: dict[tuple[Any, ...], list[int]] = {}
     for row in read_ledger(folder).to_pylist():
         values = tuple(meta[row["sample_id"]].get(key) for key in record)
-        where = (row["epoch"], row["quadrant"], row["kept"], row["filled"], *values)
-        entry = counts.setdefault(where, [0, 0, 0])
+        place = (row["epoch"], row["quadrant"], row["kept"], row["filled"], *values)
+        entry = counts.setdefault(place, [0, 0, 0])
         entry[0] += 1
         entry[1] += row["n_tokens"]
         entry[2] += row["tokens_kept"]
     names = ("epoch", "quadrant", "kept", "filled", *record)
     totals = ("samples", "answer_tokens", "tokens_kept")
     return [
-        dict(zip((*names, *totals), (*where, *entry), strict=True))
-        for where, entry in sorted(counts.items(), key=lambda item: tuple(map(str, item[0])))
+        dict(zip((*names, *totals), (*place, *entry), strict=True))
+        for place, entry in sorted(counts.items(), key=lambda item: tuple(map(str, item[0])))
     ]
 
 

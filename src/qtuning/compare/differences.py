@@ -1,4 +1,4 @@
-"""Differences to methods that a grid names, such as one of the same cost at another budget."""
+"""Differences to the reference methods that a grid names, at the same or at a fixed budget."""
 
 import operator
 from collections.abc import Mapping, Sequence
@@ -15,34 +15,34 @@ _Member = TypeVar("_Member", bound=Compared)
 def difference_tables(
     groups: Mapping[str, Sequence[Compared]], references: Mapping[str, Budget | None]
 ) -> list[Table]:
-    """A table for each reference and group in which it was run, paired by seed.
+    """Make a table of differences, paired by seed, for each reference and group with its results.
 
     Args:
-        groups: Title, and what is compared with each other.
-        references: Method, and its budget; None compares at the same budget only.
+        groups: Title of each group, and the methods in it.
+        references: Name of each reference method, and its budget; None compares at equal budgets.
     """
-    made = []
+    tables = []
     for method, budget in references.items():
-        where = full_name(method, budget)
+        reference = full_name(method, budget)
         header = ("budget", "method", f"score minus {method}", f"NLL minus {method}")
         cost = (f"answer tokens over {method}", f"compute over {method}", "seeds")
         for title, group in groups.items():
             rows = [_row(one, other) for one, other in pairs(group, method, budget)]
             if rows:
-                title = f"{title}: differences to {where}"
-                made.append(Table(title, (*header, *cost), tuple(rows)))
-    return made
+                title = f"{title}: differences to {reference}"
+                tables.append(Table(title, (*header, *cost), tuple(rows)))
+    return tables
 
 
 def full_name(method: str, budget: Budget | None) -> str:
-    """A reference's name, with its budget if it has one."""
+    """Return the name of a reference method, with its budget if it has a fixed one."""
     return method if budget is None else f"{method} {budget.name}"
 
 
 def pairs(
     group: Sequence[_Member], method: str, budget: Budget | None
 ) -> list[tuple[_Member, _Member]]:
-    """Members of a group that have a budget, each with the reference that it is compared with."""
+    """Pair each member of a group that has a budget with the reference to compare it with."""
     return [
         (one, other)
         for other in group
@@ -53,10 +53,12 @@ def pairs(
 
 
 def _row(one: Compared, other: Compared) -> tuple[str, ...]:
-    score, nll = (paired(one.values(what), other.values(what)) for what in ("score", "nll"))
+    score, nll = (
+        paired(one.values(measure), other.values(measure)) for measure in ("score", "nll")
+    )
     tokens, compute = (
-        paired(one.values(what), other.values(what), operator.truediv)
-        for what in ("answer_tokens", "compute")
+        paired(one.values(measure), other.values(measure), operator.truediv)
+        for measure in ("answer_tokens", "compute")
     )
     seeds = "" if compute is None else str(compute.n)
     cost = (number(tokens, decimals=2), number(compute, decimals=2), seeds)

@@ -1,4 +1,4 @@
-"""The figures of a comparison: what each way of training achieved, over its seeds."""
+"""The figures of a comparison: the measures of each method and budget, over its seeds."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ Record = Mapping[str, Any]
 Measure = Callable[[Record, Data], float | None]
 
 RANDOM, FULL = "random-random", "full"
-"""Names of the methods that all others are compared with, seed by seed."""
+"""Names of the methods with which all other methods are compared, seed by seed."""
 
 
 def score(record: Record, data: Data) -> float | None:
-    """Mean of the metrics that the data name as their score."""
+    """Return the mean of the metrics that ``data.score`` names; None if a metric is missing."""
     values = [task_metric(record, spec) for spec in data.score]
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known and len(known) == len(values) else None
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present and len(present) == len(values) else None
 
 
 def task_metric(record: Record, spec: str) -> float | None:
-    """A metric ``task:metric`` or ``task:metric,filter`` of a record."""
+    """Return a metric of a record by ``task:metric`` or ``task:metric,filter``; None if missing."""
     task, _, rest = spec.partition(":")
     metric, _, how = rest.partition(",")
     for one in record.get("tasks", ()):
@@ -51,7 +51,7 @@ def _seconds(record: Record, data: Data) -> float | None:
 
 
 class Compared(Protocol):
-    """A method at a budget, on one data set or on several; a group of them is compared."""
+    """A method at a budget, on one data set or on several, that tables compare with others."""
 
     @property
     def method(self) -> str:
@@ -62,7 +62,7 @@ class Compared(Protocol):
         """Name of the budget; empty where there is none."""
 
     def values(self, measure: str) -> dict[int, float]:
-        """A measure by seed, of those that have it."""
+        """Return a measure by seed, for the seeds that have the measure."""
 
 
 _Member = TypeVar("_Member", bound=Compared)
@@ -76,7 +76,7 @@ MEASURES: dict[str, Measure] = {
     "compute": _cost("compute"),
     "seconds": _seconds,
 }
-"""By name; None where a record does not have it."""
+"""Functions of the measures by name; each returns None for a record without its measure."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,10 @@ class Line:
 
     Attributes:
         model: Name of the model.
-        data: The data.
+        data: The data set.
         method: Name of the method.
         budget: Name of the budget; empty where there is none.
-        records: By seed.
+        records: Records of the cells by seed.
     """
 
     model: str
@@ -98,48 +98,50 @@ class Line:
     records: Mapping[int, Record]
 
     def values(self, measure: str) -> dict[int, float]:
-        """A measure by seed, of those that have it."""
-        found = {seed: MEASURES[measure](one, self.data) for seed, one in self.records.items()}
-        return {seed: value for seed, value in found.items() if value is not None}
+        """Return a measure by seed, for the seeds that have the measure."""
+        by_seed = {seed: MEASURES[measure](one, self.data) for seed, one in self.records.items()}
+        return {seed: value for seed, value in by_seed.items() if value is not None}
 
     def mean(self, measure: str) -> Interval | None:
-        """Its mean over the seeds with a 95% interval; None if there is no value."""
+        """Return a measure's mean over the seeds with its 95% interval; None without values."""
         values = self.values(measure)
         return t_interval(list(values.values())) if values else None
 
     def of_task(self, spec: str) -> Interval | None:
-        """The mean of a task's metric."""
-        found = [task_metric(one, spec) for one in self.records.values()]
-        values = [value for value in found if value is not None]
+        """Return the mean of a task's metric over the seeds; None without values."""
+        metrics = [task_metric(one, spec) for one in self.records.values()]
+        values = [value for value in metrics if value is not None]
         return t_interval(values) if values else None
 
     def minus(self, other: "Line", measure: str) -> Interval | None:
-        """The mean difference to another line over the seeds that both have."""
+        """Return the mean difference to another line over the seeds that both have."""
         return paired(self.values(measure), other.values(measure))
 
 
 def lines(done: Iterable[tuple[Cell, Record]]) -> list[Line]:
-    """One line for each model, data, method and budget, in the order in which they come."""
-    found: dict[tuple[str, str, str, str], dict[int, Record]] = {}
+    """Make one line for each model, data set, method and budget, in the order of the cells."""
+    records_of: dict[tuple[str, str, str, str], dict[int, Record]] = {}
     data: dict[str, Data] = {}
     for cell, record in done:
         budget = "" if cell.budget is None else cell.budget.name
         data[cell.data.name] = cell.data
-        where = (cell.model, cell.data.name, cell.method.name, budget)
-        found.setdefault(where, {})[cell.seed] = record
+        place = (cell.model, cell.data.name, cell.method.name, budget)
+        records_of.setdefault(place, {})[cell.seed] = record
     return [
         Line(model, data[name], method, budget, records)
-        for (model, name, method, budget), records in found.items()
+        for (model, name, method, budget), records in records_of.items()
     ]
 
 
 def groups(all_lines: Iterable[Line]) -> dict[str, list[Line]]:
-    """Title, and what is compared: the lines of a model and data, by budget."""
-    found = groupby(all_lines, key=lambda line: f"{line.model}, {line.data.name}")
-    return {title: sorted(some, key=lambda line: line.budget) for title, some in found}
+    """Group the lines by model and data set under a title, sorted by budget within a group."""
+    runs = groupby(all_lines, key=lambda line: f"{line.model}, {line.data.name}")
+    return {title: sorted(group, key=lambda line: line.budget) for title, group in runs}
 
 
 def partner(one: _Member, group: Sequence[_Member], method: str) -> _Member | None:
-    """Another method of a group to compare with: at the same budget, or without any."""
-    alike = [o for o in group if o.method == method and o.budget in (one.budget, "")]
-    return alike[0] if alike else None
+    """Return the member of a group that has this method, at the budget of ``one`` or without."""
+    members = [
+        member for member in group if member.method == method and member.budget in (one.budget, "")
+    ]
+    return members[0] if members else None

@@ -1,4 +1,4 @@
-"""What a comparison consists of: the YAML file, and the cells that it stands for."""
+"""The grid of a comparison: its YAML file, and the cells of which it consists."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -18,20 +18,21 @@ class Data:
     """Rows to train on and to evaluate with.
 
     Attributes:
-        name: What readers see.
+        name: Name in tables and plots.
         train: JSON Lines files with ``prompt`` and ``completion``.
-        held_out: Such files for answer NLL and calibration.
-        train_rows: So many rows, drawn by ``row_seed`` whatever the run's seed; None for all.
-        held_out_rows: Likewise.
-        row_seed: Seed of the draw.
-        prompt_end: Put behind every prompt, so that no token spans prompt and completion.
-        shuffled: Share of the rows whose completions change places: noise that is known.
+        held_out: JSON Lines files for answer NLL and calibration.
+        train_rows: Number of training rows, drawn by ``row_seed`` whatever the run's seed; None
+            for all.
+        held_out_rows: Number of held-out rows, drawn by ``row_seed``; None for all.
+        row_seed: Seed of the draw of rows.
+        prompt_end: Text appended to every prompt, so that no token spans prompt and completion.
+        shuffled: Share of the rows whose completions change places: noise at known rows.
         record: Keys of ``meta`` whose values are counted by quadrant; "shuffled" is one of them.
         training: Fields of ``QTuningConfig``.
         lora: Fields of peft's ``LoraConfig``; None trains all weights.
         tasks: Tasks to evaluate on, see ``qtuning evaluate``.
-        task_limit: First so many questions of each; None for all.
-        score: ``task:metric`` or ``task:metric,filter`` that are averaged into the score.
+        task_limit: Number of questions of each task, from the first on; None for all.
+        score: Metrics ``task:metric`` or ``task:metric,filter`` whose mean is the score.
     """
 
     name: str
@@ -52,14 +53,14 @@ class Data:
 
 @dataclass(frozen=True)
 class Method:
-    """A way to train.
+    """A way to train, without its budget.
 
     Attributes:
-        name: What readers see.
+        name: Name in tables and plots.
         pruning: Fields of ``PruningArguments``, without the two ratios.
-        train: False: the model as it came, evaluated once.
-        budgeted: False: the ratios do not matter, so it is run once for all budgets.
-        tokens_of: Another method whose actual answer tokens it is given, in place of the ratios.
+        train: Whether to train; False evaluates the untrained model once.
+        budgeted: Whether the ratios matter; a method without a budget runs once for all budgets.
+        tokens_of: Name of another method whose actual number of answer tokens sets the ratios.
     """
 
     name: str
@@ -71,14 +72,14 @@ class Method:
 
 @dataclass(frozen=True)
 class Budget:
-    """Keep ratios."""
+    """A budget: the shares of samples, and of tokens of kept samples, that a run keeps."""
 
     sample_ratio: float
     token_ratio: float
 
     @property
     def name(self) -> str:
-        """As papers write it."""
+        """The two ratios in percent, for example "12.5% x 50%"."""
         return f"{100 * self.sample_ratio:.4g}% x {100 * self.token_ratio:.4g}%"
 
 
@@ -94,25 +95,26 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Readable and unique within a grid."""
+        """Readable name of the cell, unique within a grid."""
         budget = "" if self.budget is None else f", {self.budget.name}"
         return f"{self.model}, {self.data.name}: {self.method.name}{budget}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A comparison.
+    """A comparison: models, data sets, methods and the combinations of them to run.
 
     Attributes:
-        models: Name, and folder or Hub id.
-        data: By name.
-        methods: By name.
-        training: Fields of ``QTuningConfig`` for all data.
-        blocks: What is crossed with what; each a product of its lists.
-        evaluation: Arguments of ``evaluation.run_tasks`` for all data.
-        means: Name, and the data whose mean gets a table.
-        references: Methods that others are compared with besides ``random-random`` and ``full``:
-            at the same budget, or all of them with the method at the budget given.
+        models: Folder or Hub id of each model by name.
+        data: Data sets by name.
+        methods: Methods by name.
+        training: Fields of ``QTuningConfig`` for all data sets.
+        blocks: Lists of models, data sets, methods, budgets and seeds; each block is their product.
+        evaluation: Arguments of ``evaluation.run_tasks`` for all data sets.
+        means: Name of each table of means, and the data sets that it averages.
+        references: Methods with which others are compared in addition to ``random-random`` and
+            ``full``, with a budget: methods at all budgets are compared with the reference at
+            this budget. None compares at equal budgets.
     """
 
     models: Mapping[str, str]
@@ -125,12 +127,12 @@ class Grid:
     references: Mapping[str, Budget | None] = field(default_factory=dict)
 
     def cells(self) -> list[Cell]:
-        """All cells, each once, seed by seed so that half a study is a study of fewer seeds."""
-        found: dict[str, Cell] = {}
+        """Return all cells once, ordered by seed: a partial run is a study of fewer seeds."""
+        by_name: dict[str, Cell] = {}
         for block in self.blocks:
             for cell in self._of_block(block):
-                found.setdefault(cell.name, cell)
-        return sorted(found.values(), key=lambda cell: cell.seed)
+                by_name.setdefault(cell.name, cell)
+        return sorted(by_name.values(), key=lambda cell: cell.seed)
 
     def _of_block(self, block: Mapping[str, Any]) -> Iterator[Cell]:
         first = block["seeds"][0]
@@ -139,13 +141,13 @@ class Grid:
         ):
             method = self.methods[name]
             if not method.train and seed != first:
-                continue  # nothing is drawn
+                continue  # an untrained model has the same result for every seed
             for budget in block["budgets"] if method.train and method.budgeted else [None]:
                 yield Cell(model, self.data[data], method, budget, seed)
 
 
 def names_files(field: str) -> bool:
-    """Whether a field of ``PruningArguments`` names a model, or scores made beforehand."""
+    """Return whether a field of ``PruningArguments`` names a model, or a file of scores."""
     return field.endswith("_name_or_path") or field == "initial_scores"
 
 
@@ -156,17 +158,17 @@ def read_grid(path: Path, *, own_code: bool = False) -> Grid:
     """Read a grid's YAML; paths in it are relative to the file.
 
     Args:
-        path: The file.
-        own_code: Whether it may name code to run: pruners of one's own, kernels, remote code.
+        path: The YAML file.
+        own_code: Whether the file may name code to run: custom pruners, kernels, remote code.
 
     Raises:
-        UsageError: It cannot be read, something in it is unknown, missing or of another kind, or
-            it names code that it may not.
+        UsageError: The file cannot be read, a key in it is unknown or missing, a value has the
+            wrong type, or the file names code although ``own_code`` is False.
     """
     content = read_yaml(path, "--config")
     if not own_code:
         refuse_code(content, path, "pass --own_code if you trust it")
-    _known(content, _KEYS, str(path))
+    _check_keys(content, _KEYS, str(path))
     for key in ("models", "data", "methods", "grid"):
         if not content.get(key):
             raise UsageError(f"--config {path}: {key} is missing or empty")
@@ -174,21 +176,21 @@ def read_grid(path: Path, *, own_code: bool = False) -> Grid:
         mapping(content.get(key), f"{path}, {key}")
     if not isinstance(content["grid"], list):
         raise UsageError(f"{path}, grid: must be a list of blocks")
-    data = {name: _data(name, given or {}, path) for name, given in content["data"].items()}
-    methods = {name: _method(name, given or {}, path) for name, given in content["methods"].items()}
+    data = {name: _data(name, entry or {}, path) for name, entry in content["data"].items()}
+    methods = {name: _method(name, entry or {}, path) for name, entry in content["methods"].items()}
     for method in methods.values():
         if method.tokens_of is not None and method.tokens_of not in methods:
             raise UsageError(f"{path}, methods: {method.name}: no method {method.tokens_of}")
     return Grid(
-        models={name: _path(str(given), path) for name, given in content["models"].items()},
+        models={name: _path(str(entry), path) for name, entry in content["models"].items()},
         data=data,
         methods=methods,
         training=content.get("training") or {},
         blocks=tuple(_block(block, content, path) for block in content["grid"]),
         evaluation=_evaluation(content.get("evaluation") or {}, path),
         means={
-            name: _means(name, _many(some), data, path)
-            for name, some in (content.get("means") or {}).items()
+            name: _means(name, _many(names), data, path)
+            for name, names in (content.get("means") or {}).items()
         },
         references={
             name: _reference(name, pair, methods, path)
@@ -197,66 +199,66 @@ def read_grid(path: Path, *, own_code: bool = False) -> Grid:
     )
 
 
-def _data(name: str, given: Mapping[str, Any], path: Path) -> Data:
+def _data(name: str, entry: Mapping[str, Any], path: Path) -> Data:
     where = f"{path}, data: {name}"
-    given = mapping(given, where)
-    _known(given, [one.name for one in fields(Data)], where)
-    if not given.get("train"):
+    entry = mapping(entry, where)
+    _check_keys(entry, [field_of_data.name for field_of_data in fields(Data)], where)
+    if not entry.get("train"):
         raise UsageError(f"{where}: train is missing; name the JSON Lines files")
-    made = dict(given)
+    values = dict(entry)
     for key in ("train", "held_out"):
-        made[key] = tuple(_path(str(file), path) for file in _many(given.get(key)))
+        values[key] = tuple(_path(str(file), path) for file in _many(entry.get(key)))
     for key in ("record", "tasks", "score"):
-        made[key] = tuple(_many(given.get(key)))
-    check_values(Data, made, where)
-    return Data(**{**made, "name": name})
+        values[key] = tuple(_many(entry.get(key)))
+    check_values(Data, values, where)
+    return Data(**{**values, "name": name})
 
 
-def _method(name: str, given: Mapping[str, Any], path: Path) -> Method:
-    own = {"train", "budgeted", "tokens_of"}
+def _method(name: str, entry: Mapping[str, Any], path: Path) -> Method:
+    own_fields = {"train", "budgeted", "tokens_of"}
     where = f"{path}, methods: {name}"
-    given = mapping(given, where)
-    known = [one.name for one in fields(PruningArguments)]
-    _known(given, [*own, *known], where)
-    check_values(Method, {key: given[key] for key in own if key in given}, where)
+    entry = mapping(entry, where)
+    pruning_fields = [argument.name for argument in fields(PruningArguments)]
+    _check_keys(entry, [*own_fields, *pruning_fields], where)
+    check_values(Method, {key: entry[key] for key in own_fields if key in entry}, where)
     pruning = {
         key: _path(str(value), path) if names_files(key) and value is not None else value
-        for key, value in given.items()
-        if key not in own
+        for key, value in entry.items()
+        if key not in own_fields
     }
-    return Method(name, pruning, **{key: given[key] for key in own if key in given})
+    return Method(name, pruning, **{key: entry[key] for key in own_fields if key in entry})
 
 
 def _block(block: Mapping[str, Any], content: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     keys = ("models", "data", "methods", "budgets", "seeds")
-    _known(mapping(block, f"{path}, grid"), keys, f"{path}, grid")
-    made = {key: _many(block.get(key)) for key in keys}
+    _check_keys(mapping(block, f"{path}, grid"), keys, f"{path}, grid")
+    lists = {key: _many(block.get(key)) for key in keys}
     for key in ("models", "data", "methods"):
-        made[key] = made[key] or list(content[key])
-        for name in made[key]:
+        lists[key] = lists[key] or list(content[key])
+        for name in lists[key]:
             if not isinstance(name, str) or name not in content[key]:
                 raise UsageError(f"{path}, grid: no {name} under {key}")
     for key in ("budgets", "seeds"):
-        if not made[key]:
+        if not lists[key]:
             raise UsageError(f"{path}, grid: {key} is missing")
-    if not all(isinstance(seed, int) for seed in made["seeds"]):
-        raise UsageError(f"{path}, grid: seeds are integers, got {made['seeds']}")
-    made["budgets"] = [_budget(pair, f"{path}, grid") for pair in made["budgets"]]
-    return made
+    if not all(isinstance(seed, int) for seed in lists["seeds"]):
+        raise UsageError(f"{path}, grid: seeds are integers, got {lists['seeds']}")
+    lists["budgets"] = [_budget(pair, f"{path}, grid") for pair in lists["budgets"]]
+    return lists
 
 
 def _budget(pair: Any, where: str) -> Budget:
-    sound = isinstance(pair, list) and len(pair) == 2
-    if not sound or not all(isinstance(ratio, int | float) and 0 < ratio <= 1 for ratio in pair):
+    is_pair = isinstance(pair, list) and len(pair) == 2
+    if not is_pair or not all(isinstance(ratio, int | float) and 0 < ratio <= 1 for ratio in pair):
         raise UsageError(f"{where}: a budget is [sample_ratio, token_ratio], got {pair}")
     return Budget(*map(float, pair))
 
 
-def _means(name: str, some: list[Any], data: Mapping[str, Data], path: Path) -> tuple[str, ...]:
-    unknown = [one for one in some if not isinstance(one, str) or one not in data]
-    if unknown or not some:
-        raise UsageError(f"{path}, means, {name}: name data of this grid, got {some}")
-    return tuple(some)
+def _means(name: str, names: list[Any], data: Mapping[str, Data], path: Path) -> tuple[str, ...]:
+    unknown = [member for member in names if not isinstance(member, str) or member not in data]
+    if unknown or not names:
+        raise UsageError(f"{path}, means, {name}: name data of this grid, got {names}")
+    return tuple(names)
 
 
 def _reference(name: str, pair: Any, methods: Mapping[str, Method], path: Path) -> Budget | None:
@@ -265,16 +267,16 @@ def _reference(name: str, pair: Any, methods: Mapping[str, Method], path: Path) 
     return None if pair is None else _budget(pair, f"{path}, references, {name}")
 
 
-def _evaluation(given: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+def _evaluation(settings: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     keys = ("data_dir", "num_fewshot", "batch_size", "apply_chat_template")
-    _known(given, keys, f"{path}, evaluation")
-    if "data_dir" in given:
-        return {**given, "data_dir": _path(str(given["data_dir"]), path)}
-    return given
+    _check_keys(settings, keys, f"{path}, evaluation")
+    if "data_dir" in settings:
+        return {**settings, "data_dir": _path(str(settings["data_dir"]), path)}
+    return settings
 
 
-def _known(given: Mapping[str, Any], keys: Any, where: str) -> None:
-    unknown = [key for key in given if key not in keys]
+def _check_keys(entry: Mapping[str, Any], keys: Any, where: str) -> None:
+    unknown = [key for key in entry if key not in keys]
     if unknown:
         raise UsageError(f"{where}: unknown {', '.join(unknown)}; known are {', '.join(keys)}")
 
@@ -285,7 +287,7 @@ def _many(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def _path(name: str, beside: Path) -> str:
-    """A path relative to the YAML file, if there is something; else as it is (a Hub id)."""
-    path = path_of(beside.parent / path_of(name, str(beside)), str(beside))
+def _path(name: str, grid_file: Path) -> str:
+    """Resolve a path relative to the YAML file; a name without a file (a Hub id) stays as it is."""
+    path = path_of(grid_file.parent / path_of(name, str(grid_file)), str(grid_file))
     return str(path.resolve()) if path.exists() else name

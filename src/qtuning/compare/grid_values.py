@@ -1,4 +1,4 @@
-"""Values of a grid's YAML, checked against the types of what they become."""
+"""Checks of the values in a grid's YAML against the types of dataclass fields."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -9,10 +9,10 @@ from ..errors import UsageError
 
 
 def mapping(value: Any, where: str) -> Mapping[str, Any]:
-    """A mapping, empty if there is nothing.
+    """Return a value that must be a mapping, or an empty mapping for None.
 
     Raises:
-        UsageError: It is something else.
+        UsageError: The value is neither a mapping nor None.
     """
     if value is None:
         return {}
@@ -22,15 +22,15 @@ def mapping(value: Any, where: str) -> Mapping[str, Any]:
 
 
 def check_values(kind: type, given: Mapping[str, Any], where: str) -> None:
-    """See that values are of the types of a dataclass's fields.
+    """Check that values have the types of a dataclass's fields.
 
     Args:
         kind: The dataclass.
-        given: Values of some of its fields.
-        where: Their place, for messages.
+        given: Values of some of the dataclass's fields, by name.
+        where: Place of the values in the YAML file, for messages.
 
     Raises:
-        UsageError: One is not.
+        UsageError: A value does not have the type of its field.
     """
     hints = get_type_hints(kind)
     for one in fields(kind):

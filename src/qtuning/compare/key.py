@@ -1,4 +1,4 @@
-"""The name of a cell: a hash of everything that determines its result."""
+"""The key of a cell: a hash of everything that determines its result."""
 
 import functools
 import hashlib
@@ -12,35 +12,36 @@ from ..run.ledger import FOLDER
 from .grid import Cell, Grid, names_files
 
 _RESULTS = "0.1.0.dev0"
-"""The version whose results these are: set it to the package's when a change makes other results.
+"""The version of qtuning that determines results: part of every key.
 
-A new version alone leaves the names of cells as they are, so that what was run stays known.
+Set it to the package's version when a change of the code changes results. A release without such a
+change keeps this value, so that keys and results on disk stay valid.
 """
 _MODEL_FILES = ("*.safetensors", "*.gguf", "*.json")
 _SCORE_FILES = ("*.parquet", f"{FOLDER}/*.parquet")
 
 
 def determined_by(cell: Cell, grid: Grid) -> dict[str, Any]:
-    """What determines a cell, as plain data: settings, and hashes of files instead of paths."""
+    """Return the settings that determine a cell's result, with hashes of files instead of paths."""
     data = asdict(cell.data)
-    data["train"] = [_of_file(path) for path in cell.data.train]
-    data["held_out"] = [_of_file(path) for path in cell.data.held_out]
+    data["train"] = [_hash_of_file(path) for path in cell.data.train]
+    data["held_out"] = [_hash_of_file(path) for path in cell.data.held_out]
     data["training"] = {**grid.training, **cell.data.training}
     method = asdict(cell.method)
-    for named in (data, method):
-        named.pop("name")
-    for field in ("score", "record"):  # read from the result, or counted beside it
+    for settings in (data, method):
+        settings.pop("name")
+    for field in ("score", "record"):  # they change what is reported of a run, not the run
         data.pop(field)
     method["pruning"] = {
-        key: _of_named(key, value) if names_files(key) and value is not None else value
+        key: _hash_of_name(key, value) if names_files(key) and value is not None else value
         for key, value in cell.method.pruning.items()
     }
-    method.pop("tokens_of")  # has become a budget
+    method.pop("tokens_of")  # the cell's budget already reflects it
     evaluation = {key: value for key, value in grid.evaluation.items() if key != "data_dir"}
-    evaluation["tasks"] = [_of_task_data(task, grid.evaluation) for task in cell.data.tasks]
+    evaluation["tasks"] = [_hash_of_task_data(task, grid.evaluation) for task in cell.data.tasks]
     return {
         "qtuning": _RESULTS,
-        "model": _of_model(grid.models[cell.model]),
+        "model": _hash_of_model(grid.models[cell.model]),
         "data": data,
         "method": method,
         "budget": None if cell.budget is None else asdict(cell.budget),
@@ -50,45 +51,45 @@ def determined_by(cell: Cell, grid: Grid) -> dict[str, Any]:
 
 
 def cell_key(determined: Mapping[str, Any]) -> str:
-    """Sixteen hexadecimal digits."""
+    """Return the key of ``determined_by``'s settings: sixteen hexadecimal digits."""
     text = json.dumps(determined, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _of_named(field: str, name: str) -> str:
-    return _of_scores(name) if field == "initial_scores" else _of_model(name)
+def _hash_of_name(field: str, name: str) -> str:
+    return _hash_of_scores(name) if field == "initial_scores" else _hash_of_model(name)
 
 
-def _of_model(name: str) -> str:
-    """A hash of a model folder's files; the name itself of one on a hub."""
-    return _of_files(name, _MODEL_FILES)
+def _hash_of_model(name: str) -> str:
+    """Return a hash of a model folder's files; for a model on the Hub, its name."""
+    return _hash_of_files(name, _MODEL_FILES)
 
 
-def _of_scores(name: str) -> str:
-    """A hash of a file of scores, or of the ledger in a run's output folder."""
-    return _of_files(name, _SCORE_FILES)
+def _hash_of_scores(name: str) -> str:
+    """Return a hash of a file of scores, or of the ledger in a run's output folder."""
+    return _hash_of_files(name, _SCORE_FILES)
 
 
-def _of_files(name: str, patterns: Sequence[str]) -> str:
+def _hash_of_files(name: str, patterns: Sequence[str]) -> str:
     folder = Path(name)
     if folder.is_file():
-        return _of_file(name)
+        return _hash_of_file(name)
     if not folder.is_dir():
         return name
     files = sorted(path for pattern in patterns for path in folder.glob(pattern))
-    hashes = [f"{path.name} {_of_file(str(path))}" for path in files]
+    hashes = [f"{path.name} {_hash_of_file(str(path))}" for path in files]
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:16]
 
 
-def _of_task_data(task: str, evaluation: Mapping[str, Any]) -> str:
+def _hash_of_task_data(task: str, evaluation: Mapping[str, Any]) -> str:
     folder = evaluation.get("data_dir")
     if folder is None or not task.startswith("local_"):
         return task
-    return f"{task} {_of_file(str(Path(folder) / task.removeprefix('local_') / 'test.jsonl'))}"
+    return f"{task} {_hash_of_file(str(Path(folder) / task.removeprefix('local_') / 'test.jsonl'))}"
 
 
 @functools.cache
-def _of_file(name: str) -> str:
+def _hash_of_file(name: str) -> str:
     path = Path(name)
     if not path.is_file():
         return name

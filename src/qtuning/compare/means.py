@@ -1,4 +1,4 @@
-"""Means over several data sets: one table for each that the grid names."""
+"""Means over several data sets: one table for each mean that the grid names."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from .tables import NOTHING, Table, number, percent
 
 @dataclass(frozen=True)
 class Mean:
-    """A method at a budget, on all data of a mean."""
+    """A method at a budget, averaged over all data sets of a mean."""
 
     budget: str
     method: str
     lines: tuple[Line, ...]
 
     def values(self, measure: str) -> dict[int, float]:
-        """Mean by seed over the data that have the measure, of the seeds that all of them have."""
-        some = [values for values in (line.values(measure) for line in self.lines) if values]
-        seeds = set.intersection(*map(set, some)) if some else set()
-        return {seed: fmean(values[seed] for values in some) for seed in sorted(seeds)}
+        """Return by seed the mean over the data sets with this measure, for their common seeds."""
+        by_data = [values for values in (line.values(measure) for line in self.lines) if values]
+        seeds = set.intersection(*map(set, by_data)) if by_data else set()
+        return {seed: fmean(values[seed] for values in by_data) for seed in sorted(seeds)}
 
     def mean(self, measure: str) -> Interval | None:
         values = self.values(measure)
@@ -36,21 +36,21 @@ class Mean:
 def mean_groups(
     all_lines: Sequence[Line], means: Mapping[str, Sequence[str]]
 ) -> dict[str, list[Mean]]:
-    """Title, and the methods that ran on all data of a mean, for each model and mean."""
-    made = {}
+    """Group the methods that ran on all data sets of a mean under a title, by model and mean."""
+    groups = {}
     for model in dict.fromkeys(line.model for line in all_lines):
         for name, data in means.items():
             group = _group([line for line in all_lines if line.model == model], data)
             if group:
-                made[f"{model}, {name}: mean of {', '.join(data)}"] = group
-    return made
+                groups[f"{model}, {name}: mean of {', '.join(data)}"] = group
+    return groups
 
 
 def mean_tables(means: Mapping[str, Sequence[Mean]]) -> list[Table]:
-    """A table for each of the ``mean_groups``.
+    """Make a table for each of the ``mean_groups``.
 
-    Differences are paired by seed: of each seed's mean over the data. The score is that of the
-    data which have tasks.
+    Differences are paired by seed, between means over the data sets. The score is a mean over the
+    data sets that have tasks.
     """
     return [
         Table(title, _HEADER, tuple(_row(one, group) for one in group))
@@ -64,12 +64,12 @@ _HEADER = ("budget", "method", *_SCORE, *_NLL, "answer tokens", "compute", "seed
 
 
 def _group(lines: Sequence[Line], data: Sequence[str]) -> list[Mean]:
-    found: dict[tuple[str, str], dict[str, Line]] = {}
+    lines_of: dict[tuple[str, str], dict[str, Line]] = {}
     for line in lines:
-        found.setdefault((line.budget, line.method), {})[line.data.name] = line
+        lines_of.setdefault((line.budget, line.method), {})[line.data.name] = line
     means = [
         Mean(budget, method, tuple(by_data[name] for name in data))
-        for (budget, method), by_data in found.items()
+        for (budget, method), by_data in lines_of.items()
         if by_data.keys() >= set(data)
     ]
     return sorted(means, key=lambda mean: mean.budget)

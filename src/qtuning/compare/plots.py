@@ -1,4 +1,4 @@
-"""Plots of a comparison: what was achieved over what it took."""
+"""Plots of a comparison: score and held-out NLL over answer tokens and compute."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -16,7 +16,7 @@ _MARKERS = "os^vDPX*<>"
 
 
 def draw(all_lines: Sequence[Line], folder: Path) -> list[Path]:
-    """Draw a PNG for each model and data.
+    """Draw a PNG for each model and data set; return the paths.
 
     Raises:
         UsageError: matplotlib is not installed.
@@ -26,8 +26,8 @@ def draw(all_lines: Sequence[Line], folder: Path) -> list[Path]:
 
     files = []
     methods = list(dict.fromkeys(line.method for line in all_lines))
-    for (model, name), some in groupby(all_lines, key=lambda line: (line.model, line.data.name)):
-        group = list(some)
+    for (model, name), lines in groupby(all_lines, key=lambda line: (line.model, line.data.name)):
+        group = list(lines)
         rows = [y for y in _Y if any(line.values(y) for line in group)]
         figure = Figure(figsize=(10, 4.2 * len(rows)), layout="constrained")
         axes = figure.subplots(len(rows), 2, squeeze=False, sharey="row")
@@ -46,19 +46,19 @@ def draw(all_lines: Sequence[Line], folder: Path) -> list[Path]:
 
 def _panel(axes: Any, group: Sequence[Line], x: str, y: str, methods: Sequence[str]) -> None:
     factor = 100.0 if y == "score" else 1.0
-    told: set[str] = set()
+    labelled_methods: set[str] = set()
     for line in group:
         height = line.mean(y)
         if height is None:
             continue
         # A leading underscore keeps a label out of the legend.
         name = _plain(line.method)
-        label = f"_{name}" if line.method in told else name
-        told.add(line.method)
+        label = f"_{name}" if line.method in labelled_methods else name
+        labelled_methods.add(line.method)
         place = methods.index(line.method)
         colour, marker = _COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)]
         width = line.mean(x)
-        if width is None or line.method == FULL:  # as the model came, or all data: a level
+        if width is None or line.method == FULL:  # the untrained model, or full training
             style = "--" if line.method == FULL else ":"
             axes.axhline(factor * height.mean, color="grey", linestyle=style, label=label)
             continue
@@ -79,7 +79,7 @@ def _panel(axes: Any, group: Sequence[Line], x: str, y: str, methods: Sequence[s
 
 
 def _plain(text: str) -> str:
-    """Matplotlib takes what stands between dollars for mathematics."""
+    """Escape dollars, between which matplotlib would set mathematics."""
     return text.replace("$", r"\$")
 
 

@@ -1,4 +1,4 @@
-"""What differences a comparison can show."""
+"""The smallest differences that a comparison can detect with its number of seeds."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,20 +11,30 @@ _MEASURES = {"score": ("score, percentage points", 100.0, 2), "nll": ("NLL, nats
 
 
 def power_table(groups: Mapping[str, Sequence[Compared]]) -> Table | None:
-    """The smallest true difference to ``random-random`` found with 80% power, for each group.
+    """Make a table of the true difference to ``random-random`` detected with 80% power, by group.
 
-    The standard deviation of a paired difference is pooled over all methods and budgets; the test
-    is Student's at 5% with as many pairs as the method with the fewest seeds has.
+    The standard deviation of a paired difference is pooled over all methods and budgets. The test
+    is Student's t test at 5%, with as many pairs as the method with the fewest seeds has.
+
+    Args:
+        groups: Title of each group, and the methods in it.
+
+    Returns:
+        The table; None if no group has two seeds of a method and ``random-random``.
     """
     rows = []
     for name, group in groups.items():
         for measure, (title, factor, decimals) in _MEASURES.items():
-            pooled = _pooled(group, measure)
-            if pooled is None:
+            deviation_and_pairs = _pooled(group, measure)
+            if deviation_and_pairs is None:
                 continue
-            stdev, n = pooled
-            found = detectable_difference(stdev, n)
-            numbers = (f"{factor * stdev:.{decimals}f}", str(n), f"{factor * found:.{decimals}f}")
+            stdev, n = deviation_and_pairs
+            detectable = detectable_difference(stdev, n)
+            numbers = (
+                f"{factor * stdev:.{decimals}f}",
+                str(n),
+                f"{factor * detectable:.{decimals}f}",
+            )
             rows.append((name, title, *numbers))
     if not rows:
         return None

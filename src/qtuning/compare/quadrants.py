@@ -1,4 +1,4 @@
-"""What lies in the quadrants: shares of the values that the data have on record."""
+"""Contents of the quadrants: shares of the rows that the data mark, such as shuffled ones."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,36 +12,39 @@ Row = Mapping[str, Any]
 
 
 def quadrant_tables(all_lines: Sequence[Line]) -> list[Table]:
-    """A table for each recorded value of each line that looks at the plane."""
-    made = []
+    """Make a table for each recorded key of each line whose method uses the plane."""
+    tables = []
     for line in all_lines:
-        rows = [row for one in line.records.values() for row in one.get("quadrants", ())]
+        rows = [row for record in line.records.values() for row in record.get("quadrants", ())]
         if all(row["quadrant"] == BAND for row in rows):
             continue
         for key in line.data.record:
-            # A run made before the key was asked for does not have it.
-            known = [row for row in rows if key in row]
-            if len({bool(row[key]) for row in known}) == 2:
-                made.append(_table(line, key, known))
-    return made
+            # A cell may have run with a grid that did not record this key.
+            rows_with_key = [row for row in rows if key in row]
+            if len({bool(row[key]) for row in rows_with_key}) == 2:
+                tables.append(_table(line, key, rows_with_key))
+    return tables
 
 
 def _table(line: Line, key: str, rows: Sequence[Row]) -> Table:
-    """Of each quadrant: its share, how much of it is marked, and how much of the marked it holds.
+    """Make a table of each quadrant: its share, the marked share of it, its share of the marked.
 
-    Read as a detector of what is marked, the last two are its precision and recall.
+    With a quadrant as a detector of marked rows, the last two are precision and recall.
     """
     name = f"{line.model}, {line.data.name}: {line.method} {line.budget}".rstrip()
     body = []
-    for epochs, some in (("first", [row for row in rows if row["epoch"] == 0]), ("all", rows)):
+    for epochs, candidates in (
+        ("first", [row for row in rows if row["epoch"] == 0]),
+        ("all", rows),
+    ):
         for quadrant, title in _NAMES.items():
-            inside = [row for row in some if row["quadrant"] == quadrant]
-            body.append(_row(epochs, title, inside, some, key))
-        kept = [row for row in some if row["kept"]]
-        body.append(_row(epochs, "kept", kept, some, key))
-        filled = [row for row in kept if row["filled"]]
-        body.append(_row(epochs, "kept, filled", filled, some, key))
-        body.append(_row(epochs, "all", some, some, key))
+            in_quadrant = [row for row in candidates if row["quadrant"] == quadrant]
+            body.append(_row(epochs, title, in_quadrant, candidates, key))
+        kept_rows = [row for row in candidates if row["kept"]]
+        body.append(_row(epochs, "kept", kept_rows, candidates, key))
+        filled_rows = [row for row in kept_rows if row["filled"]]
+        body.append(_row(epochs, "kept, filled", filled_rows, candidates, key))
+        body.append(_row(epochs, "all", candidates, candidates, key))
     header = ("epochs", "where", "samples", f"{key} of these", f"of all {key}")
     return Table(f"{name}: {key}", header, tuple(body))
 

@@ -1,4 +1,4 @@
-"""The file of a cell that is done, read back."""
+"""The record file of a finished cell, read and checked."""
 
 import json
 from collections.abc import Mapping
@@ -16,10 +16,11 @@ _NUMBERS = {
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The record of a cell.
+    """Read the record of a cell from its file.
 
     Raises:
-        UsageError: It is damaged.
+        UsageError: The file cannot be read, or a field of the record is missing or has the wrong
+            type.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -28,37 +29,37 @@ def read_record(path: Path) -> dict[str, Any]:
         raise UsageError(
             f"{path}: is damaged ({error}); remove it, and its cell is run again"
         ) from error
-    found: dict[str, Any] = record
-    return found
+    mapping: dict[str, Any] = record
+    return mapping
 
 
 def _check(record: Any) -> None:
-    """What tables and plots read."""
-    _be(record, dict, "the record")
-    _be(record["cell"], str, "cell")
+    """Check the fields that tables and plots read."""
+    _check_type(record, dict, "the record")
+    _check_type(record["cell"], str, "cell")
     for group, names in _NUMBERS.items():
         if group in record:
-            _be(record[group], dict, group)
+            _check_type(record[group], dict, group)
             for name in names:
-                _be(record[group][name], Real, name)
+                _check_type(record[group][name], Real, name)
     tasks = record.get("tasks", [])
-    _be(tasks, list, "tasks")
+    _check_type(tasks, list, "tasks")
     for task in tasks:
-        _be(task, dict, "a task")
-        _be(task["value"], Real, "value")
+        _check_type(task, dict, "a task")
+        _check_type(task["value"], Real, "value")
         for name in ("task", "metric", "filter"):
-            _be(task[name], str, name)
-    kept = record.get("kept", [])
-    _be(kept, list, "kept")
-    for bits in kept:
-        _be(bits, str, "kept of an epoch")
+            _check_type(task[name], str, name)
+    bits_by_epoch = record.get("kept", [])
+    _check_type(bits_by_epoch, list, "kept")
+    for bits in bits_by_epoch:
+        _check_type(bits, str, "kept of an epoch")
         int(bits, 16)
     quadrants = record.get("quadrants", [])
-    _be(quadrants, list, "quadrants")
+    _check_type(quadrants, list, "quadrants")
     for row in quadrants:
-        _be(row, Mapping, "a quadrant")
+        _check_type(row, Mapping, "a quadrant")
 
 
-def _be(value: Any, kind: type, name: str) -> None:
+def _check_type(value: Any, kind: type, name: str) -> None:
     if not isinstance(value, kind):
         raise TypeError(f"{name} is {str(value)[:40]!r}")

@@ -1,4 +1,4 @@
-"""The rows of a comparison: which are trained on, and which are held out."""
+"""The rows of a comparison: training rows and held-out rows."""
 
 import json
 import random
@@ -13,27 +13,27 @@ Row = dict[str, Any]
 
 
 def training_rows(data: Data) -> list[Row]:
-    """The rows to train on, ``{"id", "prompt", "completion", "meta"}``, the same for every seed.
+    """Return the rows to train on, ``{"id", "prompt", "completion", "meta"}``, equal for all seeds.
 
-    A share of them have their completions shuffled among each other, if the data say so.
-    ``meta["shuffled"]`` is true where another completion than its own came of it.
+    The completions of a share ``data.shuffled`` of the rows are shuffled among these rows.
+    ``meta["shuffled"]`` is true for the rows whose completion differs from the original one.
     """
     rows = _drawn(read_rows(data.train, data.prompt_end), data.train_rows, data.row_seed)
     draw = random.Random(f"shuffled {data.row_seed}")
-    chosen = sorted(draw.sample(range(len(rows)), round(data.shuffled * len(rows))))
-    # A cycle in random order: nobody keeps its own completion but by being equal to another.
-    cycle = draw.sample(chosen, len(chosen))
-    before = {place: rows[place]["completion"] for place in chosen}
+    places = sorted(draw.sample(range(len(rows)), round(data.shuffled * len(rows))))
+    # A cycle in random order: a row keeps its completion only if another row has an equal one.
+    cycle = draw.sample(places, len(places))
+    completions = {place: rows[place]["completion"] for place in places}
     for here, there in zip(cycle, cycle[1:] + cycle[:1], strict=True):
-        rows[here]["completion"] = before[there]
-    changed = {here for here in chosen if rows[here]["completion"] != before[here]}
+        rows[here]["completion"] = completions[there]
+    shuffled_places = {here for here in places if rows[here]["completion"] != completions[here]}
     for place, row in enumerate(rows):
-        row["meta"] = {**row["meta"], "shuffled": place in changed}
+        row["meta"] = {**row["meta"], "shuffled": place in shuffled_places}
     return rows
 
 
 def held_out_rows(data: Data) -> list[Row]:
-    """The held-out rows, the same for every cell."""
+    """Return the held-out rows, equal for all cells of the data set."""
     return _drawn(read_rows(data.held_out, data.prompt_end), data.held_out_rows, data.row_seed)
 
 
@@ -43,7 +43,7 @@ def _drawn(rows: list[Row], n: int | None, seed: int) -> list[Row]:
 
 
 def read_rows(files: Sequence[str], prompt_end: str) -> list[Row]:
-    """The rows of JSON Lines files, one file after the other.
+    """Read the rows of JSON Lines files, one file after the other.
 
     Raises:
         UsageError: A file or a line cannot be read.
@@ -52,7 +52,7 @@ def read_rows(files: Sequence[str], prompt_end: str) -> list[Row]:
     for name in files:
         path = Path(name)
         try:
-            # Not splitlines, which also splits at separators that JSON allows in a text.
+            # Not splitlines: it also splits at line separators that JSON allows inside a string.
             lines = path.read_text(encoding="utf-8").split("\n")
         except (OSError, ValueError) as error:
             raise UsageError(f"{name}: cannot be read ({error}); check the path") from error

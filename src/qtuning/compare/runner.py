@@ -1,4 +1,4 @@
-"""Runs the cells that are not done yet, several at a time where there is room."""
+"""The runner of a grid: runs the unfinished cells, several at a time if they fit."""
 
 import json
 import os
@@ -25,7 +25,7 @@ _WORK = "work"
 
 @dataclass
 class Running:
-    """A cell in its process; ``resolved`` is the cell with the ratios that it got."""
+    """A cell in its process; ``resolved`` is the cell with its actual ratios."""
 
     cell: Cell
     resolved: Cell
@@ -36,19 +36,26 @@ class Running:
 
 
 class Runner:
-    """Knows which cells are done, and runs the others.
+    """A runner of a grid's cells that skips the cells with a result on disk.
 
-    Every result is a file of its own, ``cells/<key>.json``, written whole; a call that is killed
-    leaves nothing half done but a work folder, which is thrown away.
+    Every result is a file of its own, ``cells/<key>.json``, written whole. A killed call leaves
+    only work folders behind, which the next run of their cells deletes.
     """
 
     def __init__(self, grid: Grid, folder: Path, jobs: int, say: Callable[[str], None]) -> None:
-        """Take what to run, where to write, how many at a time, and what to tell it with."""
+        """Prepare the output folder.
+
+        Args:
+            grid: The grid to run.
+            folder: Output folder, created if it is missing.
+            jobs: Number of cells that run at the same time.
+            say: Function that prints a line of progress.
+        """
         self.grid, self.folder, self.jobs, self._say = grid, folder, jobs, say
         (folder / CELLS).mkdir(parents=True, exist_ok=True)
 
     def result(self, cell: Cell) -> dict[str, Any] | None:
-        """The record of a cell, None if it is not done or waits for another."""
+        """Return the record of a cell; None if the cell, or a cell it depends on, has not run."""
         resolved = self.resolved(cell)
         if resolved is None:
             return None
@@ -58,19 +65,20 @@ class Runner:
         return read_record(path)
 
     def by_name(self) -> dict[str, dict[str, Any]]:
-        """All records by the name of their cell, whatever determined them.
+        """Return all records by the name of their cell, whatever the cell's key is.
 
-        For tables where the models and data are not at hand; where there are several of a name, the
-        last of them by key.
+        Keys need the models and data, which a machine that only makes tables may not have. Of
+        several records with the same name, the last one by key is returned.
         """
         files = sorted((self.folder / CELLS).glob("*.json"))
         records = [read_record(file) for file in files]
         return {record["cell"]: record for record in records}
 
     def resolved(self, cell: Cell) -> Cell | None:
-        """The cell with its ratios: those of another's actual tokens, if it is to have as many.
+        """Return the cell with its actual ratios; None if they depend on a cell that has not run.
 
-        The token ratio is lowered, or where that would not do the sample ratio raised.
+        A method with ``tokens_of`` trains on as many answer tokens as the other method did: the
+        token ratio is set accordingly. If it would exceed 1, the sample ratio is raised instead.
         """
         if cell.method.tokens_of is None or cell.budget is None:
             return cell
@@ -86,42 +94,42 @@ class Runner:
         return replace(cell, budget=budget)
 
     def run(self) -> list[Cell]:
-        """Run what is not done; returns the cells that failed."""
+        """Run the cells without a result; return the cells that failed."""
         cells = self.grid.cells()
         todo = [cell for cell in cells if self.result(cell) is None]
         self._say(f"{len(cells)} cells, {len(cells) - len(todo)} done")
         failed: list[Cell] = []
         running: list[Running] = []
-        took: dict[str, list[float]] = {}
+        seconds_of_kind: dict[str, list[float]] = {}
         started, total = time.perf_counter(), len(todo)
         try:
             while todo or running:
                 while len(running) < self.jobs:
-                    found = self._next(todo, running)
-                    if found is None:
+                    ready = self._next(todo, running)
+                    if ready is None:
                         break
-                    todo.remove(found[0])
-                    running.append(self._start(*found, running))
-                if not running:  # what is left waits for something that failed
+                    todo.remove(ready[0])
+                    running.append(self._start(*ready, running))
+                if not running:  # the remaining cells depend on a cell that failed
                     failed += todo
                     break
                 time.sleep(0.2)
-                for one in [one for one in running if one.process.poll() is not None]:
-                    running.remove(one)
-                    if self._finish(one):
-                        took.setdefault(kind(one.cell), []).append(
-                            time.perf_counter() - one.started
+                for job in [job for job in running if job.process.poll() is not None]:
+                    running.remove(job)
+                    if self._finish(job):
+                        seconds_of_kind.setdefault(kind(job.cell), []).append(
+                            time.perf_counter() - job.started
                         )
                     else:
-                        failed.append(one.cell)
-                    left = self._left(todo, running, took)
-                    done = total - len(todo) - len(running)
-                    self._say(f"[{done}/{total}] {one.cell.name}{left}")
+                        failed.append(job.cell)
+                    left = self._left(todo, running, seconds_of_kind)
+                    finished = total - len(todo) - len(running)
+                    self._say(f"[{finished}/{total}] {job.cell.name}{left}")
         finally:
-            for one in running:
-                one.process.terminate()
-            for one in running:
-                one.process.wait()
+            for job in running:
+                job.process.terminate()
+            for job in running:
+                job.process.wait()
         if total:
             self._say(f"{total} cells in {(time.perf_counter() - started) / 60:.1f} min")
         return failed
@@ -129,16 +137,17 @@ class Runner:
     def _next(
         self, todo: Sequence[Cell], running: Sequence[Running]
     ) -> tuple[Cell, Cell, str] | None:
-        """The first cell whose ratios are known and that nobody is running under another name.
+        """Return the next cell to run, the cell with its actual ratios, and the cell's key.
 
-        With it the cell with those ratios, and its key.
+        Cells that wait for the ratios of another cell, and cells whose key is running under another
+        name, are skipped; None if no cell is left.
         """
-        busy = {one.key for one in running}
+        running_keys = {job.key for job in running}
         for cell in todo:
             resolved = self.resolved(cell)
             if resolved is not None:
                 key = cell_key(determined_by(resolved, self.grid))
-                if key not in busy:
+                if key not in running_keys:
                     return cell, resolved, key
         return None
 
@@ -146,7 +155,7 @@ class Runner:
         work = self.folder / _WORK / key
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        device = min(set(range(self.jobs)) - {one.device for one in running})
+        device = min(set(range(self.jobs)) - {job_running.device for job_running in running})
         threads = None if torch.cuda.is_available() else max(1, (os.cpu_count() or 1) // self.jobs)
         job = {**self._job(resolved), "threads": threads}
         (work / "job.json").write_text(json.dumps(job, indent=1) + "\n", encoding="utf-8")
@@ -172,29 +181,29 @@ class Runner:
             "evaluation": dict(self.grid.evaluation),
         }
 
-    def _finish(self, one: Running) -> bool:
-        work = self.folder / _WORK / one.key
+    def _finish(self, job: Running) -> bool:
+        work = self.folder / _WORK / job.key
         result = work / RESULT
-        if one.process.returncode or not result.is_file():
+        if job.process.returncode or not result.is_file():
             log = work / "log.txt"
-            last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-            self._say(f"FAILED {one.cell.name}: {''.join(last)} (all of it: {log})")
+            last_line = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+            self._say(f"FAILED {job.cell.name}: {''.join(last_line)} (all of it: {log})")
             return False
         record = {
-            "key": one.key,
-            "cell": one.cell.name,
-            "model": one.cell.model,
-            "data": one.cell.data.name,
-            "method": one.cell.method.name,
-            "budget": None if one.cell.budget is None else asdict(one.cell.budget),
-            "ratios": None if one.resolved.budget is None else asdict(one.resolved.budget),
-            "seed": one.cell.seed,
-            "determined_by": determined_by(one.resolved, self.grid),
+            "key": job.key,
+            "cell": job.cell.name,
+            "model": job.cell.model,
+            "data": job.cell.data.name,
+            "method": job.cell.method.name,
+            "budget": None if job.cell.budget is None else asdict(job.cell.budget),
+            "ratios": None if job.resolved.budget is None else asdict(job.resolved.budget),
+            "seed": job.cell.seed,
+            "determined_by": determined_by(job.resolved, self.grid),
             **json.loads(result.read_text(encoding="utf-8")),
         }
-        file = self._file(one.key)
+        file = self._file(job.key)
         temporary = file.with_name(f".{file.name}.tmp")
-        # One line: the metrics of single questions would be most of a long file.
+        # One line: indented, the metrics of single questions would take a line each.
         text = json.dumps(record, separators=(",", ":"))
         temporary.write_text(text + "\n", encoding="utf-8")
         temporary.replace(file)
@@ -205,31 +214,34 @@ class Runner:
         return self.folder / CELLS / f"{key}.json"
 
     def _left(
-        self, todo: Sequence[Cell], running: Sequence[Running], took: dict[str, list[float]]
+        self,
+        todo: Sequence[Cell],
+        running: Sequence[Running],
+        seconds_of_kind: dict[str, list[float]],
     ) -> str:
-        """The time that is left, guessed from cells alike."""
-        if not took or not (todo or running):
+        """Return the time that is left as text, estimated from finished cells of the same kind."""
+        if not seconds_of_kind or not (todo or running):
             return ""
-        everything = [seconds for some in took.values() for seconds in some]
+        all_seconds = [seconds for times in seconds_of_kind.values() for seconds in times]
 
         def guess(cell: Cell) -> float:
-            return fmean(took.get(kind(cell), everything))
+            return fmean(seconds_of_kind.get(kind(cell), all_seconds))
 
         now = time.perf_counter()
         left = sum(map(guess, todo))
-        left += sum(max(0.0, guess(one.cell) - (now - one.started)) for one in running)
+        left += sum(max(0.0, guess(job.cell) - (now - job.started)) for job in running)
         return f", about {left / self.jobs / 60:.0f} min left"
 
 
 def kind(cell: Cell) -> str:
-    """Cells of a kind take about as long as each other."""
+    """Return the kind of a cell: cells of the same kind take about the same time."""
     return f"{cell.model} {cell.data.name} {cell.method.name}"
 
 
 def jobs_with_room(model_bytes: int) -> int:
-    """How many cells fit: one a GPU; on the CPU one for two cores, as memory allows."""
+    """Return how many cells fit: one per GPU; on the CPU one per two cores, as memory allows."""
     if torch.cuda.is_available():
         return torch.cuda.device_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    # Weights, gradients, two moments of Adam, and as much again for activations.
+    # Weights, gradients, two moments of Adam, and the same amount again for activations.
     return max(1, min((os.cpu_count() or 1) // 2, memory // max(1, 8 * model_bytes)))

@@ -1,4 +1,4 @@
-"""Means and intervals over few seeds."""
+"""Means, confidence intervals and detectable differences over few seeds."""
 
 import math
 import operator
@@ -22,15 +22,18 @@ class Interval(NamedTuple):
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the interval lies on one side of zero; False if it is not known."""
+        """Whether the interval lies on one side of zero; False for a single value."""
         return abs(self.mean) > self.half_width
 
 
 def t_interval(values: Sequence[float]) -> Interval:
-    """Mean and 95% interval by Student's t of independent values (the seeds).
+    """Compute the mean of independent values and its 95% interval by Student's t distribution.
+
+    Args:
+        values: One value for each seed, ``(n,)``.
 
     Raises:
-        ValueError: No value.
+        ValueError: ``values`` is empty.
     """
     from scipy.stats import t
 
@@ -48,35 +51,38 @@ def paired(
     theirs: Mapping[int, float],
     compare: Callable[[float, float], float] = operator.sub,
 ) -> Interval | None:
-    """Mean and interval of differences, or of what else ``compare`` gives, seed by seed.
+    """Compute the mean and 95% interval of differences between values of the same seed.
 
     Args:
         ours: Values by seed.
-        theirs: Those compared with.
-        compare: What to make of two values of one seed.
+        theirs: Values by seed to compare with.
+        compare: Function of two values of one seed, by default their difference.
 
     Returns:
-        Of the seeds that both have; None if there is none.
+        The interval over the seeds that both have; None if they have no seed in common.
     """
-    both = sorted(ours.keys() & theirs.keys())
-    return t_interval([compare(ours[seed], theirs[seed]) for seed in both]) if both else None
+    seeds = sorted(ours.keys() & theirs.keys())
+    return t_interval([compare(ours[seed], theirs[seed]) for seed in seeds]) if seeds else None
 
 
 def detectable_difference(spread: float, n: int, power: float = 0.8) -> float:
-    """The smallest true mean of n paired differences that a test at 5% finds with that power.
+    """Compute the smallest true mean of paired differences that a t test at 5% detects.
 
     Args:
         spread: Standard deviation of the differences.
         n: Number of pairs, at least 2.
-        power: Chance of finding it.
+        power: Probability with which the two-sided test detects the difference.
+
+    Returns:
+        The difference, in the unit of ``spread``, by the noncentral t distribution.
     """
     from scipy.optimize import brentq
     from scipy.stats import nct, t
 
     critical = t.ppf(0.975, n - 1)
 
-    def missing(difference: float) -> float:
-        """Power that is missing at a true difference of so many standard deviations."""
+    def shortfall(difference: float) -> float:
+        """Return how far the power is too low at a difference in standard deviations."""
         return float(power - nct.sf(critical, n - 1, difference * math.sqrt(n)))
 
-    return float(brentq(missing, 0.0, 100.0)) * spread
+    return float(brentq(shortfall, 0.0, 100.0)) * spread

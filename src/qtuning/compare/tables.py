@@ -18,7 +18,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 @dataclass(frozen=True)
 class Table:
-    """Text in rows and columns; the first two columns are names."""
+    """A table of text cells; the first two columns are names."""
 
     title: str
     header: tuple[str, ...]
@@ -26,45 +26,47 @@ class Table:
 
 
 def tables(all_lines: Sequence[Line]) -> list[Table]:
-    """Two tables for each model and data: what was achieved, and what it cost."""
-    made = []
+    """Make two tables for each model and data set: one of the results, one of the cost."""
+    result = []
     for title, group in groups(all_lines).items():
-        made.append(Table(title, _header(group), tuple(_row(line, group) for line in group)))
+        result.append(Table(title, _header(group), tuple(_row(line, group) for line in group)))
         cost = tuple(_cost_row(line, group) for line in group if line.values("compute"))
         header = ("budget", "method", "samples", "answer tokens", "compute", "time", "seeds")
-        made.append(Table(f"{title}: cost, as shares of full training", header, cost))
-    return made
+        result.append(Table(f"{title}: cost, as shares of full training", header, cost))
+    return result
 
 
 def _header(group: Sequence[Line]) -> tuple[str, ...]:
     tasks = [_short(spec) for spec in group[0].data.score]
     average = ["score"] if len(tasks) > 1 else []
-    compared = [f"score minus {RANDOM}", f"score minus {FULL}"] if tasks else []
+    differences = [f"score minus {RANDOM}", f"score minus {FULL}"] if tasks else []
     nll = ["NLL", f"NLL minus {RANDOM}", f"NLL minus {FULL}", "calibration error"]
-    return ("budget", "method", *tasks, *average, *compared, *nll)
+    return ("budget", "method", *tasks, *average, *differences, *nll)
 
 
 def _row(line: Line, group: Sequence[Line]) -> tuple[str, ...]:
     tasks = [percent(line.of_task(spec)) for spec in line.data.score]
     average = [percent(line.mean("score"))] if len(tasks) > 1 else []
-    compared = [percent(_against(line, group, m, "score")) for m in (RANDOM, FULL)] if tasks else []
+    differences = (
+        [percent(_difference_to(line, group, m, "score")) for m in (RANDOM, FULL)] if tasks else []
+    )
     nll = [
         number(line.mean("nll")),
-        *(number(_against(line, group, method, "nll")) for method in (RANDOM, FULL)),
+        *(number(_difference_to(line, group, method, "nll")) for method in (RANDOM, FULL)),
         percent(line.mean("calibration_error")),
     ]
-    return (line.budget or NOTHING, line.method, *tasks, *average, *compared, *nll)
+    return (line.budget or NOTHING, line.method, *tasks, *average, *differences, *nll)
 
 
 def _cost_row(line: Line, group: Sequence[Line]) -> tuple[str, ...]:
     full = partner(line, group, FULL)
     seconds = {} if full is None else full.values("seconds")
     time = paired(line.values("seconds"), seconds, operator.truediv)
-    shares = [percent(line.mean(what)) for what in ("samples", "answer_tokens", "compute")]
+    shares = [percent(line.mean(measure)) for measure in ("samples", "answer_tokens", "compute")]
     return (line.budget or NOTHING, line.method, *shares, percent(time), str(len(line.records)))
 
 
-def _against(line: Line, group: Sequence[Line], method: str, measure: str) -> Interval | None:
+def _difference_to(line: Line, group: Sequence[Line], method: str, measure: str) -> Interval | None:
     other = partner(line, group, method)
     if other is None or other is line or not line.values("compute"):
         return None
@@ -76,12 +78,12 @@ def _short(spec: str) -> str:
 
 
 def percent(value: Interval | None) -> str:
-    """In percent with one decimal."""
+    """Format a share in percent with one decimal; empty for None."""
     return number(value, 100.0, 1)
 
 
 def number(value: Interval | None, factor: float = 1.0, decimals: int = 3) -> str:
-    """Mean and half width of the interval; the mean alone of a single value."""
+    """Format the mean and half width of an interval; of a single value only the value."""
     if value is None:
         return NOTHING
     mean = f"{factor * value.mean:.{decimals}f}"
@@ -89,61 +91,61 @@ def number(value: Interval | None, factor: float = 1.0, decimals: int = 3) -> st
 
 
 def markdown(some: Sequence[Table]) -> str:
-    """All tables as Markdown."""
+    """Format tables as Markdown."""
     return "\n".join(line for table in some for line in _markdown(table)) + "\n"
 
 
 def _markdown(table: Table) -> Iterator[str]:
-    yield f"### {_marked(table.title)}\n"
+    yield f"### {_escape_markdown(table.title)}\n"
     for number_, row in enumerate((table.header, *table.rows)):
-        yield "| " + " | ".join(map(_marked, row)) + " |"
+        yield "| " + " | ".join(map(_escape_markdown, row)) + " |"
         if number_ == 0:
             yield "|---|---|" + "---:|" * (len(table.header) - 2)
     yield ""
 
 
-def _marked(text: str) -> str:
-    """Names are text, not Markdown or HTML."""
+def _escape_markdown(text: str) -> str:
+    """Escape the characters of a name that Markdown or HTML would interpret."""
     for character in "\\`|<>[]":
         text = text.replace(character, f"\\{character}")
     return " ".join(text.split())
 
 
 def latex(some: Sequence[Table]) -> str:
-    """All tables as LaTeX; needs the package booktabs."""
+    """Format tables as LaTeX, which needs the package booktabs."""
     return "\n".join(line for table in some for line in _latex(table)) + "\n"
 
 
 def _latex(table: Table) -> Iterator[str]:
     yield "\\begin{table}\n\\centering"
-    yield f"\\caption{{{_escaped(table.title)}}}"
+    yield f"\\caption{{{_escape_latex(table.title)}}}"
     yield f"\\begin{{tabular}}{{ll{'r' * (len(table.header) - 2)}}}\n\\toprule"
     for place, row in enumerate((table.header, *table.rows)):
-        yield " & ".join(map(_escaped, row)) + " \\\\"
+        yield " & ".join(map(_escape_latex, row)) + " \\\\"
         if place == 0:
             yield "\\midrule"
     yield "\\bottomrule\n\\end{tabular}\n\\end{table}\n"
 
 
-def _escaped(text: str) -> str:
+def _escape_latex(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
 
 
 def csv_text(all_lines: Sequence[Line]) -> str:
-    """One line for each run and measure: model, data, method, budget, seed, measure, value."""
+    """Format one CSV line for each run and measure: the run's names and seed, and the value."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(("model", "data", "method", "budget", "seed", "measure", "value"))
     for line in all_lines:
-        place = tuple(map(_no_formula, (line.model, line.data.name, line.method, line.budget)))
+        place = tuple(map(_quote_formula, (line.model, line.data.name, line.method, line.budget)))
         for seed in sorted(line.records):
             for measure, value in _measures(line, seed):
-                writer.writerow((*place, seed, _no_formula(measure), f"{value:.6g}"))
+                writer.writerow((*place, seed, _quote_formula(measure), f"{value:.6g}"))
     return out.getvalue()
 
 
-def _no_formula(text: str) -> str:
-    """Spreadsheets would compute what begins like a formula."""
+def _quote_formula(text: str) -> str:
+    """Quote a text that begins like a formula, which spreadsheets would compute."""
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 

@@ -1,1 +1,1 @@
-"""The mathematics: functions on tensors that need torch alone."""
+"""The mathematics of Q-Tuning: functions on tensors that need only torch."""

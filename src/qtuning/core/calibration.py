@@ -9,11 +9,11 @@ from .head import tile_logits
 
 
 class TopPrediction(NamedTuple):
-    """What a model thinks most likely at each position.
+    """A model's most likely token at each position.
 
     Attributes:
-        confidence: The highest probability, ``(n,)`` float32.
-        right: Whether it is that of the actual token, ``(n,)`` bool.
+        confidence: Probability of the most likely token, ``(n,)`` float32.
+        right: Whether the most likely token is the actual one, ``(n,)`` bool.
     """
 
     confidence: Tensor
@@ -31,7 +31,7 @@ def top_prediction(
     logit_scale: float = 1.0,
     chunk_size: int = 128,
 ) -> TopPrediction:
-    """The most likely token at each position, ``chunk_size`` positions at a time.
+    """Confidence and correctness of the most likely token at each position.
 
     Args:
         hidden: Hidden states that predict the tokens, ``(n, D)``.
@@ -46,29 +46,30 @@ def top_prediction(
     with torch.autocast(device_type=hidden.device.type, enabled=False):
         for h, y in zip(hidden.split(chunk_size), gold.split(chunk_size), strict=True):
             logits = tile_logits(h.float(), weight, bias, softcap, logit_scale)
-            highest, place = logits.max(1)
-            confidence.append((highest - logits.logsumexp(1)).exp())
-            right.append(place == y)
+            top_logit, top_token = logits.max(1)
+            confidence.append((top_logit - logits.logsumexp(1)).exp())
+            right.append(top_token == y)
     return TopPrediction(torch.cat(confidence), torch.cat(right))
 
 
 def calibration_error(confidence: Tensor, right: Tensor, bins: int = 15) -> float:
     """Expected calibration error (arXiv:1706.04599, equation 3).
 
-    The gap between confidence and accuracy in equally wide bins, weighted by how many fall in each.
+    The gap between confidence and accuracy in equally wide bins, weighted by the share of the
+    positions in each bin.
 
     Args:
-        confidence: ``(n,)`` in [0, 1].
-        right: ``(n,)`` bool.
+        confidence: Probability of the most likely token, ``(n,)`` in [0, 1].
+        right: Whether the most likely token is the actual one, ``(n,)`` bool.
         bins: Number of bins over (0, 1].
 
     Returns:
-        In [0, 1]; NaN of nothing.
+        The error in [0, 1]; NaN if there are no positions.
     """
     n = confidence.shape[0]
     if not n:
         return float("nan")
     confidence, hits = confidence.double(), right.double()
-    place = (confidence * bins).ceil().long().sub_(1).clamp_(0, bins - 1)
-    gaps = torch.zeros(bins, dtype=torch.float64).index_add_(0, place, confidence - hits)
+    bin_of_position = (confidence * bins).ceil().long().sub_(1).clamp_(0, bins - 1)
+    gaps = torch.zeros(bins, dtype=torch.float64).index_add_(0, bin_of_position, confidence - hits)
     return float(gaps.abs().sum() / n)

@@ -19,40 +19,40 @@ def error_norm(
 ) -> Tensor:
     """L2 norm of predicted distribution minus one-hot truth, ``sqrt(sum_v p_v^2 - 2 p_y + 1)``.
 
-    In tiles of ``vocab_chunk_size`` columns with a running maximum m: s = sum exp(l - m) and
-    u = sum exp(2 (l - m)) give sum p^2 = u / s^2. Computed in float32 whatever the inputs' type and
-    outside autocast.
+    The vocabulary is read in tiles of ``vocab_chunk_size`` columns with a running maximum m:
+    s = sum exp(l - m) and u = sum exp(2 (l - m)) give sum p^2 = u / s^2. All computations are in
+    float32, whatever the dtype of the inputs, and outside autocast.
 
     Args:
         hidden: Hidden states that predict the tokens, ``(n, D)``.
         weight: Weight of the language model head, ``(V, D)``.
-        gold: The tokens, ``(n,)``.
+        gold: The actual tokens, ``(n,)``.
         bias: Bias of the head, ``(V,)``.
         softcap: Soft cap of the final logits, after the scale.
         logit_scale: Factor on the logits.
-        vocab_chunk_size: Vocabulary columns a tile.
+        vocab_chunk_size: Vocabulary columns per tile.
 
     Returns:
         ``(n,)`` float32 in [0, sqrt 2].
     """
     n = hidden.shape[0]
-    highest = torch.full((n,), torch.finfo(torch.float32).min, device=hidden.device)
+    maximum = torch.full((n,), torch.finfo(torch.float32).min, device=hidden.device)
     s, u, gold_logit = (torch.zeros(n, device=hidden.device) for _ in range(3))
     with torch.autocast(device_type=hidden.device.type, enabled=False):
         for start in range(0, weight.shape[0], vocab_chunk_size):
             stop = min(start + vocab_chunk_size, weight.shape[0])
             columns = slice(start, stop)
-            some_bias = None if bias is None else bias[columns]
-            logits = tile_logits(hidden.float(), weight[columns], some_bias, softcap, logit_scale)
-            inside = (gold >= start) & (gold < stop)
-            found = logits.gather(1, (gold - start).clamp(0, stop - start - 1)[:, None])[:, 0]
-            gold_logit = torch.where(inside, found, gold_logit)
-            risen = torch.maximum(highest, logits.amax(1))
-            fall = (highest - risen).exp()
-            weights = logits.sub_(risen[:, None]).exp_()
-            s = s * fall + weights.sum(1)
-            u = u * fall.square() + weights.square_().sum(1)
-            highest = risen
-    likely = (gold_logit - highest).exp() / s
+            tile_bias = None if bias is None else bias[columns]
+            logits = tile_logits(hidden.float(), weight[columns], tile_bias, softcap, logit_scale)
+            in_tile = (gold >= start) & (gold < stop)
+            tile_gold = logits.gather(1, (gold - start).clamp(0, stop - start - 1)[:, None])[:, 0]
+            gold_logit = torch.where(in_tile, tile_gold, gold_logit)
+            new_maximum = torch.maximum(maximum, logits.amax(1))
+            decay = (maximum - new_maximum).exp()
+            weights = logits.sub_(new_maximum[:, None]).exp_()
+            s = s * decay + weights.sum(1)
+            u = u * decay.square() + weights.square_().sum(1)
+            maximum = new_maximum
+    gold_probability = (gold_logit - maximum).exp() / s
     # Rounding can leave a square a little below zero where the prediction is right.
-    return (u / s.square() - 2 * likely + 1).clamp(min=0).sqrt()
+    return (u / s.square() - 2 * gold_probability + 1).clamp(min=0).sqrt()

@@ -1,4 +1,4 @@
-"""Logits of some columns of a language model's head, as all who read logits compute them."""
+"""Logits of a part of the vocabulary: the one formula that all statistics use."""
 
 from torch import Tensor
 
@@ -15,12 +15,12 @@ def tile_logits(
     Args:
         hidden: ``(n, D)`` float32.
         weight: Rows of the head's weight, ``(columns, D)``.
-        bias: Their bias, ``(columns,)``.
+        bias: Bias of these columns, ``(columns,)``.
         softcap: Soft cap of the final logits, after the scale.
         logit_scale: Factor on the logits.
 
     Returns:
-        ``(n, columns)`` float32, the caller's to change.
+        ``(n, columns)`` float32, a new tensor that the caller may change in place.
     """
     logits = hidden @ weight.float().T
     if bias is not None:

@@ -1,6 +1,7 @@
 """The NLL of chosen positions with its gradient, without full logits.
 
-``stats.token_stats`` measures every answer token and has no gradient; this trains on some of them.
+``stats.token_stats`` measures every answer token without a gradient; ``summed_nll`` is the loss of
+some answer tokens.
 """
 
 import torch
@@ -9,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .stats import IGNORE_INDEX
 
-_LOGITS = 1 << 24  # of a chunk: 64 MiB in float32, whatever the vocabulary
+_LOGITS = 1 << 24  # logits per chunk: 64 MiB in float32, whatever the size of the vocabulary
 
 
 def summed_nll(
@@ -32,23 +33,23 @@ def summed_nll(
         -logp.gather(-1, labels[:, 1:, None]).squeeze(-1)[keep].sum()
 
     but only kept positions are projected, ``chunk_size`` of them at a time, and their logits are
-    made anew in the backward pass. The product is taken in the type that the model's own head
-    would have, autocast included; everything after it is float32.
+    recomputed in the backward pass. The product is computed in the dtype that the model's own head
+    would use, autocast included; everything after it is float32.
 
     Args:
         hidden: Last hidden states, ``(B, L, D)``.
         weight: Weight of the language model head, ``(V, D)``.
-        labels: ``(B, L)``.
+        labels: Token ids, ``(B, L)``; -100 is ignored.
         keep: ``(B, L-1)`` bool; entry ``t`` keeps the prediction of ``labels[:, t+1]``.
         token_weights: ``(B, L-1)``, factor on each NLL; None is 1 for all.
         bias: Bias of the head, ``(V,)``.
-        chunk_size: Positions a chunk; by default as many as have 2^24 logits, at most 512.
+        chunk_size: Positions per chunk; by default as many as have 2^24 logits, at most 512.
         softcap: Soft cap of the final logits (Gemma 2), after the scale.
         logit_scale: Factor on the logits (Cohere, Granite).
 
     Returns:
-        A float32 scalar. Hidden states and head take part in it even if nothing is kept, so that
-        a backward pass reaches all that DDP waits for; their gradients are zero then.
+        A float32 scalar. Hidden states and head are part of its graph even if nothing is kept, so
+        that a backward pass reaches all parameters that DDP waits for; the gradients are then zero.
 
     Raises:
         ValueError: Shapes do not fit, an ignored token is kept, or ``chunk_size`` is not positive.

@@ -1,4 +1,4 @@
-"""Nuclear norm and sketch of a sample's logits, without holding them (arXiv:2510.16882, 3)."""
+"""Nuclear norm and sketch of a sample's logits, without full logits (arXiv:2510.16882, 3)."""
 
 import functools
 from typing import NamedTuple
@@ -9,8 +9,8 @@ from torch import Tensor
 from .head import tile_logits
 
 ROWS, COLUMNS = 8, 128
-"""Shape of a sketch."""
-# The published code projects answers padded to this length, and scales by its root.
+"""Shape of a sketch before it is flattened."""
+# The published code pads answers to this length, which is part of the scale of its projection.
 _LENGTH = 512
 
 
@@ -39,7 +39,7 @@ def logit_stats(
     """Nuclear norm and sketch of ``softcap * tanh(scale * (hidden @ weight.T + bias) / softcap)``.
 
     The singular values are the roots of the eigenvalues of ``X X^T``, summed over tiles of the
-    vocabulary in float64: as a float32 sum the small ones would drown.
+    vocabulary in float64: in a float32 sum the small eigenvalues would be lost to rounding.
 
     Args:
         hidden: Hidden states that predict the answer tokens of one sample, ``(T, D)``.
@@ -47,37 +47,37 @@ def logit_stats(
         bias: Bias of the head, ``(V,)``.
         softcap: Soft cap of the final logits.
         logit_scale: Factor on the logits.
-        vocab_chunk_size: Vocabulary columns a tile.
+        vocab_chunk_size: Vocabulary columns per tile.
     """
     n, vocab = hidden.shape[0], weight.shape[0]
-    left, right = _left(n), _right(vocab, hidden.device)
+    left_signs, right_signs = _row_signs(n), _column_signs(vocab, hidden.device)
     gram = torch.zeros(n, n, dtype=torch.float64, device=hidden.device)
-    projected = torch.zeros(n, COLUMNS, dtype=torch.float32, device=hidden.device)
+    projection = torch.zeros(n, COLUMNS, dtype=torch.float32, device=hidden.device)
     with torch.autocast(device_type=hidden.device.type, enabled=False):
         for start in range(0, vocab, vocab_chunk_size):
             tile = slice(start, start + vocab_chunk_size)
-            some_bias = None if bias is None else bias[tile]
-            logits = tile_logits(hidden.float(), weight[tile], some_bias, softcap, logit_scale)
-            projected += logits @ right[tile].to(logits)
+            tile_bias = None if bias is None else bias[tile]
+            logits = tile_logits(hidden.float(), weight[tile], tile_bias, softcap, logit_scale)
+            projection += logits @ right_signs[tile].to(logits)
             logits = logits.double()
             gram += logits @ logits.T
-        sketch = left.to(projected) @ projected
+        sketch = left_signs.to(projection) @ projection
     scale = (_LENGTH / ROWS * vocab / COLUMNS) ** 0.5
-    # Torch refuses to take the eigenvalues of NaN.
+    # eigvalsh raises on values that are not finite; the norm is then NaN.
     values = torch.linalg.eigvalsh(gram.nan_to_num(0.0, 0.0, 0.0))
     norm = values.clamp(min=0).sqrt().sum().masked_fill(~gram.isfinite().all(), torch.nan)
     return LogitStats(norm, scale * sketch.flatten())
 
 
 @functools.lru_cache(maxsize=2)
-def _right(vocab: int, device: torch.device) -> Tensor:
-    """Random signs for the columns of the logits, the same every time, ``(V, 128)`` int8."""
+def _column_signs(vocab: int, device: torch.device) -> Tensor:
+    """Random signs for the columns of the logits, the same in every call, ``(V, 128)`` int8."""
     generator = torch.Generator().manual_seed(vocab)
-    drawn = torch.randint(0, 2, (vocab, COLUMNS), generator=generator, dtype=torch.int8)
-    return (drawn * 2 - 1).to(device)
+    bits = torch.randint(0, 2, (vocab, COLUMNS), generator=generator, dtype=torch.int8)
+    return (bits * 2 - 1).to(device)
 
 
-def _left(n: int) -> Tensor:
-    """Random signs for answer tokens, ``(8, T)``; a longer answer's begin with a shorter one's."""
-    drawn = torch.randint(0, 2, (n, ROWS), generator=torch.Generator().manual_seed(0))
-    return drawn.T * 2 - 1
+def _row_signs(n: int) -> Tensor:
+    """Random signs for the rows of the logits, ``(8, T)``; longer answers append columns."""
+    bits = torch.randint(0, 2, (n, ROWS), generator=torch.Generator().manual_seed(0))
+    return bits.T * 2 - 1

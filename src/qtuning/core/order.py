@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 FIRST, LAST = torch.iinfo(torch.int64).min, torch.iinfo(torch.int64).max
-"""No value's key: free for what must come before, or after, all values."""
+"""Keys that ``sort_keys`` gives to no value: for entries that sort before, or after, all values."""
 
 
 def sort_keys(values: Tensor) -> Tensor:
@@ -23,15 +23,15 @@ def sort_keys(values: Tensor) -> Tensor:
     values = values.double() + 0.0  # -0.0 + 0.0 is 0.0
     # All NaNs tie, whatever their sign and payload.
     bits = values.masked_fill_(values.isnan(), math.nan).view(torch.int64)
-    # As integers, floats are in order but for the negative ones, which run backwards.
+    # Read as integers, floats are in order, except that negative ones run backwards.
     return bits ^ ((bits >> 63) & LAST)
 
 
 def ranked(values: Tensor) -> Tensor:
-    """Rank of each of ``(N,)`` values from 0, float64; ties in the order given."""
-    made = torch.empty(values.shape[0], dtype=torch.float64)
-    made[argsort(values)] = torch.arange(values.shape[0], dtype=torch.float64)
-    return made
+    """Rank of each value, counted from 0, ``(N,)`` float64; ties keep the order given."""
+    ranks = torch.empty(values.shape[0], dtype=torch.float64)
+    ranks[argsort(values)] = torch.arange(values.shape[0], dtype=torch.float64)
+    return ranks
 
 
 def argsort(values: Tensor, *, descending: bool = False) -> Tensor:

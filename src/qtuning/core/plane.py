@@ -2,8 +2,8 @@
 
 x is the perplexity of a sample, y its mean answer entropy. One quantile level ``alpha`` cuts both
 axes into low, middle band and high; the corners are the quadrants Q1 to Q4. The level is found by
-bisection so that Q2 and Q4 together come near the budget, and the kept set is then made exact.
-All of it in float64.
+bisection so that Q2 and Q4 together come near the budget; the kept set is then trimmed or filled up
+to the exact budget. All computations are in float64.
 """
 
 import math
@@ -29,7 +29,15 @@ _HIGHEST_ALPHA = 0.49
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Where the plane is cut: the quantile level and the four values that it gives."""
+    """Where the plane is cut: the quantile level and the two quantiles of each axis.
+
+    Attributes:
+        alpha: Quantile level, below 0.5.
+        ppl_lo: Quantile ``alpha`` of perplexity.
+        ppl_hi: Quantile ``1 - alpha`` of perplexity.
+        ent_lo: Quantile ``alpha`` of mean answer entropy, in nats.
+        ent_hi: Quantile ``1 - alpha`` of mean answer entropy, in nats.
+    """
 
     alpha: float
     ppl_lo: float
@@ -46,7 +54,7 @@ class Selection:
         kept: ``(N,)`` bool.
         quadrant: ``(N,)`` int64, 1 to 4, 0 = middle band (or chosen without the plane).
         filled: ``(N,)`` bool, kept only to reach the budget.
-        thresholds: Where the plane was cut; None if it was not.
+        thresholds: Where the plane was cut; None without a plane.
         rank_correlation: Spearman's rho of perplexity and entropy; NaN where it is undefined.
         side: ``(N,)`` float64, P^ - E^, the signed distance from the diagonal of the normalised
             plane: positive on the side of Q2, negative on that of Q4.
@@ -84,8 +92,8 @@ def select_samples(
 ) -> Selection:
     """Keep exactly ``max(1, floor(sample_ratio * N))`` samples of a pool (Algorithm 1).
 
-    Samples whose perplexity or entropy is not finite are never kept and do not shape the plane;
-    only when fewer finite samples than the budget are left is less than the budget kept.
+    Samples whose perplexity or entropy is not finite are never kept and do not shape the plane.
+    Fewer samples than the budget are kept only if fewer are finite.
 
     Args:
         ppl: Perplexity of each sample, ``(N,)``.
@@ -99,8 +107,8 @@ def select_samples(
         The ``Selection``, on the CPU, in the order of the pool.
 
     Raises:
-        ValueError: Shapes differ, a ratio outside (0, 1], fewer than one bisection step, or an
-            unknown scale.
+        ValueError: The shapes differ, the ratio lies outside (0, 1], there is no bisection step, or
+            ``error_scale`` is unknown.
     """
     if ppl.ndim != 1 or ppl.shape != entropy.shape:
         raise ValueError(f"ppl {tuple(ppl.shape)} and entropy {tuple(entropy.shape)} must be (N,)")
@@ -113,8 +121,8 @@ def select_samples(
     finite = ppl.isfinite() & entropy.isfinite()
     if bool(finite.all()):
         return _select(ppl, entropy, budget, sample_ratio, bisect_steps, error_scale)
-    inner = _select(ppl[finite], entropy[finite], budget, sample_ratio, bisect_steps, error_scale)
-    return _spread(inner, finite)
+    subset = _select(ppl[finite], entropy[finite], budget, sample_ratio, bisect_steps, error_scale)
+    return _spread(subset, finite)
 
 
 def _select(
@@ -128,16 +136,16 @@ def _select(
     thresholds, quadrant = _bisect(error, uncertainty, k, ratio, bisect_steps)
     side = _normalised(ppl.log() if error_scale == "log_ppl" else ppl) - _normalised(entropy)
 
-    named = (quadrant == Q2) | (quadrant == Q4)
+    in_q2_or_q4 = (quadrant == Q2) | (quadrant == Q4)
     # By support, largest first; the earlier sample wins a tie.
     by_support = argsort(side.abs(), descending=True)
-    is_named = named.index_select(0, by_support)
-    chosen = torch.cat([by_support[is_named], by_support[~is_named]])[:k]
-    kept = torch.zeros_like(named).index_fill_(0, chosen, True)
+    is_first = in_q2_or_q4.index_select(0, by_support)
+    indices = torch.cat([by_support[is_first], by_support[~is_first]])[:k]
+    kept = torch.zeros_like(in_q2_or_q4).index_fill_(0, indices, True)
     return Selection(
         kept=kept,
         quadrant=quadrant,
-        filled=kept & ~named,
+        filled=kept & ~in_q2_or_q4,
         thresholds=thresholds,
         rank_correlation=_correlation(error, uncertainty),
         side=side,
@@ -146,11 +154,11 @@ def _select(
 
 @dataclass(frozen=True)
 class _Axis:
-    """The values of one axis, sorted once for all that looks at their order.
+    """The values of one axis, sorted once for quantiles, quadrants and ranks.
 
     Attributes:
         order: ``(N,)`` int64, the sample at each place.
-        ordered: ``(N,)``, its value.
+        ordered: ``(N,)``, the value at each place.
     """
 
     order: Tensor
@@ -162,36 +170,36 @@ class _Axis:
         return cls(order, values.index_select(0, order))
 
     def in_pool_order(self, values: Tensor) -> Tensor:
-        """``(N,)``, one for each place, put back to where the samples were."""
+        """Values of all places, ``(N,)``, in the order of the pool."""
         return torch.empty_like(values).scatter_(0, self.order, values)
 
     def quantile(self, g: float) -> float:
-        """Inverse CDF: the smallest value such that at least a fraction ``g`` is not above it."""
+        """Inverse CDF: the smallest value v with at least a fraction ``g`` of the values <= v."""
         return float(self.ordered[max(0, math.ceil(g * self.ordered.shape[0] - 1e-9) - 1)])
 
     def ends(self, lo: float, hi: float) -> tuple[int, int]:
-        """How many places from the first are low (<= lo), and the first that is high (>= hi).
+        """Number of low places (values <= lo), and the first high place (value >= hi).
 
-        What is both (ties, small pools) is high above the midpoint, else low.
+        Values that are both low and high (ties, small pools) are high above the midpoint, else low.
         """
         low = int(torch.searchsorted(self.ordered, lo, right=True))
         high = int(torch.searchsorted(self.ordered, hi))
         if high >= low:
             return low, high
-        # Both only if lo == hi: all that are both have this value.
+        # A value can be both only if lo == hi, and then equals lo.
         return (high, high) if lo > (hi + lo) / 2 else (low, low)
 
 
 def _bisect(
     error: _Axis, uncertainty: _Axis, k: int, ratio: float, steps: int
 ) -> tuple[Thresholds, Tensor]:
-    """The best of ``steps`` iterates: thresholds and quadrants ``(N,)``."""
+    """Thresholds and quadrants, ``(N,)``, of the best of ``steps`` bisection iterates."""
     n = error.order.shape[0]
     places = torch.arange(n, dtype=torch.int32, device=error.order.device)
-    # By error, the place by uncertainty: a quadrant is a slice of it and one comparison.
+    # Places by uncertainty, in order of error: a quadrant is then a slice and one comparison.
     place = uncertainty.in_pool_order(places).index_select(0, error.order)
     low, high = 0.0, _HIGHEST_ALPHA
-    best: tuple[int, int] | None = None
+    best_rank: tuple[int, int] | None = None
     best_cut: tuple[Thresholds, tuple[int, int], tuple[int, int]] | None = None
     for _ in range(steps):
         alpha = (low + high) / 2
@@ -200,10 +208,10 @@ def _bisect(
         ends = error.ends(ppl_lo, ppl_hi), uncertainty.ends(ent_lo, ent_hi)
         count = _count(place, *ends)
         # The count is a step function of alpha, so the last midpoint may lie on the wrong side of
-        # a jump: remember the nearest, on a tie the fuller, then the later.
+        # a jump: keep the iterate nearest to k, on a tie the larger count, then the later iterate.
         rank = (-abs(count - k), count)
-        if best is None or rank >= best:
-            best, best_cut = rank, (Thresholds(alpha, ppl_lo, ppl_hi, ent_lo, ent_hi), *ends)
+        if best_rank is None or rank >= best_rank:
+            best_rank, best_cut = rank, (Thresholds(alpha, ppl_lo, ppl_hi, ent_lo, ent_hi), *ends)
         if count / n < ratio:
             low = alpha
         else:
@@ -214,7 +222,7 @@ def _bisect(
 
 
 def _count(place: Tensor, error: tuple[int, int], uncertainty: tuple[int, int]) -> int:
-    """How many samples lie in Q2 or Q4; arguments as for ``_quadrants``."""
+    """Number of samples in Q2 or Q4; arguments as for ``_quadrants``."""
     q2, q4 = place[error[1] :] < uncertainty[0], place[: error[0]] >= uncertainty[1]
     return int(q2.sum()) + int(q4.sum())
 
@@ -225,10 +233,10 @@ def _quadrants(place: Tensor, error: tuple[int, int], uncertainty: tuple[int, in
     Args:
         place: Place by uncertainty of each sample, ``(N,)`` in order of error.
         error: ``_Axis.ends`` of the error axis.
-        uncertainty: Those of the uncertainty axis.
+        uncertainty: ``_Axis.ends`` of the uncertainty axis.
 
     Returns:
-        ``(N,)`` int64, in order of error as well.
+        ``(N,)`` int64, in order of error.
     """
     quadrant = torch.full_like(place, BAND, dtype=torch.int64)
     for part, if_low, if_high in (
@@ -241,28 +249,28 @@ def _quadrants(place: Tensor, error: tuple[int, int], uncertainty: tuple[int, in
 
 
 def _normalised(values: Tensor) -> Tensor:
-    """Min-max normalised to [0, 1]; a constant axis becomes 0.5."""
+    """Values min-max normalised to [0, 1]; a constant axis becomes 0.5."""
     low, high = values.min(), values.max()
     if bool(low == high):
         return torch.full_like(values, 0.5)
     return (values - low) / (high - low)
 
 
-def _spread(inner: Selection, finite: Tensor) -> Selection:
+def _spread(selection: Selection, finite: Tensor) -> Selection:
     """Put a selection of the finite samples back into the order of the whole pool."""
 
     def whole(values: Tensor) -> Tensor:
-        out = torch.zeros_like(finite, dtype=values.dtype)
-        out[finite] = values
-        return out
+        spread = torch.zeros_like(finite, dtype=values.dtype)
+        spread[finite] = values
+        return spread
 
     return Selection(
-        kept=whole(inner.kept),
-        quadrant=whole(inner.quadrant),
-        filled=whole(inner.filled),
-        thresholds=inner.thresholds,
-        rank_correlation=inner.rank_correlation,
-        side=whole(inner.side),
+        kept=whole(selection.kept),
+        quadrant=whole(selection.quadrant),
+        filled=whole(selection.filled),
+        thresholds=selection.thresholds,
+        rank_correlation=selection.rank_correlation,
+        side=whole(selection.side),
     )
 
 
@@ -272,6 +280,7 @@ def rank_correlation(x: Tensor, y: Tensor) -> float:
 
 
 def _correlation(x: _Axis, y: _Axis) -> float:
+    """Spearman's rho of two axes, see ``rank_correlation``."""
     rx, ry = _mean_ranks(x), _mean_ranks(y)
     rx, ry = rx - rx.mean(), ry - ry.mean()
     scale = float((rx.square().sum() * ry.square().sum()).sqrt())
@@ -279,7 +288,7 @@ def _correlation(x: _Axis, y: _Axis) -> float:
 
 
 def _mean_ranks(axis: _Axis) -> Tensor:
-    """Rank of each sample, counted from 1, ``(N,)`` float64 in the order of the pool."""
+    """Rank of each sample, counted from 1, ties at their mean, ``(N,)`` float64 in pool order."""
     _, group, size = torch.unique_consecutive(axis.ordered, return_inverse=True, return_counts=True)
     last = size.cumsum(0).double()
     mean_ranks = last - (size - 1) / 2

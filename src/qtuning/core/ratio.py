@@ -1,4 +1,4 @@
-"""How many to keep, the one rule for samples and tokens; and the share that some are of all."""
+"""Number of samples or tokens to keep at a ratio, and shares of a whole."""
 
 import math
 
@@ -7,10 +7,10 @@ _ROUNDING = 1e-9
 
 
 def keep_count(n: int, ratio: float) -> int:
-    """Number kept of ``n`` at a keep ratio: ``max(1, floor(ratio * n + 1e-9))`` (Algorithm 1).
+    """Number to keep of ``n`` at a ratio: ``max(1, floor(ratio * n + 1e-9))`` (Algorithm 1).
 
     Args:
-        n: How many there are.
+        n: Number of samples or tokens.
         ratio: Keep ratio in (0, 1].
 
     Raises:
@@ -22,5 +22,5 @@ def keep_count(n: int, ratio: float) -> int:
 
 
 def share(part: float, whole: float) -> float:
-    """``part / whole``, 0 of nothing."""
+    """``part / whole``; 0 if ``whole`` is 0."""
     return part / whole if whole else 0.0

@@ -67,17 +67,18 @@ def token_stats(
         entropy = -(logp.exp() * logp).sum(-1)
 
     but only label positions are projected, in tiles of ``chunk_size`` tokens by
-    ``vocab_chunk_size`` columns with a running maximum. It is computed in float32 whatever the
-    inputs' type and outside autocast: logits rounded to bfloat16 would be off by up to half a nat.
+    ``vocab_chunk_size`` columns with a running maximum. All computations are in float32, whatever
+    the dtype of the inputs, and outside autocast: logits rounded to bfloat16 would be off by up to
+    half a nat.
 
     Args:
         hidden: Last hidden states, ``(B, L, D)``.
         weight: Weight of the language model head, ``(V, D)``.
-        labels: ``(B, L)``; -100 is ignored.
+        labels: Token ids, ``(B, L)``; -100 is ignored.
         bias: Bias of the head, ``(V,)``.
-        chunk_size: Tokens a tile.
-        vocab_chunk_size: Vocabulary columns a tile; by default 512 on the CPU, where a tile should
-            stay in the cache, else 2048.
+        chunk_size: Tokens per tile.
+        vocab_chunk_size: Vocabulary columns per tile; by default 512 on the CPU, where a tile
+            should stay in the cache, else 2048.
         softcap: Soft cap of the final logits (Gemma 2), after the scale.
         logit_scale: Factor on the logits (Cohere, Granite).
 
@@ -85,8 +86,8 @@ def token_stats(
         ``TokenStats`` of shape ``(B, L-1)``.
 
     Raises:
-        ValueError: Shapes do not fit, a label lies outside the vocabulary, or a chunk size or the
-            soft cap is not positive.
+        ValueError: The shapes do not fit, a label lies outside the vocabulary, or a chunk size or
+            the soft cap is not positive.
     """
     fits = hidden.ndim == 3 and weight.ndim == 2 and hidden.shape[:2] == labels.shape
     if not fits or hidden.shape[2] != weight.shape[1]:
@@ -139,39 +140,39 @@ def _tile_stats(
     """
     hidden = hidden.float()
     n = hidden.shape[0]
-    highest = hidden.new_full((n,), torch.finfo(torch.float32).min)
+    maximum = hidden.new_full((n,), torch.finfo(torch.float32).min)
     s = hidden.new_zeros(n)
     t = torch.zeros_like(s)
     gold_logit = torch.zeros_like(s)
     for start in range(0, weight.shape[0], vocab_chunk_size):
         stop = min(start + vocab_chunk_size, weight.shape[0])
         columns = slice(start, stop)
-        some_bias = None if bias is None else bias[columns]
-        logits = tile_logits(hidden, weight[columns], some_bias, softcap, logit_scale)
+        tile_bias = None if bias is None else bias[columns]
+        logits = tile_logits(hidden, weight[columns], tile_bias, softcap, logit_scale)
 
-        inside = (gold >= start) & (gold < stop)
+        in_tile = (gold >= start) & (gold < stop)
         index = (gold - start).clamp(0, stop - start - 1)
-        gold_logit = torch.where(inside, logits.gather(1, index[:, None]).squeeze(1), gold_logit)
+        gold_logit = torch.where(in_tile, logits.gather(1, index[:, None]).squeeze(1), gold_logit)
 
-        risen = torch.maximum(highest, logits.amax(1))
-        step = (highest - risen).clamp_(min=_MIN_SHIFTED)
-        shifted = logits.sub_(risen[:, None]).clamp_(min=_MIN_SHIFTED)
-        weights = shifted.exp()
-        t = step.exp() * (t + s * step) + shifted.mul_(weights).sum(1)
+        new_maximum = torch.maximum(maximum, logits.amax(1))
+        step = (maximum - new_maximum).clamp_(min=_MIN_SHIFTED)
+        differences = logits.sub_(new_maximum[:, None]).clamp_(min=_MIN_SHIFTED)
+        weights = differences.exp()
+        t = step.exp() * (t + s * step) + differences.mul_(weights).sum(1)
         s = s * step.exp() + weights.sum(1)
-        highest = risen
-    return (highest - gold_logit) + s.log(), s.log() - t / s
+        maximum = new_maximum
+    return (maximum - gold_logit) + s.log(), s.log() - t / s
 
 
 def stats_of_one(nll: Tensor, entropy: Tensor) -> SampleStats:
-    """``sample_stats`` of one sample whose answer tokens are known, as shape ``(1,)``.
+    """``sample_stats`` of one sample from its answer tokens alone; each tensor is ``(1,)``.
 
     Args:
-        nll: NLL of its answer tokens in nats, ``(T,)``.
-        entropy: Their entropy in nats, likewise.
+        nll: NLL of the answer tokens in nats, ``(T,)``.
+        entropy: Entropy of the answer tokens in nats, ``(T,)``.
     """
-    everywhere = torch.ones(1, len(nll), dtype=torch.bool)
-    return sample_stats(TokenStats(nll[None], entropy[None], everywhere))
+    mask = torch.ones(1, len(nll), dtype=torch.bool)
+    return sample_stats(TokenStats(nll[None], entropy[None], mask))
 
 
 def sample_stats(token_stats: TokenStats) -> SampleStats:

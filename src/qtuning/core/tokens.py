@@ -8,7 +8,7 @@ from torch import Tensor
 from .order import FIRST, LAST, sort_keys
 from .ratio import keep_count
 
-# Padded tokens that are worked on at once: about what the cache of a processor holds.
+# Padded tokens per block: about what the cache of a processor holds.
 _BLOCK = 2**17
 
 
@@ -39,11 +39,11 @@ def token_scores(
 def keep_lowest(scores: Tensor, token_ratio: float, protected: Tensor | None = None) -> Tensor:
     """Keep the ``max(1, floor(token_ratio * T))`` lowest scores; ties keep the earlier token.
 
-    Protected tokens are kept first and count against the budget; only if there are more of them
-    than the budget allows is more than the budget kept.
+    Protected tokens are kept first and count against the budget. More tokens than the budget are
+    kept only if more are protected.
 
     Args:
-        scores: ``(T,)``.
+        scores: Score of each token, ``(T,)``.
         token_ratio: Share of the tokens to keep, in (0, 1].
         protected: ``(T,)`` bool, tokens that are never pruned.
 
@@ -51,7 +51,7 @@ def keep_lowest(scores: Tensor, token_ratio: float, protected: Tensor | None = N
         ``(T,)`` bool, True where kept.
 
     Raises:
-        ValueError: The ratio lies outside (0, 1], or the mask has another shape.
+        ValueError: The ratio lies outside (0, 1], or ``protected`` and ``scores`` differ in shape.
     """
     if protected is not None and protected.shape != scores.shape:
         raise ValueError(
@@ -59,9 +59,9 @@ def keep_lowest(scores: Tensor, token_ratio: float, protected: Tensor | None = N
         )
     device = scores.device
     budget = torch.tensor([keep_count(scores.shape[0], token_ratio)], device=device)
-    safe = None if protected is None else protected.to(device)[None]
+    protected_row = None if protected is None else protected.to(device)[None]
     keep = torch.zeros(scores.shape[0], dtype=torch.bool, device=device)
-    return keep.index_fill_(0, _lowest(sort_keys(scores)[None], budget, safe), True)
+    return keep.index_fill_(0, _lowest(sort_keys(scores)[None], budget, protected_row), True)
 
 
 def keep_tokens(
@@ -85,7 +85,8 @@ def keep_tokens(
         ``(T,)`` bool, True where kept.
 
     Raises:
-        ValueError: As ``token_scores`` and ``keep_lowest``.
+        ValueError: ``token_nll`` is not ``(T,)``, ``protected`` has another shape, or
+            ``token_ratio`` or ``neighbor_lambda`` is out of range.
     """
     scores = token_scores(token_nll, neighbor_lambda=neighbor_lambda, neighbor_mean=neighbor_mean)
     return keep_lowest(scores, token_ratio, protected)
@@ -111,24 +112,25 @@ def keep_tokens_many(
         protected: ``(T,)`` bool, see ``keep_lowest``.
 
     Returns:
-        ``(T,)`` bool, True where kept; ``keep.split(lengths)`` gives one mask a sample.
+        ``(T,)`` bool, True where kept; ``split(lengths)`` gives one mask per sample.
 
     Raises:
-        ValueError: As ``keep_tokens``, or the lengths do not sum to ``T``.
+        ValueError: The lengths do not sum to ``T``, ``protected`` is not ``(T,)``, or
+            ``token_ratio`` or ``neighbor_lambda`` is out of range.
     """
-    total = sum(lengths)
-    if token_nll.shape != (total,) or (protected is not None and protected.shape != (total,)):
+    n_tokens = sum(lengths)
+    if token_nll.shape != (n_tokens,) or (protected is not None and protected.shape != (n_tokens,)):
         shape = None if protected is None else tuple(protected.shape)
         raise ValueError(
             f"token_nll {tuple(token_nll.shape)} and protected {shape} must be (T,) with the "
-            f"lengths' sum T = {total}"
+            f"lengths' sum T = {n_tokens}"
         )
     device = token_nll.device
     protected = None if protected is None else protected.to(device)
     sizes = torch.tensor(lengths, dtype=torch.int64, device=device)
     starts = sizes.cumsum(0) - sizes
     budgets = torch.tensor([keep_count(n, token_ratio) for n in lengths], device=device)
-    keep = torch.zeros(total, dtype=torch.bool, device=device)
+    keep = torch.zeros(n_tokens, dtype=torch.bool, device=device)
     for block in _blocks(lengths):
         samples = torch.tensor(block, device=device)
         start, size = starts[samples, None], sizes[samples, None]
@@ -137,8 +139,8 @@ def keep_tokens_many(
         token = start + column.minimum(size - 1)
         scores = _scores(token_nll[token], neighbor_lambda, neighbor_mean)
         keys = sort_keys(scores).masked_fill_(column >= size, LAST)
-        safe = None if protected is None else protected[token] & (column < size)
-        keep.index_fill_(0, _lowest(keys, budgets[samples], safe, start), True)
+        protected_rows = None if protected is None else protected[token] & (column < size)
+        keep.index_fill_(0, _lowest(keys, budgets[samples], protected_rows, start), True)
     return keep
 
 
@@ -166,9 +168,9 @@ def _scores(token_nll: Tensor, neighbor_lambda: float, neighbor_mean: bool) -> T
     ppl = token_nll.detach().double().exp()
     if neighbor_lambda == 0.0:  # 0 * inf would turn a neighbour's overflow into NaN
         return ppl
-    before = torch.cat([ppl[..., :1], ppl[..., :-1]], dim=-1)
-    after = torch.cat([ppl[..., 1:], ppl[..., -1:]], dim=-1)
-    neighbours = before + after
+    left = torch.cat([ppl[..., :1], ppl[..., :-1]], dim=-1)
+    right = torch.cat([ppl[..., 1:], ppl[..., -1:]], dim=-1)
+    neighbours = left + right
     if neighbor_mean:
         neighbours = neighbours / 2
     if neighbor_lambda == 1.0:
@@ -179,11 +181,11 @@ def _scores(token_nll: Tensor, neighbor_lambda: float, neighbor_mean: bool) -> T
 def _lowest(
     keys: Tensor, budgets: Tensor, protected: Tensor | None, start: Tensor | int = 0
 ) -> Tensor:
-    """``keep_lowest`` of each row: positions of what is kept, ``(kept in all,)`` int64.
+    """``keep_lowest`` of each row: positions of the kept tokens of all rows, ``(K,)`` int64.
 
     Args:
         keys: ``sort_keys`` of the scores, ``(B, T)``; ``LAST`` in the padding.
-        budgets: How many to keep of each row, ``(B,)`` int64; never more than it has tokens.
+        budgets: Number of tokens to keep of each row, ``(B,)`` int64, at most the row's tokens.
         protected: ``(B, T)`` bool, False in the padding; or None.
         start: Position of the first token of each row, ``(B, 1)``.
     """

@@ -1,4 +1,4 @@
-"""``qtuning.evaluate``: the command of this name as a function."""
+"""``qtuning.evaluate``: the command ``qtuning evaluate`` as a function."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -22,12 +22,12 @@ from .load import load_evaluated
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good a model is.
+    """Figures of an evaluated model: held-out answer NLL, calibration, and scores of tasks.
 
     Attributes:
-        model: Its name.
-        precision: Of the forward passes, for example "float32".
-        held_out: Figures over held-out rows; None without any.
+        model: Name or path of the model.
+        precision: Precision of the forward passes, for example "float32".
+        held_out: Figures over the held-out rows; None if no rows were passed.
         tasks: A score for each metric of each task.
     """
 
@@ -37,13 +37,13 @@ class Evaluation:
     tasks: tuple[Score, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """All figures as plain data, for JSON."""
-        made: dict[str, Any] = {"model": self.model, "precision": self.precision}
+        """Return all figures as plain data, for JSON."""
+        figures: dict[str, Any] = {"model": self.model, "precision": self.precision}
         if self.held_out is not None:
-            made["held_out"] = self.held_out.to_dict()
+            figures["held_out"] = self.held_out.to_dict()
         if self.tasks:
-            made["tasks"] = [score.to_dict() for score in self.tasks]
-        return made
+            figures["tasks"] = [score.to_dict() for score in self.tasks]
+        return figures
 
 
 def evaluate(
@@ -64,34 +64,35 @@ def evaluate(
     revision: str | None = None,
     trust_remote_code: bool = False,
 ) -> Evaluation:
-    """Benchmark tasks, held-out answer NLL and calibration of a model, as ``qtuning evaluate``.
+    """Evaluate a model: benchmark tasks, held-out answer NLL in nats, and calibration.
 
     Example::
 
-        found = qtuning.evaluate("out", "held_out.jsonl", split="train")
-        print(found.held_out.nll, found.held_out.stderr)
+        evaluation = qtuning.evaluate("out", "held_out.jsonl", split="train")
+        print(evaluation.held_out.nll, evaluation.held_out.stderr)
 
     Args:
-        model: A folder, a Hub id, a GGUF file, the folder of a PEFT adapter, or a model at hand.
+        model: A folder, a Hub id, a GGUF file, the folder of a PEFT adapter, or a model object.
         data: Held-out rows: a ``datasets`` data set or stream; a file, a folder of
             ``save_to_disk`` or a Hub id. The formats are those of training.
-        tokenizer: Of a model at hand.
-        split: Of data given by name; may be a slice as ``test[:300]``.
-        tasks: Names of lm-evaluation-harness's tasks, and of local ones (``local_gsm8k``, ...).
-        data_dir: Where local tasks find ``<data set>/test.jsonl``.
-        limit: First so many questions of each task only.
-        num_fewshot: Examples in the prompt, in place of the task's own number.
-        batch_size: Questions, or held-out rows, at a time.
-        apply_chat_template: Put prompts of tasks into the tokenizer's chat template.
+        tokenizer: Tokenizer of a model object; a model that is loaded by name brings its own.
+        split: Split of data that are loaded by name; may be a slice such as ``test[:300]``.
+        tasks: Names of lm-evaluation-harness tasks and of local tasks (``local_gsm8k``, ...).
+        data_dir: Folder in which local tasks find ``<data set>/test.jsonl``.
+        limit: Number of questions of each task, from the first on; None for all.
+        num_fewshot: Examples in the prompt; None for the task's own number.
+        batch_size: Questions, or held-out rows, in a batch.
+        apply_chat_template: Whether to put prompts of tasks into the tokenizer's chat template.
         max_length: Tokens at which a held-out row is cut.
-        bf16: Autocast forward passes to bfloat16; None does where the device multiplies it
-            natively.
-        dtype: Of the weights; "auto" is the one they are stored in.
-        revision: Of the model: branch, tag or commit on the Hub.
-        trust_remote_code: Run model code from the Hub.
+        bf16: Whether to autocast forward passes to bfloat16; None autocasts where the device
+            multiplies bfloat16 natively.
+        dtype: Type of the weights; "auto" is the one in which they are stored.
+        revision: Branch, tag or commit of the model on the Hub.
+        trust_remote_code: Whether to run model code from the Hub.
 
     Raises:
-        UsageError: Unusable model, data, tasks or values, or nothing to evaluate on.
+        UsageError: The model, data, tasks or values are unusable, or neither data nor tasks are
+            passed.
     """
     if data is None and not tasks:
         raise UsageError("nothing to evaluate on: name tasks, or held-out rows")
@@ -134,7 +135,7 @@ def evaluate(
 
 
 def _rows(data: Any, split: str) -> tuple[Any, str]:
-    """The held-out rows, and what to call them in messages."""
+    """Return the held-out rows and their name for messages."""
     if isinstance(data, Path | str):
         data = ScriptArguments(dataset_name=str(data), dataset_test_split=split)
     if isinstance(data, ScriptArguments):

@@ -1,4 +1,4 @@
-"""lm-evaluation-harness behind one call."""
+"""Benchmark tasks of lm-evaluation-harness, run by one call."""
 
 import contextlib
 import logging
@@ -27,8 +27,10 @@ PINNED = {
     "squadv2": 3.0,
     "triviaqa": 3.0,
 }
-"""Versions of the harness's tasks that the paper's benchmarks are taken from; another version gives
-other numbers, and is said."""
+"""Versions of the harness's tasks of the paper's benchmarks.
+
+Another version gives other numbers, so ``run_tasks`` logs a warning about it.
+"""
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,13 @@ class Score:
 
     Attributes:
         task: The task's name.
-        version: Version of the task, which changes when its numbers would.
-        metric: For example "acc", "exact_match".
-        filter: How the answer was read out of the text, for example "strict-match"; else "none".
-        value: The metric's mean over the questions.
-        stderr: Its standard error; None where there is none.
+        version: Version of the task; tasks of different versions have incomparable numbers.
+        metric: Name of the metric, for example "acc" or "exact_match".
+        filter: How the answer is extracted from the text, for example "strict-match", or "none".
+        value: Mean of the metric over the questions.
+        stderr: Standard error of ``value``; None if the harness computes none.
         n: Number of questions.
-        hits: The metric of each question, in the order of the data; empty if not asked for.
+        hits: The metric of each question, in the order of the data; empty without ``with_hits``.
     """
 
     task: str
@@ -56,7 +58,7 @@ class Score:
     hits: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the score as plain data, for JSON."""
         return {**asdict(self), "hits": list(self.hits)}
 
 
@@ -76,19 +78,22 @@ def run_tasks(
 
     Args:
         model: The model, on its device; it is put into eval mode.
-        tokenizer: Its tokenizer.
-        tasks: Names of lm-evaluation-harness's tasks, which come from a hub, and of local ones
-            (``local_gsm8k``, ...), see ``local_tasks``.
-        data_dir: Where local tasks find ``<data set>/test.jsonl``.
-        limit: First so many questions of each task only; None for all.
+        tokenizer: The model's tokenizer.
+        tasks: Names of lm-evaluation-harness tasks, whose data come from the Hub, and of local
+            tasks (``local_gsm8k``, ...), see ``local_tasks``.
+        data_dir: Folder in which local tasks find ``<data set>/test.jsonl``.
+        limit: Number of questions of each task, from the first on; None for all.
         num_fewshot: Examples in the prompt; None for the task's own number.
-        batch_size: Questions at a time, or "auto".
-        apply_chat_template: Put prompts into the tokenizer's chat template.
-        with_hits: Keep the metric of each question.
+        batch_size: Questions in a batch, or "auto".
+        apply_chat_template: Whether to put prompts into the tokenizer's chat template.
+        with_hits: Whether to keep the metric of each question.
+
+    Returns:
+        A score for each metric of each task; empty on all ranks but the first.
 
     Raises:
-        UsageError: lm-evaluation-harness is not installed, a task is unknown, or its data are not
-            there.
+        UsageError: lm-evaluation-harness is not installed, a task is unknown, or the data of a
+            task are missing.
     """
     harness = _import()
     with tempfile.TemporaryDirectory() as scratch, _quiet():
@@ -97,7 +102,7 @@ def run_tasks(
             pretrained=model, tokenizer=tokenizer, batch_size=batch_size
         )
         try:
-            found = harness.simple_evaluate(
+            results = harness.simple_evaluate(
                 model=lm,
                 tasks=list(tasks),
                 task_manager=manager,
@@ -108,33 +113,34 @@ def run_tasks(
             )
         except (OSError, ValueError) as error:
             raise UsageError(f"cannot evaluate {', '.join(tasks)}: {error}") from error
-    if found is None:  # another rank than the first
+    if results is None:  # the harness returns results on the first rank only
         return []
-    for name, version in found["versions"].items():
+    for name, version in results["versions"].items():
         if name in PINNED and version != PINNED[name]:
             logger.warning(
                 f"task {name} is version {version} of the installed lm-evaluation-harness, not "
                 f"{PINNED[name]}: do not compare its numbers with those of that version"
             )
-    return [score for name in found["results"] for score in _scores(name, found)]
+    return [score for name in results["results"] for score in _scores(name, results)]
 
 
 def check_tasks(tasks: Sequence[str], data_dir: Path | None) -> None:
-    """See that tasks can be run, without a model.
+    """Check that tasks can be run, before a model is loaded.
 
     Raises:
-        UsageError: As ``run_tasks``.
+        UsageError: lm-evaluation-harness is not installed, a task is unknown, or the data of a
+            task are missing.
     """
     with tempfile.TemporaryDirectory() as scratch, _quiet():
         _manager(tasks, data_dir, Path(scratch))
 
 
 def _manager(tasks: Sequence[str], data_dir: Path | None, folder: Path) -> Any:
-    """The harness's task manager, which knows the local tasks from files in ``folder``."""
+    """Return the harness's task manager, with the local tasks as files in ``folder``."""
     harness = _import()
     local = [name for name in tasks if name.startswith(PREFIX)]
     write_local_tasks(local, data_dir, folder)
-    # Reading the harness's own tasks takes seconds.
+    # Reading the tasks that the harness ships takes seconds, so only if one of them is needed.
     manager = harness.tasks.TaskManager(
         include_path=str(folder), include_defaults=len(local) < len(tasks)
     )
@@ -153,38 +159,38 @@ def _import() -> Any:
     return lm_eval
 
 
-def _scores(task: str, found: dict[str, Any]) -> list[Score]:
-    values = found["results"][task]
-    samples = sorted(found.get("samples", {}).get(task, []), key=lambda one: one["doc_id"])
-    made = []
+def _scores(task: str, results: dict[str, Any]) -> list[Score]:
+    values = results["results"][task]
+    samples = sorted(results.get("samples", {}).get(task, []), key=lambda sample: sample["doc_id"])
+    scores = []
     for key, value in values.items():
         metric, comma, how = key.partition(",")
         if not comma or metric.endswith("_stderr"):
             continue
         stderr = values.get(f"{metric}_stderr,{how}")
-        hits = [float(one[metric]) for one in samples if one.get("filter", how) == how]
-        made.append(
+        hits = [float(sample[metric]) for sample in samples if sample.get("filter", how) == how]
+        scores.append(
             Score(
                 task=task,
-                version=str(found["versions"][task]),
+                version=str(results["versions"][task]),
                 metric=metric,
                 filter=how,
                 value=float(value),
                 stderr=stderr if isinstance(stderr, float) else None,
-                n=found["n-samples"][task]["effective"],
+                n=results["n-samples"][task]["effective"],
                 hits=tuple(hits),
             )
         )
-    return made
+    return scores
 
 
 @contextlib.contextmanager
 def _quiet() -> Any:
-    """Warnings of the harness only."""
+    """Hide log messages of the harness below the level of errors."""
     logger = logging.getLogger("lm_eval")
-    before = logger.level
+    level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        logger.setLevel(level)

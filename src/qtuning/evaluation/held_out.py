@@ -22,14 +22,14 @@ class HeldOut:
     """Held-out figures over answer tokens.
 
     Attributes:
-        nll: Mean NLL in nats a token.
-        stderr: Its standard error, with rows as independent clusters of tokens.
+        nll: Mean NLL in nats per token.
+        stderr: Standard error of ``nll``, with rows as independent clusters of tokens.
         calibration_error: Expected calibration error of the most likely token, 15 bins.
-        accuracy: Share of tokens that the model would have predicted.
-        tokens: Answer tokens.
-        rows: Rows with answer tokens.
+        accuracy: Share of the tokens to which the model gives the highest probability.
+        tokens: Number of answer tokens.
+        rows: Number of rows with answer tokens.
         nll_sums: Summed NLL of each row, in nats.
-        counts: Answer tokens of each row.
+        counts: Number of answer tokens of each row.
     """
 
     nll: float
@@ -42,10 +42,10 @@ class HeldOut:
     counts: tuple[int, ...]
 
     def to_dict(self) -> dict[str, object]:
-        """For JSON."""
-        made = asdict(self)
+        """Return the figures as plain data, for JSON; summed NLLs with four decimals."""
+        figures = asdict(self)
         sums = [round(value, 4) for value in self.nll_sums]
-        return {**made, "nll_sums": sums, "counts": list(self.counts)}
+        return {**figures, "nll_sums": sums, "counts": list(self.counts)}
 
 
 def held_out(
@@ -56,16 +56,17 @@ def held_out(
     Args:
         trainer: The trainer, before or after training.
         rows: Rows as the trainer has prepared them, for example its ``eval_dataset``.
-        batch_size: Size of a pass in samples as long as the longest; by default the trainer's.
+        batch_size: Size of a forward pass, in samples as long as the longest one; by default the
+            trainer's ``per_device_eval_batch_size``.
 
     Raises:
         UsageError: No row has answer tokens.
     """
     labels = Labels(trainer.data_collator)
     examples = [labels.of(row) for row in rows]
-    counted = [(example, len(answer_positions(example["labels"]))) for example in examples]
-    counted = [(example, n) for example, n in counted if n]
-    if not counted:
+    pairs = [(example, len(answer_positions(example["labels"]))) for example in examples]
+    pairs = [(example, n) for example, n in pairs if n]
+    if not pairs:
         raise UsageError("no held-out row has answer tokens: raise max_length, or name other data")
     scorer = Scorer(
         collate=labels.collate,
@@ -75,16 +76,16 @@ def held_out(
         overhead=pass_overhead(trainer.args.device.type),
         needs=frozenset({SCORES, CONFIDENCE}),
     )
-    scores = scorer(trainer.model, trainer.model, counted)
-    sums = [float(one.nll.double().sum()) for one in scores]
-    counts = [n for _, n in counted]
-    confidence, right = torch.cat([one.extras[CONFIDENCE] for one in scores]).unbind(1)
+    scores = scorer(trainer.model, trainer.model, pairs)
+    sums = [float(row_scores.nll.double().sum()) for row_scores in scores]
+    counts = [n for _, n in pairs]
+    confidence, hits = torch.cat([row_scores.extras[CONFIDENCE] for row_scores in scores]).unbind(1)
     mean = sum(sums) / sum(counts)
     return HeldOut(
         nll=mean,
         stderr=_cluster_stderr(sums, counts, mean),
-        calibration_error=calibration_error(confidence, right > 0),
-        accuracy=float(right.mean()),
+        calibration_error=calibration_error(confidence, hits > 0),
+        accuracy=float(hits.mean()),
         tokens=sum(counts),
         rows=len(counts),
         nll_sums=tuple(sums),
@@ -93,7 +94,7 @@ def held_out(
 
 
 def _cluster_stderr(sums: Sequence[float], counts: Sequence[int], mean: float) -> float:
-    """Standard error of a ratio of sums: tokens of a row are not independent of each other."""
+    """Return the standard error of a mean over tokens that are dependent within a row, in nats."""
     n = len(sums)
     if n < 2:
         return float("nan")

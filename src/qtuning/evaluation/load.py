@@ -12,22 +12,30 @@ from ..io.models import check_model, load_causal_lm, load_tokenizer
 from ..io.paths import path_of
 
 _ADAPTER = "adapter_config.json"
-# What peft raises for a config or weights that it cannot use.
-_ADAPTING = (OSError, ValueError, TypeError, RuntimeError, LookupError, AttributeError, ImportError)
+# The errors of peft for a config or weights that it cannot use.
+_ADAPTER_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    RuntimeError,
+    LookupError,
+    AttributeError,
+    ImportError,
+)
 
 
 def load_evaluated(
     name: str, *, dtype: Any = "float32", **options: Any
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Model and tokenizer; of a PEFT adapter's folder the base that it names, with the adapter.
+    """Load a model and its tokenizer; for a PEFT adapter, its base model with the adapter.
 
     Args:
-        name: Folder, Hub id or GGUF file.
-        dtype: Of the weights, as ``load_causal_lm``.
+        name: Folder of a model or of an adapter, Hub id, or GGUF file.
+        dtype: Type of the weights, as for ``load_causal_lm``.
         **options: ``revision`` and ``trust_remote_code``.
 
     Raises:
-        UsageError: It is not there, or cannot be read.
+        UsageError: The model or the adapter is missing, cannot be read, or they do not fit.
     """
     adapter = path_of(name, "--model_name_or_path")
     is_adapter = (adapter / _ADAPTER).is_file() and not (adapter / "config.json").is_file()
@@ -49,7 +57,7 @@ def load_evaluated(
 
         try:
             model = PeftModel.from_pretrained(model, str(adapter))
-        except _ADAPTING as error:
-            why = " ".join(str(error).split())[:300]
-            raise UsageError(f"{name}: the adapter does not fit its base ({why})") from error
+        except _ADAPTER_ERRORS as error:
+            reason = " ".join(str(error).split())[:300]
+            raise UsageError(f"{name}: the adapter does not fit its base ({reason})") from error
     return model, tokenizer

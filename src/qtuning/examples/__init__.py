@@ -1,1 +1,1 @@
-"""Examples: tokenised rows, their labels and names, and what is cut out of them."""
+"""Examples: tokenised rows, their labels and ids, and the pruning of their tokens."""

@@ -1,4 +1,4 @@
-"""One sample of a rank within an optimizer step, and what other ranks are told of it."""
+"""A candidate: one sample of a rank within an optimizer step, and its row for the other ranks."""
 
 import math
 from dataclasses import dataclass, field
@@ -15,18 +15,18 @@ RowExtras = tuple[tuple[str, tuple[float, ...]], ...]
 
 
 class CandidateRow(NamedTuple):
-    """One candidate as its rank tells the others.
+    """The statistics of one candidate that its rank sends to all ranks.
 
     Attributes:
-        micro: Number of its micro-batch within the step.
-        sample_id: Its id.
+        micro: Number of the sample's micro-batch within the step.
+        sample_id: Id of the sample.
         ppl: Perplexity; NaN if not scored.
         entropy: Mean answer entropy in nats; NaN if not scored.
-        n_tokens: Answer tokens; 0 makes it no candidate.
-        n_input: Input tokens.
-        repeated: A repetition that the loader used to fill up an epoch's last batch.
-        scored: Scored in this step; the scores of other rows are earlier ones, if any.
-        extras: What else the sample pruner reads, by the name in its ``needs``.
+        n_tokens: Number of answer tokens; a sample without any is no candidate.
+        n_input: Number of input tokens.
+        repeated: Whether the loader repeated the sample to fill up an epoch's last batch.
+        scored: Whether the sample was scored in this step; other rows may have earlier scores.
+        extras: Further statistics that the sample pruner reads, by the name in its ``needs``.
     """
 
     micro: int
@@ -41,29 +41,29 @@ class CandidateRow(NamedTuple):
 
     @property
     def is_known(self) -> bool:
-        """Whether it has scores, of this step or earlier, that a decision can be made from."""
+        """Whether the row has finite scores, of this step or an earlier one."""
         return math.isfinite(self.ppl) and math.isfinite(self.entropy)
 
     @property
     def is_bad(self) -> bool:
-        """Whether its loss came out of scoring as NaN or infinite."""
+        """Whether scoring in this step gave a NaN or infinite value."""
         return self.scored and not self.is_known
 
 
 @dataclass
 class Candidate:
-    """One sample of this rank.
+    """One sample of this rank, with its scores.
 
     Attributes:
         example: The sample, from ``Labels.of``.
-        sample_id: Its id.
-        micro: Number of its micro-batch within the step.
-        repeated: A repetition that the loader used to fill up an epoch's last batch.
-        answers: Positions of its answer tokens, ``(T,)``.
-        nll: Their NLL in nats, ``(T,)`` float32; None until it is scored.
-        entropy: Their entropy in nats, likewise.
-        extras: What else pruners read, by the name in their ``needs``.
-        scored_tokens: Input tokens of the forward passes made to score it.
+        sample_id: Id of the sample.
+        micro: Number of the sample's micro-batch within the step.
+        repeated: Whether the loader repeated the sample to fill up an epoch's last batch.
+        answers: Positions of the answer tokens, ``(T,)``.
+        nll: NLL of the answer tokens in nats, ``(T,)`` float32; None until the sample is scored.
+        entropy: Entropy of the answer tokens in nats, ``(T,)`` float32; None until then.
+        extras: Further statistics that pruners read, by the name in their ``needs``.
+        scored_tokens: Input tokens of the forward passes that scored the sample.
     """
 
     example: Example
@@ -78,7 +78,7 @@ class Candidate:
 
 
 def row_of(candidate: Candidate) -> CandidateRow:
-    """The candidate as other ranks are told of it."""
+    """The row of a candidate, which its rank sends to all ranks."""
     ppl = entropy = float("nan")
     if candidate.nll is not None and candidate.entropy is not None:
         stats = stats_of_one(candidate.nll, candidate.entropy)

@@ -1,4 +1,4 @@
-"""Which token ids end an answer: a model that never trains on them learns not to stop."""
+"""Token ids that end an answer: a model that never trains on these ids learns not to stop."""
 
 from typing import Any
 
@@ -10,14 +10,17 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 def end_of_turn_ids(model: PreTrainedModel, processing_class: Any) -> Tensor:
     """All ids that end a turn: of the model, of the tokenizer and of the chat template.
 
-    They may differ: base models end with ``<|endoftext|>`` what their template ends with
+    The three may differ: a base model may use ``<|endoftext|>`` where its chat template uses
     ``<|im_end|>``.
+
+    Returns:
+        ``(n,)`` int64, ascending.
     """
     ids: set[int] = set()
-    for known in (model.generation_config, model.config.get_text_config()):
-        if known is not None and known.eos_token_id is not None:
-            found = known.eos_token_id
-            ids |= {found} if isinstance(found, int) else set(found)
+    for config in (model.generation_config, model.config.get_text_config()):
+        if config is not None and config.eos_token_id is not None:
+            eos = config.eos_token_id
+            ids |= {eos} if isinstance(eos, int) else set(eos)
     if isinstance(processing_class, PreTrainedTokenizerBase):
         if processing_class.eos_token_id is not None:
             ids.add(processing_class.eos_token_id)
@@ -27,11 +30,11 @@ def end_of_turn_ids(model: PreTrainedModel, processing_class: Any) -> Tensor:
 
 
 def _of_template(tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """The first special token after the assistant's words."""
+    """Id of the first special token after the assistant's words; an empty set if there is none."""
     words = "answer"
     turn = [{"role": "user", "content": "question"}, {"role": "assistant", "content": words}]
     text = tokenizer.apply_chat_template(turn, tokenize=False)
-    after = tokenizer(text[text.rfind(words) + len(words) :], add_special_tokens=False)
-    # Llama 3's <|eot_id|> is special, but has no role that all_special_ids would know.
-    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-    return set(next(([i] for i in after["input_ids"] if i in special), []))
+    suffix = tokenizer(text[text.rfind(words) + len(words) :], add_special_tokens=False)
+    # Not all_special_ids: Llama 3's <|eot_id|> is special, but has no role that is listed there.
+    special_ids = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return set(next(([i] for i in suffix["input_ids"] if i in special_ids), []))

@@ -1,4 +1,4 @@
-"""One example: its answer tokens, the samples packed in it, and what is left of it when pruned."""
+"""Functions on one example: answer tokens, packed samples, and pruning of tokens."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,14 +13,17 @@ Example = dict[str, Any]
 
 SAMPLE_ID = "sample_id"
 LOSS_WEIGHT = "loss_weight"
-"""Of an example: factor on its loss; in a batch: that of each label, ``(B, L)``."""
+"""Key of the factor on an example's loss; in a batch, of the factor of each label, ``(B, L)``."""
 
 
 @dataclass(frozen=True)
 class RawBatch:
-    """What the loader yields: examples as they are. The class itself is the collate function.
+    """A micro-batch of examples before collation; the class is the loader's collate function.
 
-    It is not a list, so that moving a batch to the device does not visit every token id.
+    A class and not a list, so that moving a batch to the device does not visit every token id.
+
+    Attributes:
+        examples: The examples as the data set has them.
     """
 
     examples: list[Example]
@@ -54,61 +57,63 @@ def answer_positions(labels: Sequence[int] | Tensor) -> Tensor:
 
 
 def has_answers(rows: Any, completion_only: bool) -> bool:
-    """Whether any row has something to train on; true where only the collator knows.
+    """Whether any row has an answer token; True where only the collator makes labels.
 
     Newer TRL leaves out rows that are all prompt, older TRL does not.
 
     Args:
         rows: A ``datasets.Dataset``.
-        completion_only: Whether ``completion_mask`` counts.
+        completion_only: Whether to read ``completion_mask``.
     """
-    for column, ignored in (("labels", IGNORE_INDEX), ("completion_mask", 0)):
+    for column, ignore_value in (("labels", IGNORE_INDEX), ("completion_mask", 0)):
         if column in rows.column_names and (completion_only or column == "labels"):
             values = rows.with_format(None)[column]
-            return any(value != ignored for row in values for value in row[1:])
+            return any(value != ignore_value for row in values for value in row[1:])
     return len(rows) > 0
 
 
 def prune_tokens(example: Example, answers: Tensor, keep: Tensor, mode: str) -> Example:
-    """The example with the answer tokens that ``keep`` (T,) denies masked or dropped.
+    """The example with its pruned answer tokens masked or dropped.
 
     Args:
-        example: Per-token lists (``input_ids``, ``labels``, ...) and whatever else it has.
-        answers: Positions of its answer tokens, ``(T,)``.
-        keep: ``(T,)`` bool.
-        mode: ``"mask"``: the label becomes -100. ``"drop"``: the token goes from every per-token
-            list; ``position_ids`` are made anew so that they stay consecutive.
+        example: Per-token lists (``input_ids``, ``labels``, ...) and any other columns.
+        answers: Positions of the answer tokens, ``(T,)``.
+        keep: ``(T,)`` bool, False at pruned answer tokens.
+        mode: ``"mask"``: the label becomes -100. ``"drop"``: the token is removed from every
+            per-token list; ``position_ids`` are numbered again so that they stay consecutive.
     """
     if bool(keep.all()):
         return example
-    pruned = set(answers[~keep].tolist())
+    pruned_positions = set(answers[~keep].tolist())
     if mode == "mask":
-        labels = [IGNORE_INDEX if i in pruned else y for i, y in enumerate(example["labels"])]
+        labels = [
+            IGNORE_INDEX if i in pruned_positions else y for i, y in enumerate(example["labels"])
+        ]
         return {**example, "labels": labels}
-    left = [i for i in range(len(example["input_ids"])) if i not in pruned]
-    shorter = {key: [value[i] for i in left] for key, value in per_token(example).items()}
-    if "position_ids" in shorter:
-        shorter["position_ids"] = list(range(len(left)))
-    return {**example, **shorter}
+    positions = [i for i in range(len(example["input_ids"])) if i not in pruned_positions]
+    columns = {key: [value[i] for i in positions] for key, value in per_token(example).items()}
+    if "position_ids" in columns:
+        columns["position_ids"] = list(range(len(positions)))
+    return {**example, **columns}
 
 
 def without_prompt(example: Example, answers: Tensor) -> Example:
     """The answer tokens of an example alone; nothing predicts the first of them."""
-    own = answers.tolist()
-    shorter = {key: [value[i] for i in own] for key, value in per_token(example).items()}
-    if "position_ids" in shorter:
-        shorter["position_ids"] = list(range(len(own)))
-    return {**example, **shorter}
+    positions = answers.tolist()
+    columns = {key: [value[i] for i in positions] for key, value in per_token(example).items()}
+    if "position_ids" in columns:
+        columns["position_ids"] = list(range(len(positions)))
+    return {**example, **columns}
 
 
 def nothing_to_train_on(example: Example) -> Example:
-    """Two tokens of an example without a label: a rank's forward when it has nothing to train."""
+    """Two unlabelled tokens of an example: the forward pass of a rank with nothing to train on."""
     tokens = {key: (list(value) * 2)[:2] for key, value in per_token(example).items()}
     if "position_ids" in tokens:
         tokens["position_ids"] = [0, 1]
-    spare = {**example, **tokens, "labels": [IGNORE_INDEX, IGNORE_INDEX]}
-    spare.pop(LOSS_WEIGHT, None)
-    return spare
+    placeholder = {**example, **tokens, "labels": [IGNORE_INDEX, IGNORE_INDEX]}
+    placeholder.pop(LOSS_WEIGHT, None)
+    return placeholder
 
 
 def per_token(example: Mapping[str, Any]) -> dict[str, list[Any] | Tensor]:

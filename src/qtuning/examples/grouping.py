@@ -1,7 +1,7 @@
 """Examples grouped by length, so that all passes over a model together cost the least.
 
-A pass costs its padded size, longest times count, and a fixed overhead. The overhead is given in
-tokens: as many as would take the same time.
+A pass costs its padded size (longest sample times number of samples) and a fixed overhead. The
+overhead is given as the number of tokens that would take the same time.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,9 @@ _OVERHEAD = {"cpu": 64, "cuda": 512}
 def pass_overhead(device_type: str) -> int:
     """The fixed cost of a pass over the model, in tokens.
 
-    It need not be exact. On a CPU passes of SmolLM2-135M cost 45 (forward) to 70 tokens (forward
-    and backward, full fine-tuning); on a GPU it is launching kernels, never measured here.
+    The number need not be exact. On a CPU, a pass of SmolLM2-135M has an overhead of 45 (forward)
+    to 70 tokens (forward and backward, full fine-tuning). On a GPU the overhead is the launch of
+    kernels; its number is an estimate without a measurement.
     """
     return _OVERHEAD.get(device_type, _OVERHEAD["cuda"])
 
@@ -29,23 +30,25 @@ def group_by_length(lengths: Sequence[int], size: int, overhead: int) -> list[li
         overhead: Fixed cost of a group in tokens.
 
     Returns:
-        Lists of indices into ``lengths``, each longest first; the longest samples first.
+        Lists of indices into ``lengths``: groups, and samples in a group, by falling length.
     """
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    longest = np.array([lengths[i] for i in order], dtype=np.int64)
+    sorted_lengths = np.array([lengths[i] for i in order], dtype=np.int64)
     places = np.arange(len(order))
-    cheapest = np.zeros(len(order) + 1, dtype=np.int64)  # of the first i samples
-    first = np.zeros(len(order), dtype=np.int64)  # where the group that ends with sample i starts
+    lowest_cost = np.zeros(len(order) + 1, dtype=np.int64)  # of all groups of the first i samples
+    starts = np.zeros(len(order), dtype=np.int64)  # where the group that ends with sample i starts
     for i in places:
-        padded = longest[: i + 1] * (i + 1 - places[: i + 1])
-        fits = (padded <= size) | (places[: i + 1] == i)  # one sample must fit
-        costs = np.where(fits, cheapest[: i + 1] + padded + overhead, np.iinfo(np.int64).max)
-        first[i] = int(costs.argmin())
-        cheapest[i + 1] = costs[first[i]]
+        padded_sizes = sorted_lengths[: i + 1] * (i + 1 - places[: i + 1])
+        fits = (padded_sizes <= size) | (places[: i + 1] == i)  # one sample must fit
+        costs = np.where(
+            fits, lowest_cost[: i + 1] + padded_sizes + overhead, np.iinfo(np.int64).max
+        )
+        starts[i] = int(costs.argmin())
+        lowest_cost[i + 1] = costs[starts[i]]
     groups = []
     stop = len(order)
     while stop:
-        start = int(first[stop - 1])
+        start = int(starts[stop - 1])
         groups.append(order[start:stop])
         stop = start
     return groups[::-1]

@@ -17,8 +17,8 @@ class Labels:
     """Keeps the labels of pruned examples intact through any collator.
 
     TRL's collator pads the labels that an example brings. Others, such as transformers'
-    ``DataCollatorForLanguageModeling``, make labels anew from the input ids; there the labels are
-    read off a single collated example, and written over the collator's after pruning.
+    ``DataCollatorForLanguageModeling``, make labels from the input ids. Then the labels of an
+    example are read from a batch of this example alone, and replace the collator's after pruning.
     """
 
     def __init__(self, collator: Collator) -> None:
@@ -29,7 +29,7 @@ class Labels:
         """The example without padding, with plain lists and a ``labels`` column.
 
         Raises:
-            UsageError: It has no labels, and the collator makes none.
+            UsageError: The example has no input ids, or has no labels and the collator makes none.
         """
         example = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in example.items()}
         if "input_ids" not in example:
@@ -46,20 +46,20 @@ class Labels:
                 "the data have no labels and the data collator makes none: add a labels column, "
                 "or use a collator that makes them, e.g. DataCollatorForLanguageModeling(mlm=False)"
             )
-        labels = batch["labels"][0][_own_positions(batch, 0, len(example["input_ids"]))]
+        labels = batch["labels"][0][_token_positions(batch, 0, len(example["input_ids"]))]
         return {**example, "labels": labels.tolist(), _MADE_LABELS: True}
 
     def collate_as_is(self, examples: Sequence[Example]) -> dict[str, Any]:
-        """Collate as the stock trainer would."""
+        """The batch that the stock trainer would make of the examples."""
         return self._collator([_without(e, SAMPLE_ID) for e in examples])
 
     def collate(self, examples: Sequence[Example]) -> dict[str, Any]:
-        """Collate examples that came from ``of``, with their own labels whatever it takes.
+        """Collate examples that came from ``of``, so that the batch has exactly their labels.
 
-        If any of them has a ``loss_weight``, the batch has one for each label.
+        If an example has a ``loss_weight``, the batch has one for each label.
 
         Raises:
-            UsageError: The batch does not tell where its examples stand.
+            UsageError: The collator changes the labels and gives no attention mask to align them.
         """
         batch = self._collate([_without(example, LOSS_WEIGHT) for example in examples])
         if any(LOSS_WEIGHT in example for example in examples):
@@ -68,9 +68,9 @@ class Labels:
                 for e in examples
             ]
             # Padded or padding-free, answer tokens stand sample after sample, in order.
-            spread = torch.ones(batch["labels"].shape)
-            spread[:, 1:][batch["labels"][:, 1:] != IGNORE_INDEX] = torch.cat(weights)
-            batch[LOSS_WEIGHT] = spread
+            factors = torch.ones(batch["labels"].shape)
+            factors[:, 1:][batch["labels"][:, 1:] != IGNORE_INDEX] = torch.cat(weights)
+            batch[LOSS_WEIGHT] = factors
         return batch
 
     def _collate(self, examples: Sequence[Example]) -> dict[str, Any]:
@@ -85,12 +85,12 @@ class Labels:
                 return batch
         labels = torch.full_like(batch["labels"], IGNORE_INDEX)
         if labels.shape[0] == 1 and len(examples) > 1:  # padding-free: one after the other
-            flat = [y for e in examples for y in (IGNORE_INDEX, *e["labels"][1:])]
-            labels[0, _own_positions(batch, 0, len(flat))] = torch.tensor(flat)
+            flat_labels = [y for e in examples for y in (IGNORE_INDEX, *e["labels"][1:])]
+            labels[0, _token_positions(batch, 0, len(flat_labels))] = torch.tensor(flat_labels)
         else:
             for row, example in enumerate(examples):
-                own = _own_positions(batch, row, len(example["labels"]))
-                labels[row, own] = torch.tensor(example["labels"])
+                positions = _token_positions(batch, row, len(example["labels"]))
+                labels[row, positions] = torch.tensor(example["labels"])
         batch["labels"] = labels
         return batch
 
@@ -103,24 +103,30 @@ def _without(example: Example, *keys: str) -> Example:
 
 
 def _without_padding(example: Example) -> Example:
-    """Data sets may come padded; padding is neither a prompt nor an answer."""
+    """The example without the padding that its data set may have: no prompt and no answer."""
     mask = example.get("attention_mask")
     if mask is None or all(mask):
         return example
-    own = [i for i, real in enumerate(mask) if real]
-    shorter = {key: [value[i] for i in own] for key, value in per_token(example).items()}
-    return {**example, **shorter}
+    positions = [i for i, real in enumerate(mask) if real]
+    columns = {key: [value[i] for i in positions] for key, value in per_token(example).items()}
+    return {**example, **columns}
 
 
-def _own_positions(batch: Mapping[str, Any], row: int, length: int) -> Tensor:
-    """Where a row's own tokens stand, ``(length,)``, whichever side is padded."""
+def _token_positions(batch: Mapping[str, Any], row: int, length: int) -> Tensor:
+    """Positions of a row's tokens without padding, ``(length,)``, whichever side is padded.
+
+    Raises:
+        UsageError: The batch has no such row, or not as many tokens in it.
+    """
     mask = batch.get("attention_mask")
     rows, width = batch["labels"].shape
-    own = torch.arange(width) if mask is None or row >= rows else mask[row].nonzero().squeeze(1)
-    if row >= rows or own.shape[0] != length:
+    positions = (
+        torch.arange(width) if mask is None or row >= rows else mask[row].nonzero().squeeze(1)
+    )
+    if row >= rows or positions.shape[0] != length:
         raise UsageError(
             "the data collator neither keeps the labels of the examples nor gives an attention "
             "mask: give the data a labels column and use a collator that pads it, e.g. "
             "DataCollatorForSeq2Seq"
         )
-    return own
+    return positions

@@ -13,17 +13,17 @@ from .example import SAMPLE_ID
 def with_sample_ids(dataset: Any) -> Any:
     """The data set with a ``sample_id`` for each row.
 
-    The first of these that there is: its ``sample_id`` column, its ``id`` column, the row's
-    number. It is taken before anything shuffles or drops rows. A torch iterable data set is left
-    as it is; its samples are named after their place in the run.
+    The id is the first of these that exists: the ``sample_id`` column, the ``id`` column, the row's
+    number. Ids are set before rows are shuffled or dropped. A torch iterable data set is left as it
+    is; its samples are named after their place in the run.
     """
     from datasets import Dataset, IterableDataset
 
     if isinstance(dataset, Dataset):
         if SAMPLE_ID in dataset.column_names:
             return dataset
-        plain = dataset.with_format(None)
-        ids = plain["id"] if "id" in plain.column_names else [None] * len(plain)
+        rows = dataset.with_format(None)
+        ids = rows["id"] if "id" in rows.column_names else [None] * len(rows)
         names = [str(number if i is None else i) for number, i in enumerate(ids)]
         return dataset.add_column(SAMPLE_ID, names)
     if isinstance(dataset, IterableDataset):
@@ -34,13 +34,14 @@ def with_sample_ids(dataset: Any) -> Any:
 
 
 def _name_row(row: Mapping[str, Any], number: int) -> dict[str, str]:
-    found = (row.get(SAMPLE_ID), row.get("id"), number)
-    name = next(value for value in found if value is not None)
+    """The ``sample_id`` column of a row."""
+    candidates = (row.get(SAMPLE_ID), row.get("id"), number)
+    name = next(value for value in candidates if value is not None)
     return {SAMPLE_ID: str(name.item() if isinstance(name, Tensor) else name)}
 
 
 class NamedRows(TorchDataset[dict[str, Any]]):
-    """A map-style torch data set whose rows know their number."""
+    """A map-style torch data set with a ``sample_id`` in each row."""
 
     def __init__(self, dataset: Any) -> None:
         """Wrap the data set."""
@@ -51,6 +52,6 @@ class NamedRows(TorchDataset[dict[str, Any]]):
         return len(self._dataset)
 
     def __getitem__(self, number: int) -> dict[str, Any]:
-        """The row, named."""
+        """The row with its ``sample_id``."""
         row = dict(self._dataset[number])
         return {**row, **_name_row(row, number)}

@@ -1,4 +1,4 @@
-"""Rows made ready by TRL exactly as for training: the one place that tokenises without training."""
+"""Rows tokenised by TRL exactly as for training, for commands that do not train."""
 
 import tempfile
 from collections.abc import Iterator
@@ -23,12 +23,12 @@ logger = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Tokenising:
-    """The options of TRL's that decide on the tokens of a row.
+    """TRL's options that determine the tokens of a row.
 
     Attributes:
         max_length: Tokens at which a row is cut; None cuts nothing.
         text_field: TRL's ``dataset_text_field``, the column of plain text.
-        assistant_only_loss: Of a conversation only assistant turns are answers.
+        assistant_only_loss: Whether only the assistant turns of a conversation are answers.
     """
 
     max_length: int | None = 1024
@@ -47,31 +47,31 @@ def prepared(
     bf16: bool = False,
     use_cpu: bool = False,
 ) -> Iterator[SFTTrainer]:
-    """A trainer that is not for training: its ``train_dataset`` has the rows as tokens.
+    """A trainer that only prepares rows: its ``train_dataset`` has the rows as tokens.
 
-    Its collator, device and precision are those that a training run would have.
+    Collator, device and precision are those of a training run.
 
     Args:
         rows: The rows as loaded.
-        model: The model, which goes to the device.
-        tokenizer: Its tokenizer.
-        how: What decides on the tokens.
-        where: What to call the rows in messages.
+        model: The model, which is moved to the device.
+        tokenizer: The model's tokenizer.
+        how: TRL's options that determine the tokens.
+        where: Name of the rows in messages.
         bf16: Autocast passes to bfloat16.
         use_cpu: Leave the model on the CPU.
 
     Raises:
-        UsageError: Rows that cannot be trained on, or none with answer tokens.
+        UsageError: Rows cannot be trained on, or no row has answer tokens.
     """
     chat = tokenizer.chat_template is not None
-    known = to_trl(rows, where, chat=chat, text_field=how.text_field)
-    check_vocabulary(known, model.get_input_embeddings().num_embeddings, where)
+    trl_rows = to_trl(rows, where, chat=chat, text_field=how.text_field)
+    check_vocabulary(trl_rows, model.get_input_embeddings().num_embeddings, where)
     with tempfile.TemporaryDirectory() as scratch:
         args = SFTConfig(
             output_dir=scratch,
             max_steps=1,
             bf16=bf16,
-            # transformers refuses bf16 on the CPU unless it is told that the CPU is meant.
+            # transformers refuses bf16 on the CPU unless use_cpu says that the CPU is meant.
             use_cpu=use_cpu or device_in_use().type == "cpu",
             report_to="none",
             gradient_checkpointing=False,
@@ -81,14 +81,14 @@ def prepared(
             assistant_only_loss=how.assistant_only_loss,
         )
         with preparing():
-            trainer = SFTTrainer(model, args, train_dataset=known, processing_class=tokenizer)
-        check_answers(trainer, known)
+            trainer = SFTTrainer(model, args, train_dataset=trl_rows, processing_class=tokenizer)
+        check_answers(trainer, trl_rows)
         yield trainer
 
 
 @contextmanager
 def preparing() -> Iterator[None]:
-    """What TRL raises when a trainer is made, which tokenises the rows, as errors of the user's.
+    """Context that turns the errors that TRL raises while it tokenises rows into ``UsageError``.
 
     Raises:
         UsageError: Options do not fit the data, or the chat template cannot be applied to them.
@@ -107,11 +107,11 @@ def preparing() -> Iterator[None]:
 
 
 def check_answers(trainer: Any, before: Any) -> None:
-    """Say how many rows TRL has left out, and see that some are left to train on.
+    """Log how many rows TRL has left out, and check that the others have answer tokens.
 
     Args:
-        trainer: The trainer that has made its ``train_dataset`` ready.
-        before: The rows that it was given.
+        trainer: The trainer, whose ``train_dataset`` is tokenised.
+        before: The rows that the trainer was made with.
 
     Raises:
         UsageError: No row has answer tokens.

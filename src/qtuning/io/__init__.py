@@ -1,1 +1,1 @@
-"""What users give, files and names, looked at before it is trusted."""
+"""Read and check the files and names that users give, before anything is loaded."""

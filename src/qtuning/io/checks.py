@@ -1,4 +1,4 @@
-"""Checks of arguments that several commands have."""
+"""Checks of arguments that several commands share: output paths and sizes."""
 
 from pathlib import Path
 
@@ -7,10 +7,14 @@ from .paths import path_of
 
 
 def check_output(output: Path, suffix: str | None = ".parquet") -> None:
-    """See that a file can be written; it may be there already.
+    """Check the path of a file to write; the file may exist already.
+
+    Args:
+        output: The path.
+        suffix: The suffix that the name must have; None for any.
 
     Raises:
-        UsageError: It cannot.
+        UsageError: The name has another suffix or is that of a folder, or its folder is missing.
     """
     path_of(output, "--output")
     if suffix is not None and output.suffix != suffix:
@@ -22,10 +26,10 @@ def check_output(output: Path, suffix: str | None = ".parquet") -> None:
 
 
 def check_new(output: Path) -> None:
-    """See that something new can be written.
+    """Check the path of a file or folder to create, which must not exist.
 
     Raises:
-        UsageError: Something is there, or no folder to write in.
+        UsageError: The path exists already, or its folder is missing.
     """
     path_of(output, "--output")
     if output.exists() or output.is_symlink():
@@ -35,10 +39,10 @@ def check_new(output: Path) -> None:
 
 
 def check_sizes(**sizes: int) -> None:
-    """See that counts are counts; the names are those of the options.
+    """Check that sizes, by the name of their option, are at least 1.
 
     Raises:
-        UsageError: One is below 1.
+        UsageError: A size is below 1.
     """
     for name, value in sizes.items():
         if value < 1:

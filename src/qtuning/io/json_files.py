@@ -1,4 +1,4 @@
-"""JSON and JSON Lines files: which line is bad, and what their reader would not survive."""
+"""Checks of JSON and JSON Lines files: bad lines, and content that would crash their reader."""
 
 import codecs
 import gzip
@@ -13,22 +13,22 @@ from typing import Any
 from ..errors import UsageError
 
 DEEPEST = 200
-"""Levels of nesting; the reader of datasets crashes at some ten thousand."""
+"""Largest depth of nesting; the reader of datasets crashes at some ten thousand levels."""
 _TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
 def check_json(path: Path) -> None:
-    """See that nothing is there that would end the process: deep nesting, null, broken text.
+    """Check that a file has nothing that would crash the reader of datasets.
 
     Raises:
-        UsageError: Something is.
+        UsageError: A line is null, nested too deep, or not UTF-8.
     """
     try:
         lines = [b"".join(_lines(path))] if _is_whole(path) else _lines(path)
         for number, line in enumerate(lines, 1):
-            if problem := _bad_text(line):  # which the reader of datasets hands on
+            if problem := _bad_text(line):  # the reader of datasets passes it on unchecked
                 raise UsageError(f"{path}, line {number}: {problem}; mend it")
             if line.removeprefix(codecs.BOM_UTF8).strip().startswith(b"null"):
                 raise UsageError(f"{path}, line {number}: null is not a JSON object; mend it")
@@ -36,47 +36,51 @@ def check_json(path: Path) -> None:
                 where = str(path) if _is_whole(path) else f"{path}, line {number}"
                 raise UsageError(f"{where}: nested more than {DEEPEST} levels deep; mend it")
     except (OSError, EOFError, zlib.error):
-        pass  # not a .gz after all, or cut off: the loader says so
+        pass  # not a .gz file, or truncated: the loader raises its own error
 
 
 def read_object(path: Path, advice: str = "download it again") -> Mapping[str, Any]:
-    """The JSON object that a file is.
+    """Read a file that holds one JSON object.
 
     Args:
         path: The file.
-        advice: What to do with one that is something else.
+        advice: What to do with a file that holds something else, for messages.
 
     Raises:
-        UsageError: It is.
+        UsageError: The file cannot be read, or holds something else than a JSON object.
     """
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"{path}: cannot be read as JSON ({why}); {advice}") from error
-    if not isinstance(read, dict):
+    if not isinstance(content, dict):
         raise UsageError(f"{path}: is not a JSON object; {advice}")
-    return read
+    return content
 
 
 def _depth(line: bytes) -> int:
+    """Depth of nesting of a JSON text."""
     brackets = _TEXT.sub(b"", line).translate(None, _NO_BRACKETS)
     return max(accumulate(map(_STEP.__getitem__, brackets)), default=0)
 
 
 def _is_whole(path: Path) -> bool:
-    """One JSON value, rather than one a line."""
+    """Whether a file holds one JSON value, rather than one on each line."""
     return path.name.endswith((".json", ".json.gz"))
 
 
 def bad_line(path: Path) -> str | None:
-    """The first line that is not a JSON object, and why; datasets tells bytes, or nothing."""
+    """The first line that is not a JSON object, and why; None if there is none.
+
+    datasets gives a position in bytes, or nothing.
+    """
     try:
         if _is_whole(path):
             try:
                 json.loads(b"".join(_lines(path)))
             except json.JSONDecodeError as error:
-                if not error.msg.startswith("Extra data"):  # else one object a line
+                if not error.msg.startswith("Extra data"):  # that is JSON Lines
                     return f"line {error.lineno}: {error.msg}"
             else:
                 return None
@@ -87,7 +91,7 @@ def bad_line(path: Path) -> str | None:
     except UnicodeDecodeError as error:
         return f"not UTF-8: {error.reason}"
     except (OSError, EOFError, zlib.error):
-        pass  # not a .gz after all, or cut off: the loader's own words tell that
+        pass  # not a .gz file, or truncated: the loader's own message says so
     return None
 
 
@@ -97,6 +101,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _bad_text(line: bytes) -> str | None:
+    """Why a line is not UTF-8; None if it is."""
     try:
         line.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -105,6 +110,7 @@ def _bad_text(line: bytes) -> str | None:
 
 
 def _bad_json(line: bytes) -> str | None:
+    """Why a line is no JSON object; None if it is one or empty."""
     if problem := _bad_text(line):
         return problem
     try:

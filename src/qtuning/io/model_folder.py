@@ -1,4 +1,4 @@
-"""A model's folder, looked at before anything of it is loaded: it may be damaged, or hostile."""
+"""Checks of a model's folder before anything is loaded: it may be damaged or hostile."""
 
 from pathlib import Path
 
@@ -7,19 +7,19 @@ from .json_files import read_object
 from .yaml_files import entries
 
 _INDEX = "model.safetensors.index.json"
-# What names an attention implementation; one with a slash is code from the Hub.
+# Keys whose value names an implementation; a value with a slash is code from the Hub.
 _IMPLEMENTATIONS = ("attn_implementation", "_attn_implementation", "experts_implementation")
 
 
 def check_folder(path: Path, option: str) -> None:
-    """See that a folder has config, whole safetensors, and nothing that would run code.
+    """Check that a folder has a config, complete safetensors, and nothing that would run code.
 
     Args:
         path: The folder.
-        option: What named it, for messages.
+        option: The option that named the folder, for messages.
 
     Raises:
-        UsageError: Something is missing, damaged or unsafe.
+        UsageError: Config or weights are missing or damaged, or the config would load code.
     """
     where = f"{option} {path}"
     if not (path / "config.json").is_file():
@@ -40,33 +40,45 @@ def check_folder(path: Path, option: str) -> None:
 
 
 def check_safetensors(file: Path) -> int:
-    """See that a file is whole, and how many tensors it has; none is read.
+    """Check that a safetensors file is complete, and return its number of tensors.
+
+    Only the header is read.
 
     Raises:
-        UsageError: It is missing, cut off or something else.
+        UsageError: The file is missing, truncated, or not of this format.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(str(file), "pt") as opened:
-            return len(opened.keys())
+        with safe_open(str(file), "pt") as tensors:
+            return len(tensors.keys())
     except (OSError, SafetensorError) as error:
         raise UsageError(f"{file}: damaged or cut off ({error}); download it again") from error
 
 
 def _refuse_without_weights(path: Path, where: str) -> None:
-    pickled = [
+    """Refuse a folder without safetensors.
+
+    Raises:
+        UsageError: Always; the message says whether there are pickled weights.
+    """
+    pickles = [
         file.name for kind in ("bin", "pt", "pth") for file in sorted(path.glob(f"*.{kind}"))
     ]
-    if pickled:
+    if pickles:
         raise UsageError(
-            f"{where}: only {pickled[0]}, which can run code when it is read; convert it to "
+            f"{where}: only {pickles[0]}, which can run code when it is read; convert it to "
             "safetensors (save_pretrained of transformers writes them)"
         )
     raise UsageError(f"{where}: no *.safetensors weights in the folder")
 
 
 def _check_config(path: Path) -> None:
+    """Check that a config names no code of the Hub.
+
+    Raises:
+        UsageError: The config names code of the Hub, or cannot be read.
+    """
     for key, value in entries(read_object(path)):
         if key in _IMPLEMENTATIONS and "/" in str(value):
             raise UsageError(
@@ -76,7 +88,13 @@ def _check_config(path: Path) -> None:
 
 
 def _check_layers(config: Path, tensors: int) -> None:
-    """Layers are made before weights are looked for: some millions of them take hours."""
+    """Check that a model has no more layers than tensors.
+
+    transformers creates all layers before it reads weights; millions of layers take hours.
+
+    Raises:
+        UsageError: The config has more layers than the weights have tensors.
+    """
     for key, value in entries(read_object(config)):
         if key == "num_hidden_layers" and isinstance(value, int) and value > tensors:
             raise UsageError(
@@ -86,13 +104,18 @@ def _check_layers(config: Path, tensors: int) -> None:
 
 
 def _shards(index: Path) -> list[str]:
-    names = read_object(index).get("weight_map")
-    if not isinstance(names, dict) or not names:
+    """Names of the weight files in an index.
+
+    Raises:
+        UsageError: The index is damaged, names a file of another folder, or a file is missing.
+    """
+    weight_map = read_object(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
         raise UsageError(f"{index}: has no weight_map; download it again")
-    found = sorted({str(name) for name in names.values()})
-    for name in found:
+    shards = sorted({str(name) for name in weight_map.values()})
+    for name in shards:
         if set(name) & set("/\\\0"):
             raise UsageError(f"{index}: names {name!r}, which is not a file beside it")
         if not (index.parent / name).is_file():
             raise UsageError(f"{index.parent / name}: this shard is missing; download it again")
-    return found
+    return shards

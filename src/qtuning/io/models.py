@@ -1,4 +1,4 @@
-"""Load a model to train: a folder, a Hub id, or a GGUF file (which is unpacked to full weights)."""
+"""Load a model to train from a folder, a Hub id or a GGUF file (unpacked to full weights)."""
 
 import re
 import struct
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _WEIGHT_FILES = (".gguf", ".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
-# What transformers and those below it raise for files and names they cannot use; struct.error is a
-# cut off GGUF.
+# What transformers and its dependencies raise for files and names that they cannot use. A truncated
+# GGUF file raises struct.error.
 _LOADING = (
     *(OSError, ValueError, RuntimeError, ImportError, LookupError, TypeError, AttributeError),
     *(AssertionError, ArithmeticError, MemoryError, struct.error, StrictDataclassError),
@@ -30,10 +30,14 @@ _LOADING = (
 
 
 def check_model(name: str, option: str = "--model_name_or_path") -> None:
-    """Look at what is on disk, so that a wrong name fails before anything is loaded.
+    """Check the name of a model against the disk, so that a wrong name fails before loading.
+
+    Args:
+        name: A folder, a Hub id or a GGUF file.
+        option: The option that named the model, for messages.
 
     Raises:
-        UsageError: A missing path, a folder that holds no model, or a file that is not GGUF.
+        UsageError: The path is missing, the folder holds no model, or the file is not GGUF.
     """
     if not name.isprintable():
         raise UsageError(f"{option} {name!r}: has characters that no name of a model has")
@@ -52,7 +56,11 @@ def check_model(name: str, option: str = "--model_name_or_path") -> None:
 
 
 def _check_gguf(path: Path, option: str) -> None:
-    """A file must be GGUF, by its name and by its first bytes."""
+    """Check that a file is GGUF, by its name and its first bytes.
+
+    Raises:
+        UsageError: The file is not GGUF or cannot be read, or the package gguf is missing.
+    """
     if path.suffix != ".gguf":
         raise UsageError(f"{option} {path}: a file that is not .gguf; name the folder it is in")
     try:
@@ -69,7 +77,7 @@ def _check_gguf(path: Path, option: str) -> None:
 
 
 def _source(name: str) -> tuple[str, dict[str, Any]]:
-    """The arguments by which ``from_pretrained`` finds the model."""
+    """The first argument and the options by which ``from_pretrained`` finds a model."""
     path = Path(name).expanduser()
     if path.is_file():
         return str(path.parent), {"gguf_file": path.name}
@@ -79,10 +87,15 @@ def _source(name: str) -> tuple[str, dict[str, Any]]:
 def load_tokenizer(
     name: str, *, revision: str | None = None, trust_remote_code: bool = False
 ) -> "PreTrainedTokenizerBase":
-    """The model's tokenizer; a GGUF file has one with its chat template.
+    """Load the tokenizer of a model; a GGUF file contains one, with its chat template.
+
+    Args:
+        name: A folder, a Hub id or a GGUF file.
+        revision: Branch, tag or commit on the Hub.
+        trust_remote_code: Whether to run tokenizer code from the Hub.
 
     Raises:
-        UsageError: It is not there, cannot be read, or the Hub cannot be reached.
+        UsageError: The tokenizer is missing or damaged, or the Hub cannot be reached.
     """
     from transformers import AutoTokenizer
 
@@ -98,10 +111,10 @@ def load_tokenizer(
 
 
 class _TokenizerErrors(AbstractContextManager[None]):
-    """Says in a line what is wrong with a tokenizer that is loaded within.
+    """Turns errors of loading a tokenizer within into a UsageError of one line.
 
-    tokenizers, which is Rust, raises ``Exception`` itself, and for what it did not expect a
-    ``PanicException`` that cannot be imported. Both are known by their type only.
+    tokenizers, which is written in Rust, raises ``Exception`` itself, or a ``PanicException`` that
+    cannot be imported. So both are recognised by their type.
     """
 
     def __init__(self, name: str) -> None:
@@ -119,7 +132,10 @@ class _TokenizerErrors(AbstractContextManager[None]):
 
 
 def _take_special_tokens(tokenizer: "PreTrainedTokenizerBase") -> None:
-    """Give it those whose ids the GGUF file names: transformers 5.6 took the end for the start."""
+    """Set the special tokens of a tokenizer from the ids in the GGUF file.
+
+    transformers 5.6 takes the end token for the start token.
+    """
     for kind in ("bos_token", "eos_token", "unk_token", "pad_token"):
         token_id = tokenizer.init_kwargs.get(f"{kind}_id")
         if token_id is not None:
@@ -135,18 +151,19 @@ def load_causal_lm(
     attn_implementation: str | None = None,
     **options: Any,
 ) -> "PreTrainedModel":
-    """The model with its weights, from safetensors or GGUF only.
+    """Load a model with its weights, from safetensors or GGUF only.
 
     Args:
         name: A folder, a Hub id or a GGUF file.
-        dtype: As TRL's ``ModelConfig.dtype``; "auto" is the one the weights are stored in.
+        dtype: As TRL's ``ModelConfig.dtype``; "auto" is the dtype that the weights are stored in.
         revision: Branch, tag or commit on the Hub.
-        trust_remote_code: Run model code from the Hub.
+        trust_remote_code: Whether to run model code from the Hub.
         attn_implementation: As in transformers.
         **options: More arguments of ``from_pretrained``.
 
     Raises:
-        UsageError: It is not there, cannot be read, or the Hub cannot be reached.
+        UsageError: The model is missing, damaged or incomplete, an option is not supported, or the
+            Hub cannot be reached.
     """
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
@@ -156,16 +173,20 @@ def load_causal_lm(
         if dtype not in _DTYPES:
             raise UsageError(f"--dtype {dtype}: not one of auto, {', '.join(_DTYPES)}")
         dtype = _DTYPES[dtype]
-    ours = {"use_safetensors", "weights_only", "output_loading_info"} & options.keys()
-    if ours:
-        raise UsageError(f"{name}: {ours.pop()} is not for you to choose: weights are safetensors")
-    source, where = _source(name)
-    if where:
+    fixed_options = {"use_safetensors", "weights_only", "output_loading_info"} & options.keys()
+    if fixed_options:
+        raise UsageError(
+            f"{name}: {fixed_options.pop()} is not for you to choose: weights are safetensors"
+        )
+    source, gguf_options = _source(name)
+    if gguf_options:
         options["quantization_config"] = _unpacked(name, options.get("quantization_config"))
-    given = {key: value for key, value in {**options, **where}.items() if value is not None}
+    arguments = {
+        key: value for key, value in {**options, **gguf_options}.items() if value is not None
+    }
     try:
         model: PreTrainedModel
-        model, told = AutoModelForCausalLM.from_pretrained(
+        model, loading_info = AutoModelForCausalLM.from_pretrained(
             source,
             dtype=dtype,
             revision=revision or "main",
@@ -173,43 +194,59 @@ def load_causal_lm(
             attn_implementation=attn_implementation,
             use_safetensors=True,
             output_loading_info=True,
-            **given,
+            **arguments,
         )
     except (*_LOADING, SafetensorError) as error:
         raise UsageError(f"{name}: cannot load the model ({_brief(error)})") from error
-    _check_complete(name, told)
-    return _forget_packing(model) if where else model
+    _check_complete(name, loading_info)
+    return _forget_packing(model) if gguf_options else model
 
 
-def _check_complete(name: str, told: Mapping[str, Any]) -> None:
-    """Weights that are not in the files have been drawn at random, which transformers only logs."""
-    absent = sorted(map(str, (*told["missing_keys"], *told["mismatched_keys"])))
-    if absent:
-        more = f" and {len(absent) - 1:,} more" if len(absent) > 1 else ""
+def _check_complete(name: str, loading_info: Mapping[str, Any]) -> None:
+    """Check that all weights were in the files.
+
+    transformers initialises missing weights at random, and only logs that.
+
+    Args:
+        name: The name of the model.
+        loading_info: The loading info of ``from_pretrained``.
+
+    Raises:
+        UsageError: A weight is missing or of another shape.
+    """
+    names = sorted(map(str, (*loading_info["missing_keys"], *loading_info["mismatched_keys"])))
+    if names:
+        more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
         raise UsageError(
-            f"{name}: incomplete: {absent[0]}{more} is not in the weights, or of another shape; "
+            f"{name}: incomplete: {names[0]}{more} is not in the weights, or of another shape; "
             "download the model again"
         )
 
 
-def _unpacked(name: str, asked: object) -> Any:
-    """Have transformers unpack the weights; newer ones keep them packed if a kernel is there."""
-    if asked is not None:
+def _unpacked(name: str, quantisation: object) -> Any:
+    """The quantisation config that makes transformers unpack the weights of a GGUF file.
+
+    Newer versions of transformers keep the weights packed if a kernel is installed.
+
+    Raises:
+        UsageError: The user has asked for another quantisation.
+    """
+    if quantisation is not None:
         raise UsageError(
             f"{name}: a GGUF file is unpacked to full weights and cannot be quantised again; "
             "drop --load_in_4bit and --load_in_8bit, or name a folder"
         )
     try:
         from transformers import GgufConfig
-    except ImportError:  # an older one, which always unpacks
+    except ImportError:  # older versions of transformers always unpack
         return None
     return GgufConfig(dequantize=True)
 
 
 def _forget_packing(model: "PreTrainedModel") -> "PreTrainedModel":
-    """Take the mark of a quantised model off full weights.
+    """Remove the quantisation config from a model with full weights, and return the model.
 
-    With it the Trainer refuses to train and ``save_pretrained`` to save.
+    With a quantisation config the Trainer refuses to train, and ``save_pretrained`` to save.
     """
     if "quantization_config" in model.config.to_dict():
         model.hf_quantizer.remove_quantization_config(model)
@@ -217,7 +254,7 @@ def _forget_packing(model: "PreTrainedModel") -> "PreTrainedModel":
 
 
 def _brief(error: BaseException) -> str:
-    """Its first sentence-like line: transformers' messages go on with general advice."""
+    """The first line of an error's message: transformers adds general advice after it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # huggingface_hub says in the first line that a field is wrong, and in the second how.
+    # huggingface_hub names the wrong field in the first line, and the reason in the second.
     return " ".join(lines[: 2 if lines[0].endswith(":") else 1]) if lines else type(error).__name__

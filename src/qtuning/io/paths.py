@@ -1,4 +1,4 @@
-"""Names that a user gives, as paths that the system can look at."""
+"""Paths from the names that a user gives."""
 
 from pathlib import Path
 
@@ -6,14 +6,15 @@ from ..errors import UsageError
 
 
 def path_of(name: str | Path, option: str) -> Path:
-    """The path, whether or not something is there.
+    """The path of a name, whether or not it exists.
 
     Args:
-        name: As given; may begin with ``~``.
-        option: What named it, for messages.
+        name: The name; it may begin with ``~``.
+        option: The option that gave the name, for messages.
 
     Raises:
-        UsageError: No file can have this name: it is too long, or has characters that no name has.
+        UsageError: No file can have this name: it is too long, or has characters that are not
+            allowed.
     """
     if "\0" in str(name):
         raise UsageError(f"{option} {str(name)[:80]!r}: no name has a null byte; name another")

@@ -1,4 +1,4 @@
-"""What a row says, fit to be shown: data are never to be trusted with that."""
+"""The text of a row, made safe to print or to put on a page: data are not trusted."""
 
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -8,17 +8,17 @@ from ..errors import UsageError
 from .formats import find_format
 
 LONGEST = 6000
-"""Characters of a prompt or an answer that go into a page."""
+"""Largest number of characters of a prompt or an answer on a page."""
 
 _COLUMNS = ("prompt", "messages", "conversations", "instruction", "text")
 
 
 def first_words(row: Mapping[str, Any], limit: int = 60) -> str | None:
-    """The beginning of the prompt of a row, None if it has no text.
+    """The beginning of the prompt of a row; None if the row has no text.
 
     Args:
         row: A row of any format that can be trained on.
-        limit: Characters at most.
+        limit: Largest number of characters.
     """
     for column in _COLUMNS:
         text = _text(row.get(column))
@@ -28,10 +28,10 @@ def first_words(row: Mapping[str, Any], limit: int = 60) -> str | None:
 
 
 def clean(text: str, limit: int) -> str:
-    """One line without control characters, cut at a length.
+    """A text as one line without control characters, cut at ``limit`` characters.
 
-    Whatever could move the cursor, colour a terminal or turn the direction of writing goes:
-    control and format characters, unpaired surrogates, and what Unicode has not assigned.
+    Characters that could move the cursor, colour a terminal or change the direction of writing are
+    replaced: control and format characters, unpaired surrogates and unassigned code points.
     """
     words = " ".join(text[: 4 * limit].split())
     safe = "".join(
@@ -41,14 +41,14 @@ def clean(text: str, limit: int) -> str:
 
 
 def _text(value: Any) -> str:
-    """A string, or the content of the first turn of a conversation that is not the system's."""
+    """A string, or the first turn of a conversation that is not the system's; else empty."""
     if isinstance(value, str):
         return value
     if not isinstance(value, list):
         return ""
     turns = [turn for turn in value if isinstance(turn, Mapping)]
-    asked = [turn for turn in turns if (turn.get("role") or turn.get("from")) != "system"]
-    for turn in asked or turns:
+    turns_of_others = [turn for turn in turns if (turn.get("role") or turn.get("from")) != "system"]
+    for turn in turns_of_others or turns:
         content = turn.get("content") or turn.get("value")
         if isinstance(content, str):
             return content
@@ -56,12 +56,12 @@ def _text(value: Any) -> str:
 
 
 class Text(NamedTuple):
-    """A row as text; untrusted, as the data it is from.
+    """A row as text, which must be escaped like all data of users.
 
     Attributes:
-        prompt: All before the answer.
+        prompt: The text before the answer.
         answer: The answer.
-        cut: Characters of both, if more than shown here; else 0.
+        cut: Number of characters of prompt and answer before they were cut; 0 if nothing was cut.
     """
 
     prompt: str
@@ -70,23 +70,23 @@ class Text(NamedTuple):
 
 
 def text_of(row: Mapping[str, Any], names: Sequence[str]) -> Text:
-    """A row as text, cut at ``LONGEST``.
+    """A row as prompt and answer, each cut at ``LONGEST`` characters.
 
     Args:
         row: The row.
-        names: The columns that hold it, of ``text_columns``.
+        names: The columns that hold the sample, from ``text_columns``.
     """
     prompt, answer = _parts(row, tuple(names))
-    whole = len(prompt) + len(answer)
-    # The end of a prompt is what the answer answers.
+    n_characters = len(prompt) + len(answer)
+    # Of a long prompt the end is shown, since the answer follows it.
     short_prompt = prompt if len(prompt) <= LONGEST else "…" + prompt[-LONGEST:]
     short_answer = answer if len(answer) <= LONGEST else answer[:LONGEST] + "…"
-    cut = whole if (short_prompt, short_answer) != (prompt, answer) else 0
+    cut = n_characters if (short_prompt, short_answer) != (prompt, answer) else 0
     return Text(_printable(short_prompt), _printable(short_answer), cut)
 
 
 def text_columns(columns: Sequence[str]) -> tuple[str, ...]:
-    """The columns that hold a sample as text, none if there are none."""
+    """The columns that hold a sample as text; empty for unknown formats and tokenised rows."""
     try:
         names = find_format(list(columns), "")
     except UsageError:
@@ -95,6 +95,7 @@ def text_columns(columns: Sequence[str]) -> tuple[str, ...]:
 
 
 def _parts(row: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, str]:
+    """Prompt and answer of a row, uncut."""
     if not names:
         return "", ""
     if names == ("instruction", "output"):
@@ -110,6 +111,7 @@ def _parts(row: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, str]:
 
 
 def _talk(value: Any) -> str:
+    """A text, or the turns of a conversation with their speakers."""
     if not isinstance(value, list):
         return str(value)
     if len(value) == 1:
@@ -131,5 +133,8 @@ def _content(turn: Any) -> str:
 
 
 def _printable(text: str) -> str:
-    """Lone surrogates cannot be written as UTF-8, and NUL ends a page for some readers."""
+    """A text that can be written as UTF-8, without NUL.
+
+    Lone surrogates cannot be encoded, and some readers stop at NUL.
+    """
     return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")

@@ -1,7 +1,7 @@
-"""Parquet files and folders of ``save_to_disk``, looked at before they are read.
+"""Read Parquet files and folders of ``save_to_disk`` after checking them.
 
-They may be broken, or made to do harm: a Parquet file of some hundred bytes can stand for gigabytes
-of rows, and Arrow's memory-mapped files are trusted by their readers, which crash on a bad offset.
+A file may be broken or hostile: a Parquet file of some hundred bytes can stand for gigabytes of
+rows, and readers of memory-mapped Arrow files crash on a bad offset.
 """
 
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 LARGEST = 256 * 2**20
-"""Bytes that any Parquet file may become in memory."""
+"""Bytes of memory that any Parquet file may need."""
 LARGEST_FACTOR = 200
-"""So many times its own size a larger one may become."""
+"""Largest ratio of memory to file size, for files that need more than ``LARGEST``."""
 READING = (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException)
 """What readers of tables raise for files that they cannot use."""
 
@@ -38,24 +38,26 @@ def read_parquet(
 
     Args:
         path: The file.
-        schema: Its columns are read, which must be there, and cast; None is all as they are.
-        advice: What to do if it cannot be read.
+        schema: The columns to read, which must be there, and the types to cast them to; None reads
+            all columns in their own types.
+        advice: What to do if the file cannot be read, for messages.
 
     Raises:
-        UsageError: It is broken, lacks columns, or would become too large.
+        UsageError: The file is broken, lacks a column, has one of another type, or would need too
+            much memory.
     """
-    found = check_parquet(path, advice).names
-    repeated = {name for name in found if found.count(name) > 1}
+    names = check_parquet(path, advice).names
+    repeated = {name for name in names if names.count(name) > 1}
     if repeated:
         raise UsageError(f"{path}: several columns are called {', '.join(sorted(repeated))}")
-    wanted = [] if schema is None else schema.names
-    missing = [name for name in wanted if name not in found]
+    columns = [] if schema is None else schema.names
+    missing = [name for name in columns if name not in names]
     if missing:
         raise UsageError(f"{path}: no column {', '.join(missing)}; {advice}")
     try:
-        # Without partitioning=None, a folder named `a=b` on the way would make a column.
+        # Without partitioning=None, a folder named `a=b` in the path would add a column.
         table = pq.read_table(
-            path, columns=wanted or None, partitioning=None, page_checksum_verification=True
+            path, columns=columns or None, partitioning=None, page_checksum_verification=True
         )
         table.validate(full=True)
     except READING as error:
@@ -64,6 +66,11 @@ def read_parquet(
 
 
 def _cast(table: pa.Table, schema: pa.Schema, path: Path, advice: str) -> pa.Table:
+    """Cast a table to a schema.
+
+    Raises:
+        UsageError: A column cannot be cast, or has nulls where the schema allows none.
+    """
     columns = []
     for field in schema:
         try:
@@ -78,31 +85,32 @@ def _cast(table: pa.Table, schema: pa.Schema, path: Path, advice: str) -> pa.Tab
 
 
 def check_parquet(path: Path, advice: str = "it must be a whole Parquet file") -> pa.Schema:
-    """See that a Parquet file is one, and of what size its rows are; return its schema.
+    """Check a Parquet file's footer and the size of its rows, and return its schema.
 
     Raises:
-        UsageError: It is broken, or its rows would take far more memory than its size explains.
+        UsageError: The file is broken, or its rows would need far more memory than its size
+            explains.
     """
     try:
-        found = pq.read_metadata(path)
-        schema = found.schema.to_arrow_schema()
+        metadata = pq.read_metadata(path)
+        schema = metadata.schema.to_arrow_schema()
         size = path.stat().st_size
-        declared = _declared_bytes(found)
+        n_bytes = _declared_bytes(metadata)
     except READING as error:
         raise _unreadable(path, error, advice) from error
-    if declared > max(LARGEST, LARGEST_FACTOR * size):
+    if n_bytes > max(LARGEST, LARGEST_FACTOR * size):
         raise UsageError(
-            f"{path}: {size:,} bytes that say they are {declared:,} uncompressed: not read, since "
+            f"{path}: {size:,} bytes that say they are {n_bytes:,} uncompressed: not read, since "
             "it looks made to fill the memory; if it is sound, write it anew uncompressed"
         )
     return schema
 
 
 def check_parquet_rows(path: Path) -> None:
-    """``check_parquet``, and that every text in it is UTF-8: readers of rows do not look.
+    """Check a Parquet file and all of its rows; readers of rows do not check UTF-8.
 
     Raises:
-        UsageError: It is not.
+        UsageError: The file is broken (see ``check_parquet``), or a text is not UTF-8.
     """
     check_parquet(path)
     try:
@@ -113,23 +121,29 @@ def check_parquet_rows(path: Path) -> None:
         raise _unreadable(path, error, "mend it or write it anew") from error
 
 
-def _declared_bytes(found: pq.FileMetaData) -> int:
-    """Bytes in memory at least: repeated values are stored once, whatever is declared."""
+def _declared_bytes(metadata: pq.FileMetaData) -> int:
+    """A lower bound of the memory that the rows need, in bytes.
+
+    Encodings store repeated values once, so the number of values counts as well as the size that
+    the file declares.
+    """
     total = 0
-    for group in range(found.num_row_groups):
-        rows = found.row_group(group)
+    for group in range(metadata.num_row_groups):
+        rows = metadata.row_group(group)
         for place in range(rows.num_columns):
             column = rows.column(place)
-            least = column.num_values * _WIDTHS.get(column.physical_type, 8)
-            total += max(column.total_uncompressed_size, least)
+            least_bytes = column.num_values * _WIDTHS.get(column.physical_type, 8)
+            total += max(column.total_uncompressed_size, least_bytes)
     return total
 
 
 def load_saved(path: Path) -> dict[str | None, "Dataset"]:
-    """The data sets of a folder that ``save_to_disk`` wrote, by split; None is a lone one's name.
+    """Load the data sets of a folder that ``save_to_disk`` wrote, by split.
+
+    A folder of a single data set has no splits; the key is None.
 
     Raises:
-        UsageError: It is broken, or names files outside itself.
+        UsageError: The folder is broken, or names files outside itself.
     """
     from datasets import DatasetDict, load_from_disk
 
@@ -137,10 +151,10 @@ def load_saved(path: Path) -> dict[str | None, "Dataset"]:
         for folder in _folders(path):
             for file in _arrow_files(folder):
                 _check_arrow(file)
-        loaded = load_from_disk(str(path.absolute()))
-        if isinstance(loaded, DatasetDict):
-            return {str(name): data.with_format(None) for name, data in loaded.items()}
-        return {None: loaded.with_format(None)}
+        data_sets = load_from_disk(str(path.absolute()))
+        if isinstance(data_sets, DatasetDict):
+            return {str(name): data.with_format(None) for name, data in data_sets.items()}
+        return {None: data_sets.with_format(None)}
     except UsageError:
         raise
     except READING as error:
@@ -150,6 +164,7 @@ def load_saved(path: Path) -> dict[str | None, "Dataset"]:
 
 
 def _folders(path: Path) -> Iterator[Path]:
+    """The folders of all splits; the folder itself if it has no splits."""
     if not (path / "dataset_dict.json").is_file():
         yield path
         return
@@ -158,6 +173,7 @@ def _folders(path: Path) -> Iterator[Path]:
 
 
 def _arrow_files(folder: Path) -> Iterator[Path]:
+    """The Arrow files that the folder of a split names."""
     state = read_object(folder / "state.json", _ADVICE)
     read_object(folder / "dataset_info.json", _ADVICE)
     for key in ("_data_files", "_indices_data_files"):
@@ -166,14 +182,18 @@ def _arrow_files(folder: Path) -> Iterator[Path]:
 
 
 def _plain(name: Any, where: Path) -> str:
-    """A name without a way to another folder."""
+    """A file name, checked to have no path to another folder.
+
+    Raises:
+        UsageError: The name is not that of a file in the same folder.
+    """
     if not isinstance(name, str) or name in ("", ".", "..") or set(name) & set("/\\\0:"):
         raise UsageError(f"{where}: names {name!r}, which is not a file beside it; {_ADVICE}")
     return name
 
 
 def _check_arrow(file: Path) -> None:
-    """Every offset and every text must be sound; memory-mapped reading does not look."""
+    """Check every offset and every text of an Arrow file; memory-mapped reading does not."""
     with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as reader:
         for batch in reader:
             batch.validate(full=True)

@@ -1,4 +1,4 @@
-"""Rows that are tokens already: ids that a model can look up, and labels of their length."""
+"""Checks of rows that are tokenised already: valid ids, and labels and masks of their length."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,10 +10,11 @@ _OF_A_LENGTH = ("labels", "attention_mask", "completion_mask", "assistant_masks"
 
 
 def check_tokens(data: Dataset | IterableDataset, where: str) -> None:
-    """See that ``input_ids`` are ids, and that what belongs to them is as long; streams as read.
+    """Check that ``input_ids`` are token ids, and labels and masks as long; streams pass unchecked.
 
     Raises:
-        UsageError: They are not.
+        UsageError: A column is no list of integers, has nulls or another length than
+            ``input_ids``, or an id is negative.
     """
     if not isinstance(data, Dataset):
         return
@@ -34,10 +35,15 @@ def check_tokens(data: Dataset | IterableDataset, where: str) -> None:
 
 
 def check_vocabulary(data: Dataset | IterableDataset, size: int, where: str) -> None:
-    """See that a model has an embedding for each id of rows that are tokens already.
+    """Check that all ids of tokenised rows are in the vocabulary; streams pass unchecked.
+
+    Args:
+        data: The rows; without ``input_ids`` nothing is checked.
+        size: Number of token ids of the model.
+        where: The name of the data in messages.
 
     Raises:
-        UsageError: It has not.
+        UsageError: An id of ``input_ids`` or ``labels`` is outside the vocabulary.
     """
     if not isinstance(data, Dataset) or "input_ids" not in data.column_names:
         return
@@ -45,13 +51,13 @@ def check_vocabulary(data: Dataset | IterableDataset, size: int, where: str) -> 
         if name not in data.column_names:
             continue
         ids = pc.list_flatten(data.with_format("arrow").select_columns([name])[:][name])
-        ids = ids.filter(pc.not_equal(ids, -100))  # labels that are ignored
-        found = pc.min_max(ids).as_py()
-        wrong = [one for one in found.values() if one is not None and not 0 <= one < size]
-        if wrong:
+        ids = ids.filter(pc.not_equal(ids, -100))  # positions without a label
+        extremes = pc.min_max(ids).as_py()
+        bad_ids = [one for one in extremes.values() if one is not None and not 0 <= one < size]
+        if bad_ids:
             raise UsageError(
-                f"{where}: {name} has {wrong[0]}, and the model has {size:,} tokens: tokenise with "
-                "its own tokenizer"
+                f"{where}: {name} has {bad_ids[0]}, and the model has {size:,} tokens: "
+                "tokenise with its own tokenizer"
             )
 
 

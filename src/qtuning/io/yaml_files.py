@@ -1,4 +1,4 @@
-"""YAML that somebody else may have written: plain data only, and nothing that names code."""
+"""Read YAML files of unknown origin: plain data only, and nothing that names code."""
 
 from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
@@ -21,10 +21,10 @@ _RUN_CODE = {
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that does not let a key stand twice: the first one would be lost silently."""
+    """SafeLoader that refuses a repeated key, since YAML would silently keep the last value."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        found: dict[Hashable, yaml.Node] = {}
+        node_of_key: dict[Hashable, yaml.Node] = {}
         for key, _ in node.value:
             if key.tag == "tag:yaml.org,2002:merge":
                 continue
@@ -33,30 +33,31 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key {name!r} is not text", key.start_mark
                 )
-            if name in found:
+            if name in node_of_key:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"{name} is there twice", key.start_mark
                 )
-            found[name] = key
-        made: dict[Any, Any] = super().construct_mapping(node, deep)
-        return made
+            node_of_key[name] = key
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
 def read_yaml(path: Path, option: str) -> dict[str, Any]:
-    """The mapping in a YAML file.
+    """Read a YAML file that holds a mapping.
 
     Args:
         path: The file.
-        option: What named it, for messages.
+        option: The option that named the file, for messages.
 
     Raises:
-        UsageError: It cannot be read, is not a mapping, has a key twice, or becomes huge.
+        UsageError: The file cannot be read, is too large, holds no mapping or a key twice, or its
+            aliases stand for too many values.
     """
     path = path_of(path, option)
     try:
         if path.stat().st_size > _LARGEST:
             raise UsageError(f"{option} {path}: larger than {_LARGEST:,} bytes; is it a config?")
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a SafeLoader
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a subclass of SafeLoader
         _check_size(content, path, option)
     except UsageError:
         raise
@@ -69,32 +70,38 @@ def read_yaml(path: Path, option: str) -> dict[str, Any]:
 
 
 def _check_size(content: Any, path: Path, option: str) -> None:
-    """Aliases let some hundred bytes stand for billions of values, or for themselves."""
-    left = _MOST_NODES
-    waiting = [content]
-    while waiting:
-        left -= 1
-        if left < 0:
+    """Check the number of values, with those that aliases repeat.
+
+    Aliases let some hundred bytes stand for billions of values, or for a cycle.
+
+    Raises:
+        UsageError: The content stands for too many values.
+    """
+    n_left = _MOST_NODES
+    stack = [content]
+    while stack:
+        n_left -= 1
+        if n_left < 0:
             raise UsageError(
                 f"{option} {path}: stands for more than {_MOST_NODES:,} values by its aliases"
             )
-        one = waiting.pop()
+        one = stack.pop()
         if isinstance(one, dict):
-            waiting += one.values()
+            stack += one.values()
         elif isinstance(one, list | set | tuple):
-            waiting += one
+            stack += one
 
 
 def refuse_code(config: Mapping[str, Any], path: Path, allow: str) -> None:
-    """See that a file names no code to run: that is for the command line alone.
+    """Refuse a config file that names code to run; only the command line may do that.
 
     Args:
-        config: What is in it.
-        path: Its name, for messages.
-        allow: What to do instead.
+        config: The content of the file.
+        path: The path of the file, for messages.
+        allow: What to do instead, for messages.
 
     Raises:
-        UsageError: It does.
+        UsageError: The file names code to run.
     """
     for key, value in entries(config):
         runs = (
@@ -111,7 +118,7 @@ def _is_own(pruner: str) -> bool:
 
 
 def entries(value: Any) -> Iterator[tuple[str, Any]]:
-    """Keys and values of a mapping and of all that are in it."""
+    """Keys and values of a mapping and of all mappings and lists within it, depth first."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield str(key), inner

@@ -1,4 +1,4 @@
-"""``qtuning.score``, ``qtuning.prune`` and ``qtuning.diff``: the commands as functions."""
+"""The functions ``qtuning.score``, ``qtuning.prune`` and ``qtuning.diff``, as the commands."""
 
 import tempfile
 from collections.abc import Mapping
@@ -16,12 +16,13 @@ from ..errors import UsageError
 from ..examples.prepare import Tokenising
 from ..io.checks import check_output, check_sizes
 from ..io.data import load_rows
+from ..io.formats import Rows
 from ..io.models import check_model
 from ..precision import use_bf16
 from .decided import one_visit, read_decided
 from .diff import Agreement, agreement
 from .export import FORMATS, OF_TRAINERS, export, with_decisions
-from .job import Rows, ScoreJob
+from .job import ScoreJob
 from .origin import Origin, description, origin_if_any, read_origin
 from .prune import decide_offline
 from .random_state import random_state_kept
@@ -58,29 +59,31 @@ def score(
         data: A ``datasets`` data set or stream; or a file, a folder of ``save_to_disk`` or a Hub
             id. The formats are those of training.
         model: A folder, a Hub id or a GGUF file, with its tokenizer.
-        output: A Parquet file to write. What is finished of it is not scored again. Without it the
-            scores are in memory only. Under ``accelerate launch`` it is needed, and all processes
-            must call this.
-        per_token: Add ``token_nll`` and ``token_entropy``, lists in nats. Pruning tokens needs
-            them.
-        float16: Those in float16.
-        split: Of data given by name; may be a slice as ``train[:300]``.
-        revision: Of the model: branch, tag or commit on the Hub.
+        output: A Parquet file to write; what an earlier call finished of it is not scored again.
+            Without a file the scores are in memory only. Under ``accelerate launch`` a file is
+            needed, and all processes must call this function.
+        per_token: Add ``token_nll`` and ``token_entropy``, a list of ``n_tokens`` values in nats
+            for each row. Pruning tokens needs them.
+        float16: Whether the values of ``per_token`` are float16 rather than float32.
+        split: The split of data given by name; it may be a slice as ``train[:300]``.
+        revision: Branch, tag or commit of the model on the Hub.
         max_length: Tokens at which a row is cut.
         batch_size: Size of a forward pass, in rows as long as the longest of a part.
         rows_per_part: Rows that are sorted by length and written together.
-        bf16: Autocast the forward pass to bfloat16; None does where the device multiplies it
-            natively. It is on record with the scores.
-        assistant_only_loss: Of a conversation only assistant turns are answers.
-        text_field: Column of plain text, if the data have that.
+        bf16: Autocast the forward pass to bfloat16; None does so where the device multiplies
+            bfloat16 natively. The precision is on record with the scores.
+        assistant_only_loss: Whether only the assistant's turns of a conversation are answers.
+        text_field: Name of the column of plain text, for data in that format.
         progress: Show a progress bar.
 
     Returns:
-        The rows with ``sample_id``, ``ppl``, ``entropy`` (nats), ``nll_sum`` (nats) and
-        ``n_tokens``. Rows without answer tokens have no perplexity and entropy.
+        The rows with ``sample_id``, ``ppl`` (perplexity of the answer), ``entropy`` (mean over the
+        answer, nats), ``nll_sum`` (nats) and ``n_tokens`` (answer tokens). In rows without answer
+        tokens perplexity and entropy are null.
 
     Raises:
-        UsageError: Unusable data, model or values, or an output of another origin.
+        UsageError: Data, model or a value cannot be used, or the output holds scores of another
+            origin.
     """
     if output is not None:
         check_output(Path(output))
@@ -90,8 +93,8 @@ def score(
     check_model(str(model), "model")
     where = "the data"
     if isinstance(data, Path | str):
-        named = ScriptArguments(dataset_name=str(data), dataset_train_split=split)
-        data, where = load_rows(named, DatasetMixtureConfig(), "train")
+        script_args = ScriptArguments(dataset_name=str(data), dataset_train_split=split)
+        data, where = load_rows(script_args, DatasetMixtureConfig(), "train")
     job = ScoreJob(
         model=str(model),
         revision=revision,
@@ -122,7 +125,7 @@ def prune(
     format: str = "parquet",
     **pruning: Any,
 ) -> Dataset:
-    """Decide on scored rows, as ``qtuning prune`` does.
+    """Decide which scored rows and tokens to keep, as ``qtuning prune`` does (arXiv:2509.23873).
 
     Example::
 
@@ -131,24 +134,27 @@ def prune(
         qtuning.prune("scores.parquet", sample_ratio=0.25, output="pruned", format="trl")
 
     Args:
-        scores: What ``score`` returned, or the Parquet file of scores.
+        scores: The data set that ``score`` returned, or the Parquet file of scores.
         sample_ratio: Share of the samples to keep, in (0, 1].
         token_ratio: Share of the answer tokens to keep in a sample whose tokens are pruned, in
             (0, 1]. Below 1 it needs scores with ``per_token``.
-        pool_size: Rows that compete with each other, in the order of the data, as the candidates
-            of a training step do; None is all.
+        pool_size: Number of rows that compete with each other, in the order of the data, as the
+            candidates of a training step do; None makes one pool of all rows.
         seed: Seed of random pruners.
         with_dropped: Return, and write, the rows that are not kept as well.
-        output: A file, or a folder for the formats of trainers, to write as well.
-        format: Of the output: parquet, jsonl, datasets, trl, llamafactory or axolotl.
+        output: A path to write to as well: a folder for the formats ``datasets``, ``trl``,
+            ``llamafactory`` and ``axolotl``, else a file.
+        format: Format of the output: parquet, jsonl, datasets, trl, llamafactory or axolotl.
         **pruning: Other fields of ``PruningArguments``.
 
     Returns:
-        The rows with ``quadrant``, ``quadrant_name``, ``kept``, ``filled`` and ``reason``; with
-        ``token_kept``, a list of bool, where tokens were pruned, and null for samples kept whole.
+        The rows with ``quadrant``, ``quadrant_name``, ``kept``, ``filled`` and ``reason``. If
+        tokens were pruned, also with ``token_kept``: a list of ``n_tokens`` bool, null for samples
+        that keep all tokens.
 
     Raises:
-        UsageError: Unusable scores or values, or an output that is there already.
+        UsageError: The scores or a value cannot be used, or the output exists already or cannot be
+            written.
     """
     _check_names("prune", pruning)
     args = PruningArguments(sample_ratio=sample_ratio, token_ratio=token_ratio, **pruning)
@@ -162,20 +168,20 @@ def prune(
             f"format {format}: the data set does not say how it was tokenised: give prune the file "
             "that score wrote, or what score returned"
         )
-    found = decide_offline(table, args, pool_size=pool_size, seed=seed)
-    rows = with_decisions(table, found)
+    decisions = decide_offline(table, args, pool_size=pool_size, seed=seed)
+    rows = with_decisions(table, decisions)
     if output is not None:
         with random_state_kept():
             export(
                 table,
-                found,
+                decisions,
                 Path(output),
                 format,
                 origin=origin or {},
                 token_mode=args.token_mode,
                 with_dropped=with_dropped,
             )
-    return _dataset(rows if with_dropped else rows.filter(pa.array(found.kept.numpy())), origin)
+    return _dataset(rows if with_dropped else rows.filter(pa.array(decisions.kept.numpy())), origin)
 
 
 def diff(
@@ -188,7 +194,7 @@ def diff(
     against: Mapping[str, Any] | None = None,
     **pruning: Any,
 ) -> Agreement:
-    """What two sets of decisions over the same data disagree about, as ``qtuning diff`` does.
+    """Compare two sets of decisions over the same data, as ``qtuning diff`` does.
 
     Example::
 
@@ -196,18 +202,24 @@ def diff(
         print(agreed.jaccard, agreed.chance_jaccard, agreed.differing[:3])
 
     Args:
-        a: What ``prune(..., with_dropped=True)`` returned or wrote, a run's output folder, or
-            scores, which the pruning arguments decide.
-        b: Likewise.
-        epoch: Of runs the decisions of this epoch, counted from 0; None is the last decision on
-            each sample.
-        pool_size: Of scores: rows that compete with each other; None is all.
-        seed: Of scores: seed of random pruners.
-        against: Pruning arguments of ``b`` that differ.
-        **pruning: Fields of ``PruningArguments``, for scores.
+        a: The first set of decisions: what ``prune(..., with_dropped=True)`` returned or wrote, a
+            run's output folder, or scores, which are decided on by the pruning arguments.
+        b: The second set of decisions, in the same forms as ``a``.
+        epoch: For runs, the epoch whose decisions are compared, counted from 0; None takes the
+            last decision on each sample.
+        pool_size: For scores, the number of rows that compete with each other; None makes one pool
+            of all rows.
+        seed: For scores, the seed of random pruners.
+        against: For scores, pruning arguments of ``b`` that differ from those of ``a``.
+        **pruning: For scores, fields of ``PruningArguments``.
+
+    Returns:
+        How far both agree on the samples in both: counts, Jaccard index, Cohen's kappa, and the
+        samples that only one of them keeps.
 
     Raises:
-        UsageError: Nothing is there, it cannot be read, no sample is in both, or unusable values.
+        UsageError: A path is missing or cannot be read, no sample is in both sets, two samples of
+            a set have the same id, or a value cannot be used.
     """
     _check_names("diff", {**pruning, **(against or {})})
     if pool_size is not None:
@@ -222,20 +234,25 @@ def diff(
 
 
 def _check_names(function: str, pruning: Mapping[str, Any]) -> None:
-    """See that keyword arguments are pruning arguments.
+    """Check that keyword arguments are fields of ``PruningArguments``.
 
     Raises:
-        UsageError: One is not.
+        UsageError: A name is not that of a field.
     """
-    known = [one.name for one in fields(PruningArguments)]
+    names = [one.name for one in fields(PruningArguments)]
     for name in pruning:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f", did you mean {near[0]}?" if near else "; see qtuning.PruningArguments"
+        if name not in names:
+            matches = get_close_matches(name, names, n=1)
+            hint = f", did you mean {matches[0]}?" if matches else "; see qtuning.PruningArguments"
             raise UsageError(f"{function}: unknown argument {name}{hint}")
 
 
 def _scores(scores: Dataset | Path | str) -> tuple[pa.Table, Origin | None]:
+    """Read scores; the origin of a data set may be unknown.
+
+    Raises:
+        UsageError: The scores are missing or damaged.
+    """
     if isinstance(scores, Dataset):
         table = typed_scores(read_table(scores), named(scores))
         return table, origin_if_any(table.schema, Path(named(scores)))
@@ -245,6 +262,6 @@ def _scores(scores: Dataset | Path | str) -> tuple[pa.Table, Origin | None]:
 
 
 def _dataset(table: pa.Table, origin: Origin | None) -> Dataset:
-    """In memory; the origin is in its description, which a data set keeps when rows are chosen."""
+    """A data set in memory; the origin is in its description, which ``select`` and others keep."""
     info = DatasetInfo(description="" if origin is None else description(origin))
     return Dataset(table.replace_schema_metadata(), info=info)

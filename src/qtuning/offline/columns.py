@@ -16,8 +16,8 @@ class ScoreColumns:
     """Adds the columns of scores to rows.
 
     Attributes:
-        per_token: Add lists of token NLL and entropy, in nats.
-        float16: Those in float16, at half the size: off by up to 0.05% of a value.
+        per_token: Whether to add lists of token NLL and entropy, in nats.
+        float16: Whether these lists are float16, half the size, with an error of up to 0.05%.
     """
 
     per_token: bool
@@ -25,33 +25,34 @@ class ScoreColumns:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the columns."""
+        """Names of the columns that are added."""
         return (*SCORES, *TOKEN_SCORES) if self.per_token else SCORES
 
     def check(self, columns: Sequence[str], where: str) -> None:
-        """See that none of the columns would replace a column of the user's.
+        """Check that none of the columns would replace a column of the user's.
 
-        ``sample_id`` may be there: it stays as it is.
+        A column ``sample_id`` may be there, and stays as it is.
 
         Raises:
-            UsageError: One would.
+            UsageError: The data have a column with the name of one that is added.
         """
-        taken = [name for name in self.names[1:] if name in columns]
-        if taken:
+        clashes = [name for name in self.names[1:] if name in columns]
+        if clashes:
             raise UsageError(
-                f"{where}: has a column {', '.join(taken)} already, which scoring would replace; "
+                f"{where}: has a column {', '.join(clashes)} already, which scoring would replace; "
                 "rename it"
             )
 
     def add(
         self, rows: pa.Table, names: Sequence[str], scores: Sequence[Scores | None]
     ) -> pa.Table:
-        """The rows with their scores.
+        """Add the columns of scores to rows.
 
         Args:
-            rows: As they were loaded, ``N`` of them.
-            names: Id of each.
-            scores: Of each; None without answer tokens: null perplexity and entropy, 0 tokens.
+            rows: The ``N`` rows as loaded.
+            names: Sample id of each row.
+            scores: Scores of each row; None for a row without answer tokens, which gets null
+                perplexity and entropy, and 0 tokens.
         """
         ppl: list[float | None] = []
         entropy: list[float | None] = []
@@ -85,6 +86,7 @@ class ScoreColumns:
         return rows
 
     def _lists(self, lists: Sequence[Sequence[float]]) -> pa.Array:
+        """A column of lists, in float32 or float16."""
         kind = pa.list_(pa.float32())
         values = pa.array(lists, kind)
         return values.cast(pa.list_(pa.float16())) if self.float16 else values

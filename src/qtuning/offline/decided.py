@@ -1,4 +1,4 @@
-"""Read whatever holds decisions: scores, a pruned data set, or a run's output folder."""
+"""Read decisions from a pruned data set or a run's output folder, or make them from scores."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,27 +26,30 @@ def read_decided(
     pool_size: int | None = None,
     seed: int = 42,
 ) -> pa.Table:
-    """Read samples with their scores and with what was decided on them.
+    """Read samples with their scores and with the decisions on them.
 
     Args:
-        source: What ``qtuning.score`` or ``qtuning.prune`` returned; a file of ``qtuning score``; a
-            file or ``datasets`` folder of ``qtuning prune``; a run's output folder, or the ledger
-            in it.
-        args: The rule by which mere scores are decided; None leaves them undecided.
-        pool_size: Rows that compete with each other then, see ``decide_offline``.
-        seed: Seed of random pruners then.
+        source: The data set that ``qtuning.score`` or ``qtuning.prune`` returned; a file of
+            ``qtuning score``; a file or ``datasets`` folder of ``qtuning prune``; a run's output
+            folder, or the ledger in it.
+        args: The pruning arguments that decide on scores without decisions; None adds no decisions.
+        pool_size: With ``args``, rows that compete with each other, see ``decide_offline``.
+        seed: With ``args``, seed of random pruners.
 
     Returns:
-        ``sample_id``, ``ppl``, ``entropy`` (nats), ``n_tokens``; if decided ``kept``,
-        ``quadrant`` (1 to 4, 0 for the middle band or none), ``filled``, and ``tokens_kept`` if
-        known; of a ledger also ``epoch`` and ``step``, a row a visit; and all other columns.
+        A table with ``sample_id``, ``ppl``, ``entropy`` (nats) and ``n_tokens``; with decisions
+        also ``kept``, ``quadrant`` (1 to 4, 0 for the middle band or none), ``filled``, and
+        ``tokens_kept`` if known; of a ledger also ``epoch`` and ``step``, with a row for each
+        visit of a sample; and all other columns of the source.
 
     Raises:
-        UsageError: Nothing is there, it cannot be read, it holds no scores, or the rule needs more
-            than is there.
+        UsageError: The source is missing, cannot be read or has no scores, or the pruners need
+            more than the scores of the source.
     """
     table = read_table(source)
-    if set(table.column_names) != set(SCHEMA.names):  # not a ledger, so these are the user's own
+    if set(table.column_names) != set(
+        SCHEMA.names
+    ):  # in other sources they are columns of the user
         table = table.drop_columns([name for name in OF_RUNS if name in table.column_names])
     table = typed_scores(table, named(source))
     if args is not None and not is_decided(table):
@@ -55,23 +58,24 @@ def read_decided(
 
 
 def one_visit(table: pa.Table, epoch: int | None = None, where: str = "the ledger") -> pa.Table:
-    """A row a sample: its last visit, or that of an epoch; a table without epochs as it is.
+    """Reduce a table of decisions to one row for each sample.
 
     Args:
-        table: Of ``read_decided``.
-        epoch: Counted from 0.
-        where: What to call it in messages.
+        table: A table of ``read_decided``; without epochs it is returned as it is.
+        epoch: The epoch whose visits are taken, counted from 0; None takes the last visit of each
+            sample.
+        where: The name of the table in messages.
 
     Raises:
-        UsageError: There is no such epoch.
+        UsageError: The table has no such epoch.
     """
     if "epoch" not in table.column_names or "step" not in table.column_names:
         return table
     if epoch is not None:
-        known = sorted(pc.unique(table["epoch"]).to_pylist())
-        if epoch not in known:
+        epochs = sorted(pc.unique(table["epoch"]).to_pylist())
+        if epoch not in epochs:
             raise UsageError(
-                f"--epoch {epoch}: {where} has epochs {', '.join(map(str, known)) or 'none'}"
+                f"--epoch {epoch}: {where} has epochs {', '.join(map(str, epochs)) or 'none'}"
             )
         table = table.filter(pc.equal(table["epoch"], epoch))
     last = {name: place for place, name in enumerate(table["sample_id"].to_pylist())}
@@ -79,26 +83,29 @@ def one_visit(table: pa.Table, epoch: int | None = None, where: str = "the ledge
 
 
 def _decide(table: pa.Table, args: PruningArguments, pool_size: int | None, seed: int) -> pa.Table:
-    """Without the scores of tokens only samples are decided on."""
-    reads = SCORES in Pruners.of(args).token.needs and args.token_ratio < 1.0
-    if reads and TOKEN_SCORES[0] not in table.column_names:
-        whole = replace(args, token_ratio=1.0)
-        found = decide_offline(table, whole, pool_size=pool_size, seed=seed)
-        return with_decisions(table, found)
-    found = decide_offline(table, args, pool_size=pool_size, seed=seed)
-    return _with_tokens_kept(with_decisions(table, found))
+    """Decide on scores; without token scores, only on samples."""
+    reads_tokens = SCORES in Pruners.of(args).token.needs and args.token_ratio < 1.0
+    if reads_tokens and TOKEN_SCORES[0] not in table.column_names:
+        samples_only = replace(args, token_ratio=1.0)
+        decisions = decide_offline(table, samples_only, pool_size=pool_size, seed=seed)
+        return with_decisions(table, decisions)
+    decisions = decide_offline(table, args, pool_size=pool_size, seed=seed)
+    return _with_tokens_kept(with_decisions(table, decisions))
 
 
 def _with_tokens_kept(table: pa.Table) -> pa.Table:
-    """Answer tokens kept of each row; where ``token_kept`` is null, all of a kept one."""
+    """Add ``tokens_kept``, the number of answer tokens that each row keeps.
+
+    A kept row whose ``token_kept`` is null keeps all of them.
+    """
     if "tokens_kept" in table.column_names:
         return table
     keeps: list[Any] = [None] * table.num_rows
     if "token_kept" in table.column_names:
         keeps = table["token_kept"].to_pylist()
     columns = (table["kept"].to_pylist(), table["n_tokens"].to_pylist(), keeps)
-    made = [
-        0 if not kept else n if keep is None else sum(keep)
-        for kept, n, keep in zip(*columns, strict=True)
+    counts = [
+        0 if not is_kept else n if keep is None else sum(keep)
+        for is_kept, n, keep in zip(*columns, strict=True)
     ]
-    return table.append_column("tokens_kept", pa.array(made, pa.int64()))
+    return table.append_column("tokens_kept", pa.array(counts, pa.int64()))

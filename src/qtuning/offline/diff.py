@@ -1,4 +1,4 @@
-"""What two sets of decisions over the same data disagree about."""
+"""Compare two sets of decisions, A and B, over the same data."""
 
 import math
 from collections import Counter
@@ -19,16 +19,16 @@ _READ = ("ppl", "entropy", "n_tokens", "kept", "quadrant", "filled", "tokens_kep
 
 @dataclass(frozen=True)
 class View:
-    """How one side sees a sample.
+    """The scores of a sample and the decision on it, in A or in B.
 
     Attributes:
-        ppl: Perplexity; None if not known.
-        entropy: Mean answer entropy in nats, likewise.
-        n_tokens: Its answer tokens.
-        kept: Whether it is trained on.
+        ppl: Perplexity of the answer; None if not known.
+        entropy: Mean entropy of the answer in nats; None if not known.
+        n_tokens: Number of answer tokens.
+        kept: Whether the sample is trained on.
         quadrant: 1 to 4, 0 for the middle band or none.
-        filled: Kept only to fill the budget.
-        tokens_kept: Answer tokens trained on; None if not known.
+        filled: Whether the sample is kept only to fill the budget.
+        tokens_kept: Number of answer tokens trained on; None if not known.
     """
 
     ppl: float | None
@@ -42,7 +42,13 @@ class View:
 
 @dataclass(frozen=True)
 class Difference:
-    """A sample that one side keeps and the other does not."""
+    """A sample that only one of A and B keeps.
+
+    Attributes:
+        sample_id: The name of the sample.
+        a: The sample in A.
+        b: The sample in B.
+    """
 
     sample_id: str
     a: View
@@ -62,19 +68,19 @@ class Agreement:
 
     Attributes:
         only_a: Names of the samples that B does not have, in A's order.
-        only_b: Those that A does not have.
-        kept_by_both: Number of samples.
-        kept_by_a: Kept by A alone.
-        kept_by_b: Kept by B alone.
-        kept_by_neither: Dropped by both.
-        quadrants: Samples by quadrant, a row for each of A's, a column for each of B's, in the
-            order of ``QUADRANTS``.
+        only_b: Names of the samples that A does not have, in B's order.
+        kept_by_both: Number of samples that both keep.
+        kept_by_a: Number of samples that A keeps and B drops.
+        kept_by_b: Number of samples that B keeps and A drops.
+        kept_by_neither: Number of samples that both drop.
+        quadrants: Numbers of samples, 5 x 5: a row for each quadrant of A, a column for each of B,
+            in the order of ``QUADRANTS``.
         ppl_correlation: Spearman's rho of A's and B's perplexity; NaN where it is undefined.
-        entropy_correlation: Likewise of entropy.
-        other_length: Samples with another number of answer tokens in B: another text, tokenizer
-            or length at which it was cut.
-        differing: Samples that one keeps and the other does not, largest change of perplexity
-            first, as a ratio; equal ones in A's order.
+        entropy_correlation: Spearman's rho of A's and B's entropy; NaN where it is undefined.
+        other_length: Number of samples with another number of answer tokens in B, because of
+            another text, tokenizer or ``max_length``.
+        differing: Samples that only one of A and B keeps, by decreasing ratio of the perplexities;
+            samples with the same ratio in A's order.
     """
 
     only_a: tuple[str, ...]
@@ -91,12 +97,12 @@ class Agreement:
 
     @property
     def both(self) -> int:
-        """Number of samples in both."""
+        """Number of samples that are in A and in B."""
         return self.kept_by_both + self.kept_by_a + self.kept_by_b + self.kept_by_neither
 
     @property
     def shares(self) -> tuple[float, float]:
-        """Share of these that A keeps, and that B keeps."""
+        """Shares of the samples in both that A keeps, and that B keeps."""
         return (
             (self.kept_by_both + self.kept_by_a) / self.both,
             (self.kept_by_both + self.kept_by_b) / self.both,
@@ -104,13 +110,13 @@ class Agreement:
 
     @property
     def jaccard(self) -> float:
-        """Kept by both over kept by either; NaN if nothing is kept."""
+        """Jaccard index: samples kept by both over samples kept by either; NaN if none is kept."""
         either = self.both - self.kept_by_neither
         return self.kept_by_both / either if either else math.nan
 
     @property
     def chance_jaccard(self) -> float:
-        """Kept by both over kept by either, as expected of two that choose blindly so many."""
+        """The Jaccard index expected of two independent random choices with the same shares."""
         a, b = self.shares
         return a * b / (a + b - a * b) if a + b else math.nan
 
@@ -118,8 +124,8 @@ class Agreement:
     def kappa(self) -> float:
         """Cohen's kappa of kept and dropped: 1 agreement, 0 chance; NaN if both keep all or none.
 
-        kappa = (p_o - p_e) / (1 - p_e), with p_o the share decided alike and p_e what blind choice
-        at the same shares would give.
+        kappa = (p_o - p_e) / (1 - p_e), where p_o is the share of samples with the same decision,
+        and p_e the share expected of independent random choices with the same shares.
         """
         a, b = self.shares
         observed = (self.kept_by_both + self.kept_by_neither) / self.both
@@ -127,7 +133,7 @@ class Agreement:
         return (observed - expected) / (1 - expected) if expected < 1.0 else math.nan
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain data for JSON; NaN is None."""
+        """The agreement as plain data for JSON; NaN is None."""
         return {
             "samples": {
                 "both": self.both,
@@ -162,15 +168,15 @@ class Agreement:
 
 
 def agreement(a: pa.Table, b: pa.Table) -> Agreement:
-    """Compare two tables of decisions, a row a sample, whatever their order.
+    """Compare two tables of decisions with one row for each sample, in any order.
 
     Args:
-        a: ``sample_id``, ``ppl``, ``entropy``, ``n_tokens``, ``kept``, ``quadrant``, ``filled``,
-            and ``tokens_kept`` if known: ``decided.read_decided`` makes such.
-        b: Likewise.
+        a: A table with ``sample_id``, ``ppl``, ``entropy``, ``n_tokens``, ``kept``, ``quadrant``,
+            ``filled``, and ``tokens_kept`` if known, as ``decided.read_decided`` returns it.
+        b: A table with the same columns.
 
     Raises:
-        UsageError: Nothing is in both, or several samples of one have the same name.
+        UsageError: No sample is in both tables, or several samples of a table have the same name.
     """
     first, second = _by_name(a, "A"), _by_name(b, "B")
     names = [name for name in first if name in second]
@@ -180,9 +186,9 @@ def agreement(a: pa.Table, b: pa.Table) -> Agreement:
             "decisions over the same data, by the same sample_id or id column"
         )
     pairs = [(first[name], second[name]) for name in names]
-    kept = Counter((one.kept, other.kept) for one, other in pairs)
-    crossed = Counter((one.quadrant, other.quadrant) for one, other in pairs)
-    differing = [
+    n_kept = Counter((one.kept, other.kept) for one, other in pairs)
+    n_quadrants = Counter((one.quadrant, other.quadrant) for one, other in pairs)
+    differences = [
         Difference(name, *pair)
         for name, pair in zip(names, pairs, strict=True)
         if pair[0].kept != pair[1].kept
@@ -190,38 +196,45 @@ def agreement(a: pa.Table, b: pa.Table) -> Agreement:
     return Agreement(
         only_a=tuple(name for name in first if name not in second),
         only_b=tuple(name for name in second if name not in first),
-        kept_by_both=kept[True, True],
-        kept_by_a=kept[True, False],
-        kept_by_b=kept[False, True],
-        kept_by_neither=kept[False, False],
-        quadrants=tuple(tuple(crossed[row, column] for column in QUADRANTS) for row in QUADRANTS),
+        kept_by_both=n_kept[True, True],
+        kept_by_a=n_kept[True, False],
+        kept_by_b=n_kept[False, True],
+        kept_by_neither=n_kept[False, False],
+        quadrants=tuple(
+            tuple(n_quadrants[row, column] for column in QUADRANTS) for row in QUADRANTS
+        ),
         ppl_correlation=_correlation([(one.ppl, other.ppl) for one, other in pairs]),
         entropy_correlation=_correlation([(one.entropy, other.entropy) for one, other in pairs]),
         other_length=sum(one.n_tokens != other.n_tokens for one, other in pairs),
-        differing=tuple(sorted(differing, key=lambda one: -one.change)),
+        differing=tuple(sorted(differences, key=lambda one: -one.change)),
     )
 
 
 def _by_name(table: pa.Table, where: str) -> dict[str, View]:
+    """The samples of a table by name.
+
+    Raises:
+        UsageError: Several samples have the same name.
+    """
     columns = [name for name in _READ if name in table.column_names]
     rows = table.select(columns).to_pylist()
     names = table["sample_id"].to_pylist()
-    found = {name: View(**row) for name, row in zip(names, rows, strict=True)}
-    if len(found) < len(names):
+    views = {name: View(**row) for name, row in zip(names, rows, strict=True)}
+    if len(views) < len(names):
         name, times = Counter(names).most_common(1)[0]
         raise UsageError(
             f"{where}: {times} samples are called {name!r}: give the data a sample_id column whose "
             "values differ, and score again"
         )
-    return found
+    return views
 
 
 def _correlation(pairs: Sequence[tuple[float | None, float | None]]) -> float:
-    """Spearman's rho where both are finite; NaN if there are fewer than two."""
-    sound = [pair for pair in pairs if _is_sound(pair[0]) and _is_sound(pair[1])]
-    if len(sound) < 2:
+    """Spearman's rho over the pairs of finite values; NaN for fewer than two such pairs."""
+    finite_pairs = [pair for pair in pairs if _is_sound(pair[0]) and _is_sound(pair[1])]
+    if len(finite_pairs) < 2:
         return math.nan
-    values = torch.tensor(sound, dtype=torch.float64)
+    values = torch.tensor(finite_pairs, dtype=torch.float64)
     return rank_correlation(values[:, 0], values[:, 1])
 
 
@@ -238,5 +251,5 @@ def _side(one: View) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no NaN and no infinity."""
+    """The value, or None for NaN and infinity, which JSON does not have."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""Tables that show what two sets of decisions disagree about."""
+"""Tables on the screen that compare two sets of decisions, A and B."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,17 +16,17 @@ from ..io.row_text import clean
 from .diff import QUADRANT_LABELS, QUADRANTS, Agreement, Difference, View
 
 RULE = ("sample_pruner", "sample_ratio", "token_pruner", "token_ratio")
-_NAMED = 10  # of the samples that only one has, so many are named on the screen
+_NAMED = 10  # how many of the samples that only one side has are named on the screen
 
 
 class Side(NamedTuple):
-    """A or B.
+    """One of the two sets of decisions.
 
     Attributes:
-        path: Where it was read from.
-        rule: How scores were decided; None if the decisions were there.
-        all: All rows; of a run a row a visit.
-        one: A row a sample.
+        path: The path that was read.
+        rule: The pruning arguments that decided on scores; None if decisions were read.
+        all: All rows; for a run there is one for each visit of a sample.
+        one: One row for each sample.
     """
 
     path: Path
@@ -36,11 +36,11 @@ class Side(NamedTuple):
 
     @property
     def is_run(self) -> bool:
-        """Whether it has visits."""
+        """Whether the decisions are those of a run, with epochs and steps."""
         return "step" in self.all.column_names and "epoch" in self.all.column_names
 
     def to_dict(self) -> dict[str, Any]:
-        """What it is, as plain data; what is not known of its tokens is None."""
+        """The side as plain data; what is not known of its tokens is None."""
         by_tokens = "tokens_kept" in self.one.column_names
         rule = None if self.rule is None else {name: vars(self.rule)[name] for name in RULE}
         if rule is not None and not by_tokens:
@@ -64,16 +64,16 @@ def show(
     texts: Mapping[str, str],
     limit: int,
 ) -> None:
-    """Print what A and B disagree about.
+    """Print how far A and B agree, and where they differ.
 
     Args:
-        console: Where to.
-        a: A.
-        b: B.
-        found: Their agreement.
-        epochs: That of each epoch, if both are runs of several.
+        console: The console to print to.
+        a: The first set of decisions.
+        b: The second set of decisions.
+        found: The agreement of both.
+        epochs: The agreement of each epoch, if both are runs of several epochs.
         texts: The beginning of prompts, by sample.
-        limit: Samples at most that are decided differently.
+        limit: Largest number of differing samples to print.
     """
     for name, side in (("A", a), ("B", b)):
         console.print(Text(f"{name}: {_described(side)}"), soft_wrap=True)
@@ -88,12 +88,13 @@ def show(
 
 
 def _described(side: Side) -> str:
-    told = side.to_dict()
-    line = f"{clean(told['path'], 200)}: {told['kept']:,} of {told['rows']:,} samples"
-    if told["tokens_kept"] is not None:
-        line += f", {told['tokens_kept']:,} of {told['answer_tokens']:,} answer tokens"
+    """One line on a side: its path, what it keeps, and by which pruners."""
+    facts = side.to_dict()
+    line = f"{clean(facts['path'], 200)}: {facts['kept']:,} of {facts['rows']:,} samples"
+    if facts["tokens_kept"] is not None:
+        line += f", {facts['tokens_kept']:,} of {facts['answer_tokens']:,} answer tokens"
     line += " kept"
-    rule = told["rule"]
+    rule = facts["rule"]
     if rule is None:
         return line
     line += f", by {rule['sample_pruner']} at {rule['sample_ratio']:.1%}"
@@ -102,28 +103,28 @@ def _described(side: Side) -> str:
     return f"{line} x {rule['token_pruner']} at {rule['token_ratio']:.1%}"
 
 
-def _summary(found: Agreement) -> Table:
+def _summary(agreement: Agreement) -> Table:
     table = Table(title="Samples in both", title_justify="left")
     table.add_column("")
     table.add_column("kept by B", justify="right")
     table.add_column("dropped by B", justify="right")
-    table.add_row("kept by A", f"{found.kept_by_both:,}", f"{found.kept_by_a:,}")
-    table.add_row("dropped by A", f"{found.kept_by_b:,}", f"{found.kept_by_neither:,}")
+    table.add_row("kept by A", f"{agreement.kept_by_both:,}", f"{agreement.kept_by_a:,}")
+    table.add_row("dropped by A", f"{agreement.kept_by_b:,}", f"{agreement.kept_by_neither:,}")
     table.add_section()
-    chance = f"{_number(found.chance_jaccard)} by chance"
-    table.add_row("Jaccard index of what is kept", _number(found.jaccard), chance)
-    table.add_row("Cohen's kappa", _number(found.kappa), "0 by chance")
-    table.add_row("rank correlation of perplexity", _number(found.ppl_correlation), "")
-    table.add_row("rank correlation of entropy", _number(found.entropy_correlation), "")
+    chance = f"{_number(agreement.chance_jaccard)} by chance"
+    table.add_row("Jaccard index of what is kept", _number(agreement.jaccard), chance)
+    table.add_row("Cohen's kappa", _number(agreement.kappa), "0 by chance")
+    table.add_row("rank correlation of perplexity", _number(agreement.ppl_correlation), "")
+    table.add_row("rank correlation of entropy", _number(agreement.entropy_correlation), "")
     return table
 
 
-def _quadrants(found: Agreement) -> Table:
+def _quadrants(agreement: Agreement) -> Table:
     table = Table(title="Quadrants, A's in rows", title_justify="left")
     table.add_column("")
     for label in QUADRANT_LABELS:
         table.add_column(label, justify="right")
-    for label, counts in zip(QUADRANT_LABELS, found.quadrants, strict=True):
+    for label, counts in zip(QUADRANT_LABELS, agreement.quadrants, strict=True):
         table.add_row(label, *(f"{n:,}" for n in counts))
     return table
 
@@ -140,9 +141,9 @@ def _epochs(epochs: Sequence[tuple[int, Agreement]]) -> Table:
 
 def _differing(differing: Sequence[Difference], texts: Mapping[str, str], limit: int) -> Table:
     n = len(differing)
-    shown = f"the first {limit:,} of {n:,}" if limit < n else f"all {n:,}"
+    extent = f"the first {limit:,} of {n:,}" if limit < n else f"all {n:,}"
     table = Table(
-        title=f"Decided differently, largest change of perplexity first: {shown}",
+        title=f"Decided differently, largest change of perplexity first: {extent}",
         title_justify="left",
         expand=bool(texts),
     )
@@ -150,10 +151,10 @@ def _differing(differing: Sequence[Difference], texts: Mapping[str, str], limit:
         table.add_column(name, no_wrap=True)
     for name in ("ppl A", "ppl B"):
         table.add_column(name, justify="right", no_wrap=True)
-    if texts:  # it has what the others leave
+    if texts:  # the column takes the width that the others leave
         table.add_column("prompt", no_wrap=True, ratio=1)
     for one in differing[:limit]:
-        # Text, not str: markup in it means nothing.
+        # Text rather than str, in which rich would interpret markup.
         words = [Text(clean(texts.get(one.sample_id, ""), 60))] if texts else []
         cells = [_view(one.a), _view(one.b), _number(one.a.ppl), _number(one.b.ppl)]
         table.add_row(Text(clean(one.sample_id, 40)), *cells, *words)
@@ -166,23 +167,27 @@ def _view(view: View) -> str:
     return f"{what} {labels.get(view.quadrant, view.quadrant)}"
 
 
-def _notes(a: Side, b: Side, found: Agreement) -> Iterator[str]:
-    for name, only in (("A", found.only_a), ("B", found.only_b)):
-        if only:
-            named = ", ".join(clean(one, 40) for one in only[:_NAMED])
-            more = ", ..." if len(only) > _NAMED else ""
-            yield f"Only in {name}: {len(only):,} samples ({named}{more})."
+def _notes(a: Side, b: Side, agreement: Agreement) -> Iterator[str]:
+    for name, names in (("A", agreement.only_a), ("B", agreement.only_b)):
+        if names:
+            listing = ", ".join(clean(one, 40) for one in names[:_NAMED])
+            more = ", ..." if len(names) > _NAMED else ""
+            yield f"Only in {name}: {len(names):,} samples ({listing}{more})."
     for name, side in (("A", a), ("B", b)):
-        told = side.to_dict()
-        if told["kept"] == told["rows"] and side.rule is None and (found.only_a or found.only_b):
+        facts = side.to_dict()
+        if (
+            facts["kept"] == facts["rows"]
+            and side.rule is None
+            and (agreement.only_a or agreement.only_b)
+        ):
             yield (
                 f"{name} holds kept samples alone: to see what it drops, write it anew with "
                 "`qtuning prune --with_dropped`."
             )
-    if found.other_length:
+    if agreement.other_length:
         yield (
-            f"{found.other_length:,} samples have another number of answer tokens in B: another "
-            "text, tokenizer or max_length."
+            f"{agreement.other_length:,} samples have another number of answer tokens in B: "
+            "another text, tokenizer or max_length."
         )
 
 

@@ -1,4 +1,4 @@
-"""Write what is kept: as a data set, or as other trainers read it."""
+"""Write kept rows as a data set, or in the formats of other trainers."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -34,33 +34,31 @@ def export(
     token_mode: str = "mask",
     with_dropped: bool = False,
 ) -> None:
-    """Write the decisions.
+    """Write scored rows with the decisions on them.
 
     Args:
-        table: The scores, with the rows.
-        found: The decisions on them.
-        output: File or folder.
-        to: One of ``FORMATS``.
-        origin: Where the scores are from: names the tokenizer.
+        table: The rows with their scores.
+        found: The decisions on the rows.
+        output: The file or folder to write.
+        to: The format, one of ``FORMATS``.
+        origin: The origin of the scores, which names the tokenizer.
         token_mode: "mask" or "drop", for trainers that read tokens.
-        with_dropped: Write the rows that are not kept as well.
+        with_dropped: Whether to write the rows that are not kept as well.
 
     Raises:
-        UsageError: The output is there already or cannot be written, or the format cannot hold
-            what was decided.
+        UsageError: The output exists already or cannot be written, or the format cannot hold the
+            rows or the decisions.
     """
     check_new(output)
     if with_dropped and to in OF_TRAINERS:
         raise UsageError(
             f"--with_dropped: {to} would train on them; use parquet, jsonl or datasets"
         )
-    decided = with_decisions(table, found)
+    rows = with_decisions(table, found)
     try:
-        # Beside the output, so that it is moved in one step; gone whatever happens.
+        # In the output's folder, so that the last step is an atomic rename.
         with TemporaryDirectory(dir=output.parent, prefix=".qtuning-") as scratch:
-            _write(
-                decided, found, Path(scratch) / "out", output, to, origin, token_mode, with_dropped
-            )
+            _write(rows, found, Path(scratch) / "out", output, to, origin, token_mode, with_dropped)
     except OSError as error:
         raise UsageError(
             f"--output {output}: cannot be written ({error.strerror}); make room or name another"
@@ -68,8 +66,8 @@ def export(
 
 
 def _write(
-    decided: pa.Table,
-    found: TableDecisions,
+    table: pa.Table,
+    decisions: TableDecisions,
     temporary: Path,
     output: Path,
     to: str,
@@ -77,30 +75,31 @@ def _write(
     token_mode: str,
     with_dropped: bool,
 ) -> None:
+    """Write to ``temporary``, then rename it to ``output``."""
     if to in ("parquet", "jsonl", "datasets"):
-        rows = decided if with_dropped else decided.filter(pa.array(found.kept.numpy()))
+        rows = table if with_dropped else table.filter(pa.array(decisions.kept.numpy()))
         _WRITERS[to](rows, temporary)
     else:
         temporary.mkdir()
-        kept = [i for i, keep in enumerate(found.kept.tolist()) if keep]
-        rows = decided.take(pa.array(kept, pa.int64())).drop_columns(
-            [n for n in _ADDED if n in decided.column_names]
+        places = [i for i, keep in enumerate(decisions.kept.tolist()) if keep]
+        rows = table.take(pa.array(places, pa.int64())).drop_columns(
+            [n for n in _ADDED if n in table.column_names]
         )
-        keeps = {place: found.token_keeps.get(i) for place, i in enumerate(kept)}
+        keeps = {place: decisions.token_keeps.get(i) for place, i in enumerate(places)}
         _TRAINERS[to](rows, keeps, temporary, output, origin, token_mode)
     temporary.replace(output)
 
 
 def with_decisions(table: pa.Table, found: TableDecisions) -> pa.Table:
-    """The table with ``DECISIONS``; ``token_kept`` only if tokens were pruned.
+    """Add the columns ``DECISIONS`` to a table; ``token_kept`` only if tokens were pruned.
 
     Raises:
-        UsageError: The data have a column of such a name.
+        UsageError: The table has a column with one of these names.
     """
-    taken = [name for name in DECISIONS if name in table.column_names]
-    if taken:
+    clashes = [name for name in DECISIONS if name in table.column_names]
+    if clashes:
         raise UsageError(
-            f"the scored data have a column {', '.join(taken)} already, which pruning would "
+            f"the scored data have a column {', '.join(clashes)} already, which pruning would "
             "replace; rename it and score again"
         )
     names = [QUADRANT_NAMES[number] for number in found.quadrant.tolist()]
@@ -145,10 +144,14 @@ Keeps = dict[int, Tensor | None]
 
 
 def _examples(rows: pa.Table, keeps: Keeps, origin: Origin, mode: str) -> list[Example]:
-    """Tokenised rows, their pruned tokens masked or dropped."""
+    """Tokenise rows, and mask or drop their pruned tokens.
+
+    Raises:
+        UsageError: A row has another number of answer tokens than when it was scored.
+    """
     from .retokenise import tokenised
 
-    made = []
+    examples = []
     for place, example in enumerate(tokenised(rows, origin)):
         keep = keeps[place]
         answers = answer_positions(example["labels"])
@@ -160,16 +163,16 @@ def _examples(rows: pa.Table, keeps: Keeps, origin: Origin, mode: str) -> list[E
                 )
             example = prune_tokens(example, answers, keep, mode)
         ids = list(example["input_ids"])
-        made.append(
+        examples.append(
             {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": list(example["labels"])}
         )
-    return made
+    return examples
 
 
 def _trl(
     rows: pa.Table, keeps: Keeps, folder: Path, output: Path, origin: Origin, mode: str
 ) -> None:
-    """``train.parquet``: input_ids and labels; ``rows.jsonl``: the rows as they were."""
+    """Write ``train.parquet`` with input_ids and labels, and ``rows.jsonl`` with the rows."""
     examples = _examples(rows, keeps, origin, mode)
     names = ("input_ids", "labels")
     table = pa.table({name: [one[name] for one in examples] for name in names})
@@ -180,7 +183,7 @@ def _trl(
 def _llamafactory(
     rows: pa.Table, keeps: Keeps, folder: Path, output: Path, origin: Origin, mode: str
 ) -> None:
-    """``data.jsonl`` and ``dataset_info.json``; ``tokenized/`` for ``tokenized_path``."""
+    """Write ``data.jsonl``, ``dataset_info.json``, and ``tokenized/`` if tokens were pruned."""
     if any(keep is not None for keep in keeps.values()):
         examples = _examples(rows, keeps, origin, mode)
         data = DatasetDict({"train": Dataset.from_list(examples)})
@@ -191,7 +194,11 @@ def _llamafactory(
 
 
 def _columns(names: Sequence[str]) -> dict[str, Any]:
-    """How LLaMA-Factory is told the columns."""
+    """The entry of ``dataset_info.json`` that describes the columns to LLaMA-Factory.
+
+    Raises:
+        UsageError: The rows are neither conversations nor prompts and answers.
+    """
     if "messages" in names:
         tags = {"role_tag": "role", "content_tag": "content"}
         tags |= {"user_tag": "user", "assistant_tag": "assistant", "system_tag": "system"}
@@ -211,7 +218,7 @@ def _columns(names: Sequence[str]) -> dict[str, Any]:
 def _axolotl(
     rows: pa.Table, keeps: Keeps, folder: Path, output: Path, origin: Origin, mode: str
 ) -> None:
-    """``data.jsonl``: pre-tokenised; ``datasets.yaml``: the stanza that names it."""
+    """Write ``data.jsonl`` with tokens, and ``datasets.yaml`` with the entry for a config."""
     examples = _examples(rows, keeps, origin, mode)
     with (folder / "data.jsonl").open("w", encoding="utf-8") as file:
         for example in examples:

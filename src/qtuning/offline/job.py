@@ -1,34 +1,33 @@
-"""What scoring is asked to do, as plain data that another process can be handed."""
+"""A job of scoring as plain data, which can be sent to another process."""
 
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
-from datasets import Dataset, IterableDataset
+from datasets import Dataset
 
 from ..examples.prepare import Tokenising
+from ..io.formats import Rows
 from ..io.models import load_tokenizer
 from ..precision import dtype_name
 from .columns import ScoreColumns
 from .origin import Origin, origin_of
 
-Rows: TypeAlias = Dataset | IterableDataset
-
 
 @dataclass(frozen=True)
 class ScoreJob:
-    """All that a process needs to score.
+    """Model, options and names that a process needs to score data.
 
     Attributes:
         model: A folder, a Hub id or a GGUF file.
         revision: Branch, tag or commit on the Hub.
-        trust_remote_code: Run model code from the Hub.
-        where: What to call the data in messages.
-        per_token: Write token statistics.
-        float16: Those in float16.
+        trust_remote_code: Whether to run model code from the Hub.
+        where: The name of the data in messages.
+        per_token: Whether to write token statistics.
+        float16: Whether token statistics are float16.
         batch_size: Size of a forward pass, in rows as long as the longest of a part.
-        rows_a_part: Rows that are sorted by length together, and written together.
-        bf16: Autocast to bfloat16.
-        tokenising: What decides on the tokens of a row.
+        rows_a_part: Number of rows that are sorted by length and written together.
+        bf16: Whether to autocast to bfloat16.
+        tokenising: The options that decide on the tokens of a row.
     """
 
     model: str
@@ -44,15 +43,15 @@ class ScoreJob:
 
     @property
     def source(self) -> dict[str, Any]:
-        """Arguments by which model and tokenizer are loaded, beside their name."""
+        """The arguments for loading model and tokenizer, except their name."""
         return {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
 
     def columns(self) -> ScoreColumns:
-        """What is written."""
+        """The columns that scoring writes."""
         return ScoreColumns(self.per_token, self.float16)
 
     def origin(self, data: Rows) -> Origin:
-        """What makes its scores."""
+        """The origin of the scores of ``data``."""
         return origin_of(
             self.model,
             self.revision,

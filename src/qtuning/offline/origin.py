@@ -1,4 +1,4 @@
-"""Where scores come from, so that scores of different origin are never mixed."""
+"""The origin of scores, recorded so that scores of different origins are never mixed."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from ..examples.prepare import Tokenising
 
 METADATA = b"qtuning"
 _PACKAGES = ("qtuning", "torch", "transformers", "trl", "datasets")
-# What makes other numbers; versions do so only in the last digits, and are on record.
+# A difference in these changes scores. Versions change only last digits, and are on record.
 _DECISIVE = (
     *("model", "revision", "tokenizer", "chat_template", "data", "max_length", "dtype"),
     *("text_field", "assistant_only_loss"),
@@ -50,14 +50,14 @@ def origin_of(
     """All that determines the scores, as plain data.
 
     Args:
-        model: Folder, file or Hub id.
+        model: Folder, file or Hub id of the model.
         revision: Branch, tag or commit on the Hub.
-        tokenizer: Its tokenizer.
+        tokenizer: The tokenizer of the model.
         data: Fingerprint of the data.
-        tokenising: What decides on the tokens of a row.
+        tokenising: The options that decide on the tokens of a row.
         dtype: Precision of the forward pass.
         per_token: Whether token statistics are written.
-        float16: Whether those are in float16.
+        float16: Whether token statistics are float16.
     """
     return {
         "model": _model(model),
@@ -74,7 +74,7 @@ def origin_of(
 
 
 def tokenising_of(origin: Origin) -> Tokenising:
-    """What decided on the tokens of the rows that were scored."""
+    """The options that decided on the tokens of the scored rows."""
     return Tokenising(**{one.name: origin[one.name] for one in fields(Tokenising)})
 
 
@@ -85,15 +85,15 @@ def tokenizer_hashes(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
 
 
 def _model(name: str) -> str:
-    """A hash of the weights where they are on this machine, else the Hub id."""
+    """A hash of the weights if they are on this machine, else the Hub id."""
     path = Path(name).expanduser()
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
     if not files:
         return name
     digest = hashlib.sha256()
     for file in files:
-        with file.open("rb") as opened:
-            while block := opened.read(1 << 22):
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 22):
                 digest.update(block)
     return digest.hexdigest()[:16]
 
@@ -103,7 +103,7 @@ def _hash(text: str) -> str:
 
 
 def with_origin(schema: pa.Schema, origin: Origin) -> pa.Schema:
-    """The schema with the origin in its metadata, beside what is there."""
+    """The schema with the origin added to its metadata."""
     text = json.dumps(origin, sort_keys=True).encode()
     return schema.with_metadata({**(schema.metadata or {}), METADATA: text})
 
@@ -111,8 +111,12 @@ def with_origin(schema: pa.Schema, origin: Origin) -> pa.Schema:
 def read_origin(schema: pa.Schema, where: Path) -> Origin:
     """The origin in a file's metadata.
 
+    Args:
+        schema: The schema of the file.
+        where: The path of the file, for messages.
+
     Raises:
-        UsageError: There is none.
+        UsageError: The metadata have no origin, or a damaged one.
     """
     text = (schema.metadata or {}).get(METADATA)
     if text is None:
@@ -129,7 +133,12 @@ def read_origin(schema: pa.Schema, where: Path) -> Origin:
 
 
 def _checked(origin: Any) -> Origin:
-    """What is read from it later must be there, in its type."""
+    """Check that an origin has the entries that are read later, in their types.
+
+    Raises:
+        KeyError: An entry is missing.
+        TypeError: The origin is no mapping, or an entry is of another type.
+    """
     if not isinstance(origin, dict):
         raise TypeError("not an object")
     for name, kind in _READ.items():
@@ -144,35 +153,40 @@ def description(origin: Origin) -> str:
 
 
 def described(text: str | None) -> Origin | None:
-    """The origin in such a description; None if it is another one."""
+    """The origin in a description that ``description`` made; None for any other description."""
     try:
-        read = json.loads(text or "")
+        content = json.loads(text or "")
     except ValueError:
         return None
-    origin = read.get(METADATA.decode()) if isinstance(read, dict) else None
+    origin = content.get(METADATA.decode()) if isinstance(content, dict) else None
     return origin if isinstance(origin, dict) else None
 
 
 def origin_if_any(schema: pa.Schema, where: Path) -> Origin | None:
-    """The origin in a table's metadata, None if there is none.
+    """The origin in a table's metadata; None if there is none.
 
     Raises:
-        UsageError: It is damaged.
+        UsageError: The origin is damaged.
     """
     return read_origin(schema, where) if METADATA in (schema.metadata or {}) else None
 
 
 def check_same_origin(found: Mapping[str, Any], wanted: Mapping[str, Any], where: Path) -> None:
-    """Refuse to go on with scores of another origin.
+    """Refuse to continue a file with scores of another origin.
+
+    Args:
+        found: The origin of the scores in the file.
+        wanted: The origin of the scores to write.
+        where: The path of the file, for messages.
 
     Raises:
-        UsageError: They differ in what makes other numbers, or in what is written.
+        UsageError: The origins differ in an entry that changes scores or columns.
     """
-    differing = [
+    differences = [
         key for key in (*_DECISIVE, "per_token", "float16") if found.get(key) != wanted.get(key)
     ]
-    if differing:
+    if differences:
         raise UsageError(
-            f"{where}: holds scores of another origin ({', '.join(differing)} differ): choose "
+            f"{where}: holds scores of another origin ({', '.join(differences)} differ): choose "
             "another --output, or remove it"
         )

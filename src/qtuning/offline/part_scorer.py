@@ -1,4 +1,4 @@
-"""Scores the parts of a data set with a model, as a training run would at its start."""
+"""Score the parts of a data set with a model, as a training run would at its start."""
 
 import functools
 import itertools
@@ -15,10 +15,11 @@ from ..examples.example import SAMPLE_ID, Example, answer_positions
 from ..examples.grouping import pass_overhead
 from ..examples.labels import Labels
 from ..examples.prepare import prepared
+from ..io.formats import Rows
 from ..io.models import load_causal_lm, load_tokenizer
 from ..signals.scorer import Scorer, Scores
 from .columns import ScoreColumns
-from .job import Rows, ScoreJob
+from .job import ScoreJob
 from .shards import Shards
 from .source import parts
 
@@ -26,17 +27,21 @@ Mine = Callable[[int], bool]
 
 
 class PartScorer:
-    """A model that scores parts; rows are made ready by TRL exactly as for training."""
+    """A model that scores parts of a data set; TRL tokenises rows exactly as for training."""
 
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, job: ScoreJob
     ) -> None:
-        """Take the model as it is loaded."""
+        """Score with a model that is loaded already; see ``of`` to load one."""
         self._model, self._tokenizer, self._job = model, tokenizer, job
 
     @classmethod
     def of(cls, job: ScoreJob) -> "PartScorer":
-        """The model of a job, loaded, on the GPU if there is one."""
+        """Load the model of a job, onto the GPU if there is one.
+
+        Raises:
+            UsageError: Model or tokenizer cannot be loaded.
+        """
         tokenizer = load_tokenizer(job.model, **job.source)
         return cls(_on_device(load_causal_lm(job.model, **job.source)), tokenizer, job)
 
@@ -50,46 +55,47 @@ class PartScorer:
         *,
         alone: bool = True,
     ) -> None:
-        """Score the parts that are mine and not finished, each into its shard.
+        """Score the unfinished parts that ``mine`` selects, each into its shard.
 
         Args:
             data: The rows as loaded.
-            shards: Where parts go.
-            columns: What is written.
-            mine: Whether a part, by its number, is to be scored here.
-            told: Called with the number of rows whenever a part is done.
-            alone: Whether no other process of a group does so at the same time. TRL's preparation
-                of rows waits for the whole group, so without a part of its own a process prepares
-                the first.
+            shards: The shards to write.
+            columns: The columns to write.
+            mine: A function of a part's number: whether this process scores the part.
+            told: Called with the number of rows whenever a part is finished.
+            alone: Whether no other process of the group scores at the same time. TRL's preparation
+                of rows waits for the whole group, so a process without a part of its own prepares
+                the first part.
 
         Raises:
-            UsageError: Rows that cannot be trained on.
+            UsageError: A row cannot be trained on.
         """
         rows_a_part = self._job.rows_a_part
 
-        @functools.cache  # asked twice, and a shard may have come in between
-        def wanted(number: int) -> bool:
+        @functools.cache  # the second call must agree, though a shard may have been written since
+        def is_due(number: int) -> bool:
             return mine(number) and not shards.has(number)
 
-        chosen = _numbered(data, rows_a_part, wanted)
-        if chosen is None and not alone:
-            chosen = _numbered(data, rows_a_part, lambda number: number == 0)
-        if chosen is None:
+        rows = _numbered(data, rows_a_part, is_due)
+        if rows is None and not alone:
+            rows = _numbered(data, rows_a_part, lambda number: number == 0)
+        if rows is None:
             return
         job = self._job
         with prepared(
-            chosen, self._model, self._tokenizer, job.tokenising, where=job.where, bf16=job.bf16
+            rows, self._model, self._tokenizer, job.tokenising, where=job.where, bf16=job.bf16
         ) as trainer:
             scorer = self._scorer(trainer)
-            examples = _Ahead(iter(trainer.train_dataset))
-            for part in parts(data, rows_a_part, wanted):
+            examples = _Examples(iter(trainer.train_dataset))
+            for part in parts(data, rows_a_part, is_due):
                 first = part.number * rows_a_part
-                own = examples.below(first + part.rows.num_rows, first)
-                scores = self._scores(scorer, trainer, own, part.rows.num_rows)
+                examples_of_part = examples.below(first + part.rows.num_rows, first)
+                scores = self._scores(scorer, trainer, examples_of_part, part.rows.num_rows)
                 shards.write(part.number, columns.add(part.rows, part.names, scores))
                 told(part.rows.num_rows)
 
     def _scorer(self, trainer: SFTTrainer) -> Scorer:
+        """The scorer with the collator, device and precision of a trainer."""
         device = trainer.args.device
         return Scorer(
             collate=Labels(trainer.data_collator).collate,
@@ -102,53 +108,53 @@ class PartScorer:
     def _scores(
         self, scorer: Scorer, trainer: SFTTrainer, examples: dict[int, Example], n: int
     ) -> list[Scores | None]:
-        """Of each of ``n`` rows; None without answer tokens."""
+        """The scores of each of ``n`` rows, ``examples`` by place; None without answer tokens."""
         labels = Labels(trainer.data_collator)
-        read = {place: labels.of(example) for place, example in examples.items()}
-        counted = {
+        labelled = {place: labels.of(example) for place, example in examples.items()}
+        pairs = {
             place: (example, len(answer_positions(example["labels"])))
-            for place, example in read.items()
+            for place, example in labelled.items()
         }
-        counted = {place: pair for place, pair in counted.items() if pair[1]}
+        pairs = {place: pair for place, pair in pairs.items() if pair[1]}
         model = trainer.model
-        found = scorer(model, model, list(counted.values()))
+        scores_in_order = scorer(model, model, list(pairs.values()))
         scores: list[Scores | None] = [None] * n
-        for place, one in zip(counted, found, strict=True):
+        for place, one in zip(pairs, scores_in_order, strict=True):
             scores[place] = one
         return scores
 
 
-class _Ahead:
-    """Tokenised examples in order, with a look at the next one."""
+class _Examples:
+    """Tokenised examples in order, taken from an iterator row by row."""
 
     def __init__(self, examples: Iterator[Example]) -> None:
         self._examples = examples
         self._next: Example | None = next(examples, None)
 
     def below(self, end: int, first: int) -> dict[int, Example]:
-        """Those of rows before ``end``, by place from ``first`` on."""
-        found = {}
+        """The next examples of rows before ``end``, by their place counted from row ``first``."""
+        examples = {}
         while self._next is not None and int(self._next[SAMPLE_ID]) < end:
             example = self._next
-            found[int(example.pop(SAMPLE_ID)) - first] = example
+            examples[int(example.pop(SAMPLE_ID)) - first] = example
             self._next = next(self._examples, None)
-        return found
+        return examples
 
 
-def _numbered(data: Rows, rows_a_part: int, wanted: Mine) -> Rows | None:
-    """The rows of the parts wanted, named by their number; None if there are none."""
+def _numbered(data: Rows, rows_a_part: int, is_due: Mine) -> Rows | None:
+    """The rows of the parts that ``is_due`` selects, named by their number; None for no rows."""
     if isinstance(data, Dataset):
-        numbers = [i for i in range(len(data)) if wanted(i // rows_a_part)]
+        numbers = [i for i in range(len(data)) if is_due(i // rows_a_part)]
         if not numbers:
             return None
-        chosen = data.select(numbers)
-        if SAMPLE_ID in chosen.column_names:
-            chosen = chosen.remove_columns(SAMPLE_ID)
-        return chosen.add_column(SAMPLE_ID, list(map(str, numbers)))
+        numbered_rows = data.select(numbers)
+        if SAMPLE_ID in numbered_rows.column_names:
+            numbered_rows = numbered_rows.remove_columns(SAMPLE_ID)
+        return numbered_rows.add_column(SAMPLE_ID, list(map(str, numbers)))
 
     def rows() -> Iterator[dict[str, Any]]:
         for number, row in enumerate(data):
-            if wanted(number // rows_a_part):
+            if is_due(number // rows_a_part):
                 yield {**row, SAMPLE_ID: str(number)}
 
     if next(itertools.islice(rows(), 1), None) is None:
@@ -157,5 +163,5 @@ def _numbered(data: Rows, rows_a_part: int, wanted: Mine) -> Rows | None:
 
 
 def _on_device(model: PreTrainedModel) -> PreTrainedModel:
-    """On the GPU if there is one."""
+    """The model on the GPU if there is one, else on the CPU."""
     return model.to("cuda") if torch.cuda.is_available() else model

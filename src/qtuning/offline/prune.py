@@ -1,4 +1,4 @@
-"""Decide on a scored data set with any pruner that works from scores."""
+"""Decide on a scored data set, with any pruner that reads nothing but scores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,15 +19,16 @@ from ..pruners.protocols import QUADRANTS, SCORES, SamplePool, TokenPool, TokenS
 
 @dataclass(frozen=True)
 class TableDecisions:
-    """What was decided on each row, in the order of the scores.
+    """The decisions on each row, in the order of the scores.
 
     Attributes:
-        kept: ``(N,)`` bool.
-        quadrant: ``(N,)`` int64, 0 = middle band, or chosen without the plane.
-        filled: ``(N,)`` bool.
-        selections: Of each pool.
-        token_keeps: Which answer tokens of each kept row are kept, by its place; rows whose tokens
-            are all kept are not in it.
+        kept: Whether each row is kept, ``(N,)`` bool.
+        quadrant: Quadrant of each row, ``(N,)`` int64; 0 for the middle band, or for a choice
+            without the plane.
+        filled: Whether each row is kept only to fill the budget, ``(N,)`` bool.
+        selections: The selection of each pool.
+        token_keeps: Which answer tokens of a kept row are kept, ``(T,)`` bool, by the place of the
+            row. Rows that keep all tokens have no entry.
     """
 
     kept: Tensor
@@ -38,17 +39,17 @@ class TableDecisions:
 
     def reasons(self) -> list[str]:
         """Why each row is kept or not, in words."""
-        named = {number: f"{name}" for number, name in QUADRANT_NAMES.items()}
-        made = []
+        names = {number: f"{name}" for number, name in QUADRANT_NAMES.items()}
+        texts = []
         for kept, filled, quadrant in zip(
             self.kept.tolist(), self.filled.tolist(), self.quadrant.tolist(), strict=True
         ):
-            where = named[quadrant] if quadrant != BAND else "middle band, or chosen without it"
+            where = names[quadrant] if quadrant != BAND else "middle band, or chosen without it"
             if filled:
-                made.append(f"kept to fill the budget ({where})")
+                texts.append(f"kept to fill the budget ({where})")
             else:
-                made.append(f"{'kept' if kept else 'dropped'}: {where}")
-        return made
+                texts.append(f"{'kept' if kept else 'dropped'}: {where}")
+        return texts
 
 
 def decide_offline(
@@ -57,15 +58,17 @@ def decide_offline(
     """Run the pruners of the arguments over a scored data set.
 
     Args:
-        scores: Of ``typed_scores``: with ``sample_id``, ``ppl``, ``entropy``, ``n_tokens``; for
-            token pruners that read them also ``token_nll`` and ``token_entropy``.
+        scores: A table of ``typed_scores`` with ``sample_id``, ``ppl``, ``entropy`` (nats) and
+            ``n_tokens``; for token pruners that read scores also with ``token_nll`` and
+            ``token_entropy`` (nats).
         args: The pruners and their budgets.
-        pool_size: Rows that compete with each other, in the order of the data, as in a dynamic run;
-            None is all of them.
+        pool_size: Rows that compete with each other, in the order of the data, as in a training
+            run; None makes one pool of all rows.
         seed: Seed of random pruners.
 
     Raises:
-        UsageError: A pruner that needs more than scores, or token scores that are not there.
+        UsageError: A pruner needs more than scores, token scores are missing, or a user's pruner
+            returned something else than decisions on the pool.
     """
     pruners = Pruners.of(args)
     check_works_from_scores(args, pruners)
@@ -89,31 +92,33 @@ def decide_offline(
         kept[members], filled[members] = selection.kept, selection.filled
         quadrant[members], side[members] = selection.quadrant, selection.side
         selections.append(selection)
-    # As in training: what has a NaN or infinite loss is never kept.
-    sound = columns["ppl"].isfinite() & columns["entropy"].isfinite()
-    kept &= sound
-    filled &= sound
-    found = TableDecisions(kept, quadrant, filled, selections, {})
+    # As in training, rows with a NaN or infinite loss are never kept.
+    is_finite = columns["ppl"].isfinite() & columns["entropy"].isfinite()
+    kept &= is_finite
+    filled &= is_finite
+    decisions = TableDecisions(kept, quadrant, filled, selections, {})
     if args.token_ratio < 1.0:
-        found.token_keeps.update(_token_keeps(scores, args, pruners, found, side, names, seed))
-    return found
+        decisions.token_keeps.update(
+            _token_keeps(scores, args, pruners, decisions, side, names, seed)
+        )
+    return decisions
 
 
 def check_works_from_scores(args: PruningArguments, pruners: Pruners) -> None:
-    """Refuse pruners that read the model.
+    """Refuse pruners that read more than scores and quadrants.
 
     Raises:
-        UsageError: One does.
+        UsageError: The sample pruner or the token pruner reads more.
     """
     for field, needs in (
         ("sample_pruner", pruners.sample.needs),
         ("token_pruner", pruners.token.needs),
     ):
-        beyond = needs - {SCORES, QUADRANTS}
-        if beyond:
+        signals = needs - {SCORES, QUADRANTS}
+        if signals:
             raise UsageError(
                 f"{field} {vars(args)[field]} needs more than scores "
-                f"({', '.join(sorted(beyond))}): it works in training only"
+                f"({', '.join(sorted(signals))}): it works in training only"
             )
 
 
@@ -121,30 +126,35 @@ def _token_keeps(
     scores: pa.Table,
     args: PruningArguments,
     pruners: Pruners,
-    found: TableDecisions,
+    decisions: TableDecisions,
     side: Tensor,
     names: Sequence[str],
     seed: int,
 ) -> dict[int, Tensor]:
-    places = found.kept.nonzero().squeeze(1).tolist()
-    reads = SCORES in pruners.token.needs
-    if reads and "token_nll" not in scores.column_names:
+    """Which answer tokens of kept rows are kept, by place; rows that keep all have no entry.
+
+    Raises:
+        UsageError: Token scores are missing, or a user's pruner returned other masks.
+    """
+    places = decisions.kept.nonzero().squeeze(1).tolist()
+    reads_scores = SCORES in pruners.token.needs
+    if reads_scores and "token_nll" not in scores.column_names:
         raise UsageError(
             f"token_pruner {args.token_pruner} reads token scores: score with --per_token, or set "
             "token_ratio to 1.0"
         )
-    wanted = scores.take(pa.array(places, pa.int64()))
-    nll = _lists(wanted["token_nll"]) if reads else [None] * len(places)
-    entropy = _lists(wanted["token_entropy"]) if reads else [None] * len(places)
-    lengths = _tensor(wanted["n_tokens"]).tolist()
+    rows = scores.take(pa.array(places, pa.int64()))
+    nll = _lists(rows["token_nll"]) if reads_scores else [None] * len(places)
+    entropy = _lists(rows["token_entropy"]) if reads_scores else [None] * len(places)
+    lengths = _tensor(rows["n_tokens"]).tolist()
     samples = [
         TokenSample(
             sample_id=names[place],
             nll=one_nll,
             entropy=one_entropy,
             protected=_protected(length, args),
-            quadrant=int(found.quadrant[place]),
-            filled=bool(found.filled[place]),
+            quadrant=int(decisions.quadrant[place]),
+            filled=bool(decisions.filled[place]),
             side=float(side[place]),
         )
         for place, length, one_nll, one_entropy in zip(places, lengths, nll, entropy, strict=True)
@@ -154,21 +164,21 @@ def _token_keeps(
 
 
 def _protected(length: int, args: PruningArguments) -> Tensor:
-    """The last answer token, which ends the turn; ids are not on record."""
+    """A mask of the last answer token, which ends the turn: token ids are not on record."""
     protected = torch.zeros(length, dtype=torch.bool)
     protected[-1] = args.protect_eos
     return protected
 
 
 def _tensor(column: pa.ChunkedArray) -> Tensor:
-    """A column of numbers; null is NaN."""
+    """A column of numbers as a tensor; null becomes NaN."""
     if pa.types.is_floating(column.type):
         column = pc.fill_null(column.cast(pa.float64()), float("nan"))
     return torch.from_numpy(column.to_numpy().copy())
 
 
 def _lists(column: pa.ChunkedArray) -> list[Any]:
-    """A column of lists as tensors, float32."""
+    """A column of lists as float32 tensors, one for each row."""
     flat = column.combine_chunks()
     values = torch.from_numpy(
         flat.flatten().cast(pa.float32()).to_numpy(zero_copy_only=False).copy()

@@ -1,4 +1,4 @@
-"""The global random states, left as they were found."""
+"""Preserve the global random states of Python, NumPy and torch."""
 
 import random
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ import torch
 
 @contextmanager
 def random_state_kept() -> Iterator[None]:
-    """Put Python's, NumPy's and torch's random states back in the end.
+    """Restore the random states of Python, NumPy and torch on exit.
 
-    A ``Trainer`` seeds all of them when it is made. That is right for a run, and wrong for a call
-    in the middle of a user's program.
+    A ``Trainer`` seeds all of these when it is constructed. That is right for a run, and wrong for
+    a call in the middle of a user's program.
     """
     devices = list(range(torch.cuda.device_count()))
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - it is only kept
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - to restore it
     with torch.random.fork_rng(devices):
         try:
             yield

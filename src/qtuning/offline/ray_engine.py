@@ -1,4 +1,4 @@
-"""Scoring on Ray Data: parts are handed to actors that hold the model."""
+"""Score on Ray Data: actors that hold the model score one part after another."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from .shards import Shards
 
 
 class _Actor:
-    """A worker with the model; scores the parts that it is handed."""
+    """A Ray worker with the model; a call scores the parts of a batch."""
 
     def __init__(self, data: Dataset, shards: Shards, job: ScoreJob) -> None:
         self._data, self._shards, self._job = data, shards, job
@@ -33,9 +33,9 @@ def score_on_ray(
 
     Args:
         data: The rows as loaded.
-        shards: Where parts go, on a disk that all workers see.
-        job: How to score.
-        workers: Actors at a time.
+        shards: The shards to write, on a disk that all workers can reach.
+        job: The job of scoring.
+        workers: Number of actors at a time.
         told: Called with the number of rows of each finished part.
 
     Raises:
@@ -45,16 +45,18 @@ def score_on_ray(
     import ray
 
     n = -(-len(data) // job.rows_a_part)
-    left = [number for number in range(n) if not shards.has(number)]
-    if not left:
+    numbers = [number for number in range(n) if not shards.has(number)]
+    if not numbers:
         return
-    source = ray.data.from_items([{"id": number} for number in left], override_num_blocks=len(left))
-    done = source.map_batches(
+    source = ray.data.from_items(
+        [{"id": number} for number in numbers], override_num_blocks=len(numbers)
+    )
+    results = source.map_batches(
         _Actor,
         fn_constructor_args=(data, shards, job),
         batch_size=1,
-        concurrency=min(workers, len(left)),
+        concurrency=min(workers, len(numbers)),
     )
-    for row in done.iter_rows():
+    for row in results.iter_rows():
         first = int(row["id"]) * job.rows_a_part
         told(min(job.rows_a_part, len(data) - first))

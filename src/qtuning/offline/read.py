@@ -1,4 +1,4 @@
-"""Tables that qtuning wrote, or that hold a user's rows: Parquet, JSON Lines, ``datasets``."""
+"""Read tables of qtuning or of a user: Parquet, JSON Lines, ``datasets`` and ledgers."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -26,17 +26,19 @@ _UNREADABLE = (
 
 
 def named(source: Path | str | Dataset) -> str:
-    """What to call it in messages."""
+    """The name of a source in messages: its path, or "the data set"."""
     return "the data set" if isinstance(source, Dataset) else str(source)
 
 
 def read_table(source: Path | str | Dataset) -> pa.Table:
-    """All rows of a Parquet or JSON Lines file, a data set saved or at hand, or a run's ledger.
+    """Read all rows of a table; a known origin of scores is in the metadata of its schema.
 
-    The origin of scores, where it is known, is in the metadata of the schema, as in their file.
+    Args:
+        source: A Parquet or JSON Lines file, a folder of ``save_to_disk``, a data set in memory, a
+            run's output folder, or the ledger in it.
 
     Raises:
-        UsageError: Nothing is there, or it cannot be read.
+        UsageError: The source is missing, of another kind, or cannot be read.
     """
     if isinstance(source, Dataset):
         return _of_data_set(source)
@@ -55,12 +57,18 @@ def read_table(source: Path | str | Dataset) -> pa.Table:
 
 
 def _of_data_set(data: Dataset) -> pa.Table:
+    """The rows of a data set as a table."""
     table = data.with_format("arrow")[:].replace_schema_metadata()
     origin = described(data.info.description)
     return table if origin is None else table.cast(with_origin(table.schema, origin))
 
 
 def _read_folder(path: Path) -> pa.Table:
+    """Read a ledger, or a data set that ``save_to_disk`` wrote.
+
+    Raises:
+        UsageError: The folder is neither, has splits, or cannot be read.
+    """
     if (path / FOLDER).is_dir() or path.name == FOLDER:
         return read_ledger(path)
     if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
@@ -75,11 +83,16 @@ def _read_folder(path: Path) -> pa.Table:
 
 
 def _read_jsonl(path: Path) -> pa.Table:
+    """Read a JSON Lines file; the columns are the keys of all rows.
+
+    Raises:
+        UsageError: The file is not UTF-8 or not JSON Lines, or mixes types in a column.
+    """
     try:
         rows = list(_json_rows(path))
         names = list(dict.fromkeys(name for row in rows for name in row))
         return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
-    except _UNREADABLE as error:  # bytes, JSON, no object; mixed types
+    except _UNREADABLE as error:  # not UTF-8, not JSON, not an object, or mixed types
         why = bad_line(path) or first_line(error)
         raise UsageError(f"{path}: cannot be read ({why}); mend it") from error
 
@@ -92,10 +105,10 @@ def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_scores(path: Path) -> pa.Table:
-    """A file of scores.
+    """Read a Parquet file of scores.
 
     Raises:
-        UsageError: It is not there or cannot be read.
+        UsageError: The file is missing or cannot be read.
     """
     if not path_of(path, "the scores").is_file():
         raise UsageError(f"{path}: no such file; name the Parquet file that `qtuning score` wrote")

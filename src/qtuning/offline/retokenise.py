@@ -1,4 +1,4 @@
-"""The tokens of rows that were scored, made again as they were then."""
+"""Tokenise scored rows again, exactly as for scoring."""
 
 import logging
 from collections.abc import Iterator
@@ -26,10 +26,10 @@ def tokenised(rows: pa.Table, origin: Origin) -> list[Example]:
 
     Args:
         rows: The rows as they were loaded.
-        origin: Where their scores are from: tokenizer, length, what is an answer.
+        origin: The origin of the scores, which has tokenizer, maximal length and answer tokens.
 
     Raises:
-        UsageError: The tokenizer is not the one that they were scored with.
+        UsageError: The tokenizer is not that of the scores, or a row has no answer tokens.
     """
     tokenizer = load_tokenizer(origin["model_name"], revision=origin["revision"])
     hashes = tokenizer_hashes(tokenizer)
@@ -38,15 +38,15 @@ def tokenised(rows: pa.Table, origin: Origin) -> list[Example]:
             f"{origin['model_name']}: its tokenizer or chat template is not the one of the scores; "
             "score again"
         )
-    numbered = Dataset(rows.replace_schema_metadata())
-    if SAMPLE_ID in numbered.column_names:
-        numbered = numbered.remove_columns(SAMPLE_ID)
-    numbered = numbered.add_column(SAMPLE_ID, list(map(str, range(rows.num_rows))))
+    data = Dataset(rows.replace_schema_metadata())
+    if SAMPLE_ID in data.column_names:
+        data = data.remove_columns(SAMPLE_ID)
+    data = data.add_column(SAMPLE_ID, list(map(str, range(rows.num_rows))))
     model = _smallest_model(len(tokenizer))
     with (
         _quiet(),
         prepared(
-            numbered,
+            data,
             model,
             tokenizer,
             tokenising_of(origin),
@@ -55,15 +55,15 @@ def tokenised(rows: pa.Table, origin: Origin) -> list[Example]:
         ) as trainer,
     ):
         labels = Labels(trainer.data_collator)
-        found = [labels.of(example) for example in trainer.train_dataset]
-    if len(found) != rows.num_rows:
+        examples = [labels.of(example) for example in trainer.train_dataset]
+    if len(examples) != rows.num_rows:
         raise UsageError("some kept rows have no answer tokens any more; score again")
-    return found
+    return examples
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without bars and warnings: it is a moment's work, and scoring has warned before."""
+    """Turn off progress bars and warnings of TRL within; scoring has shown the warnings."""
     trl = logging.getLogger("trl")
     level, bars = trl.level, not are_progress_bars_disabled()
     trl.setLevel(logging.ERROR)
@@ -77,7 +77,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _smallest_model(vocabulary: int) -> LlamaForCausalLM:
-    """The trainer wants a model, which is not looked at."""
+    """A tiny model for the trainer, which requires one; the model is not used."""
     config = LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=4,

@@ -1,4 +1,4 @@
-"""The columns that scoring and deciding write: every name once, its type and its range."""
+"""The columns that scoring and pruning write: names, types and ranges, each in one place."""
 
 from collections.abc import Sequence
 
@@ -8,18 +8,18 @@ import pyarrow.compute as pc
 from ..errors import UsageError, first_line
 
 SCORES = ("sample_id", "ppl", "entropy", "nll_sum", "n_tokens")
-"""What scoring adds to rows."""
+"""Columns that scoring adds to rows."""
 TOKEN_SCORES = ("token_nll", "token_entropy")
-"""What it adds with ``per_token``: lists of an entry an answer token, in nats."""
+"""Columns that scoring adds with ``per_token``: lists with a value in nats per answer token."""
 DECISIONS = ("quadrant", "quadrant_name", "kept", "filled", "reason", "token_kept")
-"""What deciding adds to scored rows."""
+"""Columns that pruning adds to scored rows."""
 OF_RUNS = ("epoch", "step", "tokens_kept", "scored")
-"""What the ledger of a run has beside scores and decisions."""
+"""Columns of a run's ledger that scored and pruned files do not have."""
 
 _NEEDED = ("sample_id", "ppl", "entropy", "n_tokens")
 _DECIDED = ("kept", "quadrant", "filled")
 LONGEST = 2**24
-"""Answer tokens of a sample at most; masks of that length are made."""
+"""Largest number of answer tokens of a sample: masks of that length must fit into memory."""
 
 _TYPES = {
     "sample_id": pa.string(),
@@ -43,27 +43,29 @@ _RANGES = {
     "epoch": (0, 2**31),
     "step": (0, 2**53),
 }
-# Perplexity and entropy are not known of rows without answer tokens; tokens of a sample kept whole.
+# Rows without answer tokens have no perplexity and entropy, and rows that keep all tokens have no
+# token_kept.
 _MAY_BE_EMPTY = {"ppl", "entropy", "token_kept"}
 
 
 def is_decided(table: pa.Table) -> bool:
-    """Whether there are decisions beside the scores."""
+    """Whether a table has decisions as well as scores."""
     return set(_DECIDED) <= set(table.column_names)
 
 
 def typed_scores(table: pa.Table, where: str) -> pa.Table:
-    """See that scores, and decisions if there are some, are what they should be.
+    """Check a table of scores, and of decisions if it has some, and cast its columns.
 
     Args:
-        table: Read from who knows where.
-        where: What to call it in messages.
+        table: A table of any origin.
+        where: The name of the table in messages.
 
     Returns:
-        The table, its columns in the types that are promised; others as they are.
+        The table with columns of scores and decisions in the types of the format, and all other
+        columns unchanged.
 
     Raises:
-        UsageError: A column is missing, or has values that it cannot have.
+        UsageError: A column is missing, of another type, or has values out of range.
     """
     names = table.column_names
     missing = [name for name in _NEEDED if name not in names]
@@ -72,18 +74,23 @@ def typed_scores(table: pa.Table, where: str) -> pa.Table:
             f"{where}: no column {', '.join(missing)}; name a file of `qtuning score` or `qtuning "
             "prune`, or a run's output folder"
         )
-    wanted = [*_NEEDED, *TOKEN_SCORES]
+    columns = [*_NEEDED, *TOKEN_SCORES]
     if is_decided(table):
-        wanted += [*_DECIDED, *(name for name in OF_RUNS if name in _TYPES), "token_kept"]
-    for name in wanted:
+        columns += [*_DECIDED, *(name for name in OF_RUNS if name in _TYPES), "token_kept"]
+    for name in columns:
         if name in names:
             column = _column(table[name], name, where)
             table = table.set_column(names.index(name), name, column)
-    _check_tokens(table, where, [n for n in (*TOKEN_SCORES, "token_kept") if n in wanted])
+    _check_tokens(table, where, [n for n in (*TOKEN_SCORES, "token_kept") if n in columns])
     return table
 
 
 def _column(column: pa.ChunkedArray, name: str, where: str) -> pa.ChunkedArray:
+    """Cast a column to its type, and check its range.
+
+    Raises:
+        UsageError: The column is of another type, or has nulls or values out of range.
+    """
     try:
         if not _is_list_of_floats(column.type):  # float16 stays, at half the size
             column = column.cast(_TYPES[name])
@@ -95,13 +102,13 @@ def _column(column: pa.ChunkedArray, name: str, where: str) -> pa.ChunkedArray:
         ) from error
     if column.null_count and name not in _MAY_BE_EMPTY:
         raise UsageError(f"{where}: column {name} is empty in some rows; score again")
-    least, most = _RANGES.get(name, (None, None))
-    if least is not None and len(column):
-        found = pc.min_max(column).as_py()
-        if found["min"] < least:
-            raise UsageError(f"{where}: column {name} has {found['min']}, below {least}")
-        if found["max"] > most:
-            raise UsageError(f"{where}: column {name} has {found['max']}, above {most:,}")
+    low, high = _RANGES.get(name, (None, None))
+    if low is not None and len(column):
+        extremes = pc.min_max(column).as_py()
+        if extremes["min"] < low:
+            raise UsageError(f"{where}: column {name} has {extremes['min']}, below {low}")
+        if extremes["max"] > high:
+            raise UsageError(f"{where}: column {name} has {extremes['max']}, above {high:,}")
     return column
 
 
@@ -110,18 +117,22 @@ def _is_list_of_floats(kind: pa.DataType) -> bool:
 
 
 def _check_tokens(table: pa.Table, where: str, names: Sequence[str]) -> None:
-    """Lists of tokens have an entry for each."""
-    found = [name for name in names if name in table.column_names]
-    if len(set(TOKEN_SCORES) & set(found)) == 1:
-        there = next(name for name in TOKEN_SCORES if name in found)
-        other = next(name for name in TOKEN_SCORES if name not in found)
-        raise UsageError(f"{where}: has {there} without {other}; score again with --per_token")
-    for name in found:
+    """Check that lists of token scores have an entry for each answer token.
+
+    Raises:
+        UsageError: A list has another length or nulls, or one of the two columns is missing.
+    """
+    columns = [name for name in names if name in table.column_names]
+    if len(set(TOKEN_SCORES) & set(columns)) == 1:
+        present = next(name for name in TOKEN_SCORES if name in columns)
+        other = next(name for name in TOKEN_SCORES if name not in columns)
+        raise UsageError(f"{where}: has {present} without {other}; score again with --per_token")
+    for name in columns:
         lengths = pc.list_value_length(table[name])
-        differing = pc.sum(pc.not_equal(lengths, table["n_tokens"])).as_py()
-        if differing:
+        n_differing = pc.sum(pc.not_equal(lengths, table["n_tokens"])).as_py()
+        if n_differing:
             raise UsageError(
-                f"{where}: {name} has another length than n_tokens in {differing:,} rows; score "
+                f"{where}: {name} has another length than n_tokens in {n_differing:,} rows; score "
                 "again"
             )
         if pc.sum(pc.list_flatten(table[name]).is_null()).as_py():

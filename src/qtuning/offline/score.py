@@ -1,4 +1,4 @@
-"""Score a data set once: in this process, in those of ``accelerate launch``, or on Ray Rows."""
+"""Score a data set: in this process, in those of ``accelerate launch``, or on Ray Data."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +9,9 @@ from datasets import Dataset
 from rich.progress import Progress
 
 from ..errors import UsageError
-from ..io.formats import columns_of
+from ..io.formats import Rows, columns_of
 from ..precision import device_in_use, precision_line
-from .job import Rows, ScoreJob
+from .job import ScoreJob
 from .part_scorer import PartScorer
 from .shards import Shards
 
@@ -27,18 +27,18 @@ def score(
     workers: int = 2,
     told: Callable[[int], None] = lambda n: None,
 ) -> None:
-    """Write the data with their scores; what is finished is not scored again.
+    """Write a data set with its scores; finished parts are not scored again.
 
     Args:
         data: The rows as loaded.
-        output: The Parquet file.
-        job: How to score.
+        output: The Parquet file to write.
+        job: The job of scoring.
         engine: One of ``ENGINES``.
-        workers: Models that Ray holds at a time.
-        told: Called with the number of rows whenever a part is done.
+        workers: Number of models that Ray holds at a time.
+        told: Called with the number of rows whenever a part is finished.
 
     Raises:
-        UsageError: Unusable data, or an output of another origin.
+        UsageError: The data cannot be used, or the output holds scores of another origin.
     """
     job.columns().check(columns_of(data), job.where)
     shards = Shards(output, job.origin(data))
@@ -62,7 +62,7 @@ def score(
         told,
         alone=size == 1,
     )
-    state = processes()  # the trainer has made it anew
+    state = processes()  # the trainer has reset accelerate's state
     state.wait_for_everyone()
     if state.is_main_process:
         shards.merge(_parts(data, job.rows_a_part))
@@ -78,10 +78,18 @@ def score_with_bar(
     engine: str = "local",
     workers: int = 2,
 ) -> None:
-    """``score``, told by a line on its precision and a progress bar unless that is turned off.
+    """Run ``score`` with a progress bar, after a line on the precision.
+
+    Args:
+        data: The rows as loaded.
+        output: The Parquet file to write.
+        job: The job of scoring.
+        progress: Whether to print the line and the bar.
+        engine: One of ``ENGINES``.
+        workers: Number of models that Ray holds at a time.
 
     Raises:
-        UsageError: See there.
+        UsageError: The data cannot be used, or the output holds scores of another origin.
     """
     line = precision_line(device_in_use(), bf16=job.bf16) if progress else None
     if line is not None and processes().is_local_main_process:
@@ -100,14 +108,14 @@ def score_with_bar(
 
 
 def processes() -> PartialState:
-    """The processes of ``accelerate launch``.
+    """The state of the processes of ``accelerate launch``.
 
-    Without a GPU accelerate sees only one unless it is told that the CPU is meant.
+    Without a GPU, accelerate sees several processes only with ``cpu=True``.
     """
     return PartialState(cpu=not torch.cuda.is_available())
 
 
 def _parts(data: Rows, rows_a_part: int) -> int:
-    """Number of parts; of a stream by reading it."""
+    """Number of parts of a data set; a stream is read to count its rows."""
     rows = len(data) if isinstance(data, Dataset) else sum(1 for _ in data)
     return -(-rows // rows_a_part)

@@ -1,4 +1,4 @@
-"""Finished parts of an output, each whole or not there, and their union."""
+"""Shards: finished parts of an output file, each written atomically, and their merge."""
 
 import os
 from collections.abc import Iterator
@@ -12,18 +12,18 @@ from .origin import Origin, check_same_origin, read_origin, with_origin
 
 
 class Shards:
-    """Shard i holds the rows from ``i * rows`` on, whoever wrote it and in whatever order.
+    """The shards of an output file; any process may write any shard, in any order.
 
     Attributes:
-        output: The file that the shards become.
-        folder: Where they are until then, beside it.
+        output: The file that the shards are merged into.
+        folder: The folder of the shards until then, in the same folder as ``output``.
     """
 
     def __init__(self, output: Path, origin: Origin) -> None:
-        """Look at what is there already.
+        """Find existing shards, and check their origin.
 
         Raises:
-            UsageError: Shards, or an output, of another origin.
+            UsageError: The output or its shards hold scores of another origin.
         """
         self.output, self._origin = output, origin
         self.folder = output.with_name(f"{output.name}.parts")
@@ -33,15 +33,15 @@ class Shards:
 
     @property
     def done(self) -> bool:
-        """Whether the output is there."""
+        """Whether the output exists."""
         return self.output.is_file()
 
     def has(self, number: int) -> bool:
-        """Whether a shard is finished."""
+        """Whether shard ``number`` is finished."""
         return self._path(number).is_file()
 
     def write(self, number: int, table: pa.Table) -> None:
-        """Write a shard; it bears its name only when it is whole."""
+        """Write shard ``number`` atomically."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self._path(number)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -50,7 +50,7 @@ class Shards:
         temporary.replace(path)
 
     def merge(self, n: int) -> None:
-        """Make the output of shards 0 to ``n - 1``, one after the other, and remove them."""
+        """Write shards 0 to ``n - 1`` to the output in order, and delete the shards."""
         paths = [self._path(number) for number in range(n)]
         schema = pa.unify_schemas([_schema(path) for path in paths])
         schema = schema.with_metadata(_schema(paths[0]).metadata)
@@ -69,7 +69,7 @@ class Shards:
 
 
 def _tables(paths: list[Path]) -> Iterator[pa.Table]:
-    """One at a time: memory does not grow with their number."""
+    """The tables of files, read one at a time, so memory does not grow with their number."""
     for path in paths:
         yield read_parquet(path, advice="remove it")
 

@@ -1,4 +1,4 @@
-"""The rows of a data set beside their tokenised form, in order, without holding them all."""
+"""The rows of a data set in parts, in order, without holding all of them in memory."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -8,16 +8,16 @@ import pyarrow as pa
 from datasets import Dataset
 
 from ..examples.example import SAMPLE_ID
-from .job import Rows
+from ..io.formats import Rows
 
 
 class Part(NamedTuple):
-    """Some consecutive rows.
+    """Consecutive rows of a data set.
 
     Attributes:
-        number: Of the part, from 0.
-        rows: As they were loaded.
-        names: Id of each.
+        number: Number of the part, from 0.
+        rows: The rows as loaded.
+        names: Sample id of each row.
     """
 
     number: int
@@ -30,28 +30,33 @@ def parts(data: Rows, rows_a_part: int, mine: Any) -> Iterator[Part]:
 
     Args:
         data: The rows as loaded.
-        rows_a_part: Rows of each but the last.
-        mine: A function of a part's number: whether to read it.
+        rows_a_part: Number of rows of each part but the last.
+        mine: A function of a part's number: whether to read the part.
     """
     if isinstance(data, Dataset):
         for number, start in enumerate(range(0, len(data), rows_a_part)):
             if mine(number):
-                chosen = range(start, min(start + rows_a_part, len(data)))
-                table = data.select(chosen).with_format("arrow")[:]
+                numbers = range(start, min(start + rows_a_part, len(data)))
+                table = data.select(numbers).with_format("arrow")[:]
                 yield Part(number, table, names_of(table, start))
         return
     schema = None if data.features is None else data.features.arrow_schema
     rows = iter(data)
     number = 0
-    while some := list(islice(rows, rows_a_part)):
+    while batch := list(islice(rows, rows_a_part)):
         if mine(number):
-            table = pa.Table.from_pylist(some, schema=schema)
+            table = pa.Table.from_pylist(batch, schema=schema)
             yield Part(number, table, names_of(table, number * rows_a_part))
         number += 1
 
 
 def names_of(table: pa.Table, start: int) -> list[str]:
-    """The first of these that there is: ``sample_id``, ``id``, the row's number."""
+    """Sample ids of the rows: column ``sample_id``, else column ``id``, else row numbers.
+
+    Args:
+        table: The rows.
+        start: Row number of the first row.
+    """
     for column in (SAMPLE_ID, "id"):
         if column in table.column_names:
             values = table[column].to_pylist()

@@ -1,1 +1,1 @@
-"""The pruners, one file a method; ``registry.py`` names them, ``protocols.py`` says what one is."""
+"""The pruners, one file per method; names are in ``registry.py``, types in ``protocols.py``."""

@@ -1,8 +1,8 @@
 """Q-Tuning with a part of it changed: the paper's ablations (arXiv:2509.23873, 4.3).
 
-Not registered: name them as ``qtuning.pruners.ablations:KeepQ1``. One rule of Q-Tuning is replaced
-in each. Without neighbours is ``neighbor_lambda`` 0; tokens of Q4 pruned as well is the token
-pruner ``ppl-neighbor``.
+These pruners are not registered: name one as ``qtuning.pruners.ablations:KeepQ1``. Each replaces
+one rule of Q-Tuning. Two ablations need no class: ``neighbor_lambda`` 0 leaves out the neighbours,
+and the token pruner ``ppl-neighbor`` prunes the tokens of Q4 as well.
 """
 
 from dataclasses import replace
@@ -19,20 +19,20 @@ from .ranking import keep_highest, minmax
 
 
 class _KeepOne:
-    """Keeps one quadrant, made exactly k as in the paper: by a support, here of its own."""
+    """Keeps one quadrant, trimmed or filled up to exactly k samples by a support of its own."""
 
     needs = frozenset({SCORES})
     quadrant: int
 
     def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
-        """Keep k of ``N``."""
+        """Keep k of ``N`` samples."""
         selection = select_samples(
             pool.ppl, pool.entropy, args.sample_ratio, bisect_steps=args.bisect_steps
         )
-        named = selection.quadrant == self.quadrant
-        support = self.support(pool, selection) + 10.0 * named  # a support is at most 2
+        in_quadrant = selection.quadrant == self.quadrant
+        support = self.support(pool, selection) + 10.0 * in_quadrant  # any support is at most 2
         kept = keep_highest(support, args.sample_ratio).kept
-        return replace(selection, kept=kept, filled=kept & ~named)
+        return replace(selection, kept=kept, filled=kept & ~in_quadrant)
 
     def support(self, pool: SamplePool, selection: Selection) -> Tensor:
         """How much a sample resembles the quadrant, ``(N,)``."""
@@ -45,7 +45,7 @@ class KeepQ1(_KeepOne):
     quadrant = Q1
 
     def support(self, pool: SamplePool, selection: Selection) -> Tensor:
-        """Height along the diagonal."""
+        """Position along the diagonal: high where both axes are."""
         return _height(pool)
 
 
@@ -55,7 +55,7 @@ class KeepQ3(_KeepOne):
     quadrant = Q3
 
     def support(self, pool: SamplePool, selection: Selection) -> Tensor:
-        """Depth along the diagonal."""
+        """Negative position along the diagonal: high where both axes are low."""
         return -_height(pool)
 
 
@@ -65,7 +65,7 @@ class OnlyQ2(_KeepOne):
     quadrant = Q2
 
     def support(self, pool: SamplePool, selection: Selection) -> Tensor:
-        """Signed distance from the diagonal."""
+        """Signed distance from the diagonal, positive on the side of Q2."""
         return selection.side
 
 
@@ -75,7 +75,7 @@ class OnlyQ4(_KeepOne):
     quadrant = Q4
 
     def support(self, pool: SamplePool, selection: Selection) -> Tensor:
-        """Signed distance from the diagonal."""
+        """Signed distance from the diagonal, positive on the side of Q4."""
         return -selection.side
 
 
@@ -99,9 +99,9 @@ class Reversed:
 
 
 def _height(pool: SamplePool) -> Tensor:
-    """Sum of both axes, each scaled to [0, 1] over the pool; NaN where a loss is bad."""
-    good = pool.ppl.isfinite() & pool.entropy.isfinite()
+    """Sum of both axes, each scaled to [0, 1] over the pool; NaN where one is not finite."""
+    finite = pool.ppl.isfinite() & pool.entropy.isfinite()
     height = torch.full_like(pool.ppl, torch.nan)
-    if bool(good.any()):
-        height[good] = minmax(pool.ppl[good].log()) + minmax(pool.entropy[good])
+    if bool(finite.any()):
+        height[finite] = minmax(pool.ppl[finite].log()) + minmax(pool.entropy[finite])
     return height

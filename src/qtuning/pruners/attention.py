@@ -1,14 +1,15 @@
 """Token pruners ``fastv`` and ``sparse-vlm``.
 
-What: prunes the answer tokens that later tokens look at least: all later ones (``fastv``), or those
-    of them that resemble the prompt (``sparse-vlm``).
+What: prunes the answer tokens that receive the least attention from later tokens: from all of them
+    (``fastv``), or from those that resemble the prompt (``sparse-vlm``).
 Cost: a forward of what is kept, with one layer's attention.
 When: for comparison; both were made to drop image tokens.
 Source: FastV, arXiv:2403.06764; SparseVLM, arXiv:2410.04417; in the tables of arXiv:2509.23873.
-Differs: the last layer as in the Q-Tuning paper (FastV's own: the second, attention of the last
-    token); attention received is a mean over the tokens that could give it, without the token
-    itself, since early tokens would win otherwise. Raters are answer tokens whose hidden state is
-    more like the prompt's than the answer's mean. A token that nobody could look at gets the mean.
+Differs: attention is that of the last layer, as in the Q-Tuning paper (FastV itself reads the last
+    token's attention in the second layer). Attention received is a mean over the tokens that could
+    give it, without the token itself, since early tokens would win otherwise. Raters are the answer
+    tokens whose hidden state is at least as similar to the prompt as the answer's mean. A token
+    that no rater could look at gets the mean of the others.
 """
 
 from torch import Tensor

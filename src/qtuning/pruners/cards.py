@@ -18,12 +18,12 @@ everywhere.
 What a pruner does not ask for is not computed: a pair that reads no scores costs no scoring pass,
 and behind a sample pruner without scores only what is kept is scored, for its tokens.
 
-Made of the docstrings by `python -m qtuning.pruners.cards > docs/pruners.md`.
+Generated from the docstrings by `python -m qtuning.pruners.cards > docs/pruners.md`.
 """
 
 
 def cards() -> str:
-    """The page, Markdown."""
+    """The page of all method cards, in Markdown."""
     parts = [_INTRO]
     for title, registry in (("Sample pruners", SAMPLE_PRUNERS), ("Token pruners", TOKEN_PRUNERS)):
         parts.append(f"## {title}\n")
@@ -41,9 +41,10 @@ def _modules(registry: Mapping[str, object]) -> list[str]:
 
 
 def _row(name: str, pruner: object) -> str:
-    what = _code((type(pruner).__doc__ or "").splitlines()[0]).replace("|", "\\|").rstrip(".")
+    """A row of a table: the pruner's name, its class' first docstring line, and its needs."""
+    summary = _code((type(pruner).__doc__ or "").splitlines()[0]).replace("|", "\\|").rstrip(".")
     needs = ", ".join(sorted(vars(type(pruner))["needs"])).replace("_", " ") or "nothing"
-    return f"| `{name}` | {what} | {needs} |"
+    return f"| `{name}` | {summary} | {needs} |"
 
 
 def _card(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What the two pruners ask of the other arguments."""
+"""Checks that the other arguments fit the two pruners."""
 
 from ..arguments import PruningArguments
 from ..errors import UsageError
@@ -8,10 +8,10 @@ from .registry import resolve_sample_pruner, resolve_token_pruner
 
 
 def check_pruners(args: PruningArguments) -> None:
-    """See that both pruners can be found, and have what they read.
+    """Check that both pruners exist, and that the other arguments give what the pruners read.
 
     Raises:
-        UsageError: One is unknown, or other arguments do not fit it.
+        UsageError: A pruner is unknown, or other arguments do not fit a pruner.
     """
     sample = resolve_sample_pruner(args.sample_pruner)
     token = resolve_token_pruner(args.token_pruner)
@@ -25,9 +25,9 @@ def check_pruners(args: PruningArguments) -> None:
             "initial_scores has no effect at score_refresh 1.0, where everything is scored "
             "anew: set score_refresh below 1"
         )
-    beyond = (sample.needs | token.needs) - {SCORES, QUADRANTS}
-    if args.one_pass and beyond:
+    other_needs = (sample.needs | token.needs) - {SCORES, QUADRANTS}
+    if args.one_pass and other_needs:
         raise UsageError(
             f"one_pass has perplexity and entropy alone, and {args.sample_pruner} x "
-            f"{args.token_pruner} need more ({', '.join(sorted(beyond))}): turn it off"
+            f"{args.token_pruner} need more ({', '.join(sorted(other_needs))}): turn it off"
         )

@@ -1,4 +1,4 @@
-"""What pruners return, checked: a user's own may return anything."""
+"""Checks of what pruners return: the pruner of a user may return anything."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,10 +11,10 @@ from ..errors import UsageError
 
 
 def checked_selection(selection: object, n: int) -> Selection:
-    """The selection that a sample pruner returned for ``n`` candidates; a mask becomes one.
+    """The selection of ``n`` candidates that a sample pruner returned, if only as a mask.
 
     Raises:
-        UsageError: A user's pruner returned something else.
+        UsageError: The pruner returned another type, or tensors of another shape or dtype.
     """
     if isinstance(selection, Tensor):
         selection = Selection.without_plane(selection.cpu())
@@ -31,20 +31,22 @@ def checked_selection(selection: object, n: int) -> Selection:
 
 
 def checked_masks(masks: object, lengths: Sequence[int]) -> list[Tensor]:
-    """The keep masks that a token pruner returned for samples of so many answer tokens each.
+    """The keep masks that a token pruner returned for samples of ``lengths`` answer tokens.
 
     Raises:
-        UsageError: A user's pruner returned something else.
+        UsageError: The pruner did not return one bool mask of the right shape per sample.
     """
-    made: list[Any] = list(masks) if isinstance(masks, list | tuple) else [masks]
-    sound = len(made) == len(lengths) and all(
+    mask_list: list[Any] = list(masks) if isinstance(masks, list | tuple) else [masks]
+    fits = len(mask_list) == len(lengths) and all(
         isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.shape == (n,)
-        for mask, n in zip(made, lengths, strict=True)
+        for mask, n in zip(mask_list, lengths, strict=True)
     )
-    if not sound:
-        shown = [tuple(m.shape) if isinstance(m, Tensor) else type(m).__name__ for m in made[:3]]
+    if not fits:
+        examples = [
+            tuple(m.shape) if isinstance(m, Tensor) else type(m).__name__ for m in mask_list[:3]
+        ]
         raise UsageError(
             "the token pruner must return a bool tensor of shape (T,) for each sample of the "
-            f"pool, got {shown}..."
+            f"pool, got {examples}..."
         )
-    return made
+    return mask_list

@@ -1,8 +1,8 @@
 """Sample pruners ``q-tuning-ranks`` and ``q-tuning-residual``.
 
-What: Q-Tuning's first stage on axes mended where its own are weak: ranks in place of raw values
-    when samples are trimmed or filled up, so that one outlier does not squash all others; or
-    entropy less what perplexity says of it already, so that Q2 and Q4 are not empty.
+What: Q-Tuning's first stage on other axes: ranks in place of raw values when samples are trimmed or
+    filled up, so that one outlier does not squash all others; or entropy minus the part that
+    perplexity predicts, so that Q2 and Q4 are not empty.
 Cost: the scoring pass.
 When: to see whether these weaknesses of the plane matter.
 Source: ours, after arXiv:2509.23873, 3.2.
@@ -25,7 +25,7 @@ class RankPlane:
     needs = frozenset({SCORES})
 
     def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
-        """See ``plane.select_samples``; thresholds are ranks in [0, 1]."""
+        """Keep k of ``N``, see ``plane.select_samples``; thresholds are ranks in [0, 1]."""
         error, uncertainty = _ranks(pool.ppl), _ranks(pool.entropy)
         return select_samples(error, uncertainty, args.sample_ratio, bisect_steps=args.bisect_steps)
 
@@ -36,7 +36,7 @@ class ResidualPlane:
     needs = frozenset({SCORES})
 
     def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
-        """See ``plane.select_samples``; thresholds are ranks in [0, 1]."""
+        """Keep k of ``N``, see ``plane.select_samples``; thresholds are ranks in [0, 1]."""
         residual = _residual(pool.entropy, pool.ppl.log())
         return select_samples(
             _ranks(pool.ppl), _ranks(residual), args.sample_ratio, bisect_steps=args.bisect_steps
@@ -44,25 +44,25 @@ class ResidualPlane:
 
 
 def _ranks(values: Tensor) -> Tensor:
-    """Ranks scaled to [0, 1], ties in the order given; NaN and infinity stay NaN."""
-    known = values.isfinite()
+    """Ranks scaled to [0, 1], ties keep the order given; NaN and infinity become NaN."""
+    finite = values.isfinite()
     scaled = torch.full_like(values, torch.nan)
-    scaled[known] = ranked(values[known]) / max(1, int(known.sum()) - 1)
+    scaled[finite] = ranked(values[finite]) / max(1, int(finite.sum()) - 1)
     return scaled
 
 
-def _residual(values: Tensor, given: Tensor) -> Tensor:
-    """What is left of values after a least-squares line through ``given``, ``(N,)``."""
-    known = values.isfinite() & given.isfinite()
-    x, y = given[known], values[known]
+def _residual(values: Tensor, predictor: Tensor) -> Tensor:
+    """Residual of the values after a least-squares fit on ``predictor``, ``(N,)``."""
+    finite = values.isfinite() & predictor.isfinite()
+    x, y = predictor[finite], values[finite]
     residual = torch.full_like(values, torch.nan)
     if not len(x):
         return residual
     centred = x - x.mean()
     spread = centred.square().sum()
     slope = (centred * y).sum() / spread if float(spread) > 0 else x.new_zeros(())
-    left = y - y.mean() - slope * centred
-    # On a line, as two samples always are, rounding alone would rank them.
+    remainder = y - y.mean() - slope * centred
+    # Values on one line, as any two are, would otherwise be ranked by rounding errors.
     step = 1e-9 * float(y.abs().max().clamp(min=1e-9))
-    residual[known] = (left / step).round() * step
+    residual[finite] = (remainder / step).round() * step
     return residual

@@ -14,10 +14,10 @@ from .ranking import keep_highest
 
 
 class EntropySamples:
-    """Keeps the highest mean answer entropy."""
+    """Keeps the samples with the highest mean answer entropy."""
 
     needs = frozenset({SCORES})
 
     def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
-        """Keep k of ``N``."""
+        """Keep k of ``N`` samples."""
         return keep_highest(pool.entropy, args.sample_ratio)

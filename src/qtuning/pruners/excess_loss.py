@@ -4,11 +4,11 @@ What: keeps the tokens on which the model does worse than a reference model, ran
     samples of the step.
 Cost: a forward of what is kept with the model, and once with the reference model, which also needs
     its own memory.
-When: a reference model that has learnt from clean data is at hand.
+When: a reference model that has learnt from clean data is available.
 Source: Rho-1, arXiv:2404.07965; Token Cleaning, arXiv:2502.01968.
-Differs: the originals keep 0.6 to 0.7; here ``token_ratio`` tells. The two differ by their
-    reference: a model of good data (rho-1), or the model itself after a warm-up on a part of the
-    data (token-cleaning); either way name it as ``reference_model_name_or_path``.
+Differs: the originals keep 0.6 to 0.7 of the tokens, here ``token_ratio`` sets the share. The two
+    pruners differ in the reference to name as ``reference_model_name_or_path``: a model of good
+    data (rho-1), or the model itself after a warm-up on a part of the data (token-cleaning).
 """
 
 import torch
@@ -20,26 +20,26 @@ from .protocols import REFERENCE, SCORES, TokenPool, TokenSample, seeded_generat
 
 
 class ExcessLoss:
-    """Keeps the highest ``nll - nll_reference`` of the step, over all samples and ranks."""
+    """Keeps the tokens with the highest ``nll - nll_reference`` of the step, over all ranks."""
 
     needs = frozenset({SCORES, REFERENCE})
 
     def __call__(self, pool: TokenPool, args: PruningArguments) -> list[Tensor]:
         """Keep ``max(1, floor(token_ratio * T))`` of all T answer tokens, protected ones first."""
-        own = [
-            # Ties are broken by name and place, which are the same however many ranks there are.
+        rows = [
+            # Ties are broken by id and place, which do not depend on the number of ranks.
             (-score, _number(sample.sample_id), float(place))
             for sample in pool.samples
             for place, score in enumerate(_excess(sample).tolist())
         ]
-        columns = [pool.gather([row[i] for row in own]) for i in range(3)]
-        everybodys = list(zip(*columns, strict=True))
-        protected = pool.gather([float(sample.protected.sum()) for sample in pool.samples])
-        if not own:
+        columns = [pool.gather([row[i] for row in rows]) for i in range(3)]
+        all_rows = list(zip(*columns, strict=True))
+        protected_counts = pool.gather([float(sample.protected.sum()) for sample in pool.samples])
+        if not rows:
             return []
-        n = max(keep_count(len(everybodys), args.token_ratio), int(sum(protected)))
-        last = sorted(everybodys)[n - 1]
-        kept = torch.tensor([row <= last for row in own])
+        n = max(keep_count(len(all_rows), args.token_ratio), int(sum(protected_counts)))
+        threshold = sorted(all_rows)[n - 1]
+        kept = torch.tensor([row <= threshold for row in rows])
         return list(kept.split([sample.n_tokens for sample in pool.samples]))
 
 

@@ -1,9 +1,9 @@
 """Sample pruner ``full`` and token pruner ``none``.
 
-What: keeps all samples, all tokens.
+What: keeps all samples, or all tokens.
 Cost: that of a full run.
-When: to have the run that everything is compared with.
-Source: supervised fine-tuning as it is.
+When: as the run that all others are compared with.
+Source: plain supervised fine-tuning.
 Differs: in nothing; losses are those of the stock trainer, bit for bit.
 """
 
@@ -21,7 +21,7 @@ class FullSamples:
     needs: frozenset[str] = frozenset()
 
     def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
-        """Keep all ``N``."""
+        """Keep all ``N`` samples."""
         return Selection.without_plane(torch.ones(len(pool), dtype=torch.bool))
 
 
@@ -31,5 +31,5 @@ class NoTokenPruning:
     needs: frozenset[str] = frozenset()
 
     def __call__(self, pool: TokenPool, args: PruningArguments) -> list[Tensor]:
-        """Keep all ``T`` of each sample."""
+        """Keep all ``T`` tokens of each sample."""
         return [torch.ones(sample.n_tokens, dtype=torch.bool) for sample in pool.samples]

@@ -1,6 +1,6 @@
 """Sample pruner ``ifd``.
 
-What: keeps the samples whose prompt helps least with the answer, but does help.
+What: keeps the samples whose prompt helps with the answer, but as little as possible.
 Cost: the scoring pass, and a second one over the answers without their prompts.
 When: instruction data with answers that have little to do with the question.
 Source: instruction-following difficulty, From Quantity to Quality, arXiv:2308.12032.
@@ -19,13 +19,13 @@ from .ranking import keep_highest
 
 
 class InstructionFollowingDifficulty:
-    """Keeps the highest ratio of NLL with the prompt to NLL without it, up to 1."""
+    """Keeps the samples with the highest ratio, up to 1, of NLL with the prompt to NLL without."""
 
     needs = frozenset({SCORES, WITHOUT_PROMPT})
 
     def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
         """Keep k of ``N``; samples of one answer token have no ratio and come last."""
-        without, beside = pool.extras[WITHOUT_PROMPT].unbind(1)
-        ratio = beside / without
-        # Above 1: below all that is not, the nearest to 1 first.
+        nll_alone, nll_after_prompt = pool.extras[WITHOUT_PROMPT].unbind(1)
+        ratio = nll_after_prompt / nll_alone
+        # Ratios above 1 rank below all others, the nearest to 1 first.
         return keep_highest(torch.where(ratio > 1, -ratio, ratio), args.sample_ratio)

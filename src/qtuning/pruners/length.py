@@ -4,7 +4,7 @@ What: keeps the samples with the most, or the fewest, answer tokens.
 Cost: nothing: no scoring pass.
 When: instruction data in which long answers are the careful ones.
 Source: Long Is More for Alignment, arXiv:2402.04833; in the tables of arXiv:2509.23873.
-Differs: the original keeps the longest 1,000 of a data set, this the longest of each pool. The
+Differs: the original keeps the longest 1,000 of a data set, this one the longest of each pool. The
     Q-Tuning paper's text says "removed the longest", which would be ``shortest``.
 """
 
@@ -20,7 +20,7 @@ class Longest:
     needs: frozenset[str] = frozenset()
 
     def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
-        """Keep k of ``N``; of equally long ones the earlier."""
+        """Keep k of ``N`` samples; of equal lengths the earlier."""
         return keep_highest(pool.n_tokens, args.sample_ratio)
 
 
@@ -30,5 +30,5 @@ class Shortest:
     needs: frozenset[str] = frozenset()
 
     def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
-        """Keep k of ``N``; of equally long ones the earlier."""
+        """Keep k of ``N`` samples; of equal lengths the earlier."""
         return keep_highest(-pool.n_tokens, args.sample_ratio)

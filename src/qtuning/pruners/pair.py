@@ -1,4 +1,4 @@
-"""The sample pruner and the token pruner that decide together."""
+"""The pair of sample pruner and token pruner that decides in a step."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class Pruners:
 
     @classmethod
     def of(cls, args: PruningArguments) -> "Pruners":
-        """The pruners that the arguments name; a ratio of 1.0 means none on its axis."""
+        """The pruners that the arguments name; a ratio of 1.0 turns its pruner off."""
         token = resolve_token_pruner(args.token_pruner)
         if args.token_ratio == 1.0:
             token = NoTokenPruning()
@@ -33,17 +33,17 @@ class Pruners:
 
     @property
     def needs(self) -> frozenset[str]:
-        """All that either of them reads."""
+        """Names of everything that either pruner reads."""
         return self.sample.needs | self.token.needs
 
     @property
     def score(self) -> bool:
-        """Whether they need a scoring pass, of all candidates or of what is kept."""
+        """Whether the pair needs a scoring pass, of all candidates or of what is kept."""
         return bool(self.needs & {SCORES, HISTORY})
 
     @property
     def score_kept(self) -> bool:
-        """Whether what is kept must have been scored."""
+        """Whether every kept sample must have scores."""
         return SCORES in self.token.needs or HISTORY in self.sample.needs
 
     @property
@@ -53,12 +53,12 @@ class Pruners:
 
     @property
     def own_budget(self) -> str | None:
-        """What the sample pruner keeps whatever the sample ratio is, in words; None if it obeys."""
+        """What the sample pruner keeps, in words, if it ignores the sample ratio; else None."""
         return self.sample.own_budget if isinstance(self.sample, OwnBudget) else None
 
     @property
     def prune(self) -> bool:
-        """Whether they can prune anything."""
+        """Whether the pair can prune anything."""
         return not (self.keep_all_samples and isinstance(self.token, NoTokenPruning))
 
 
@@ -72,5 +72,5 @@ def remembers_scores(args: PruningArguments, sample_needs: frozenset[str]) -> bo
         args: The pruning arguments.
         sample_needs: What the sample pruner reads.
     """
-    static = args.scorer_model_name_or_path is not None
-    return args.score_refresh < 1.0 or static or HISTORY in sample_needs
+    has_static_scorer = args.scorer_model_name_or_path is not None
+    return args.score_refresh < 1.0 or has_static_scorer or HISTORY in sample_needs

@@ -4,9 +4,9 @@ What: prunes the answer tokens to which the model gives a probability below 0.1.
 Cost: a forward of what is kept, if the sample pruner did not score it.
 When: answers full of incidental wording. The closest published rival of Q-Tuning's second stage.
 Source: ProFit, arXiv:2601.09195.
-Differs: the original has no budget. Here the least probable go first and pruning stops at the
-    budget; tokens at 0.1 and above are never pruned, so more than the budget may be kept. With
-    enough tokens below 0.1 it is ``ppl``.
+Differs: the original has no budget. Here the least probable tokens go first and pruning stops at
+    the budget; tokens at 0.1 and above are never pruned, so more than the budget may be kept. With
+    enough tokens below 0.1 it equals ``ppl``.
 """
 
 import math

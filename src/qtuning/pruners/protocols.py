@@ -1,4 +1,4 @@
-"""The two protocols: what a pruner is given and what it returns."""
+"""The protocols of sample pruners and token pruners: what each receives and returns."""
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
@@ -12,64 +12,66 @@ from ..arguments import PruningArguments
 from ..core.plane import Selection
 
 SCORES = "scores"
-"""In ``needs``: NLL and entropy from a scoring pass. Everything below but ``HISTORY`` and
-``WEIGHTS`` is had in that pass or beside it, and asks for ``SCORES`` as well."""
+"""Need of any pruner: NLL and entropy from a scoring pass. All needs below except ``HISTORY`` and
+``WEIGHTS`` are met in or after that pass; a pruner with one of these needs ``SCORES`` as well."""
 QUADRANTS = "quadrants"
-"""In ``needs`` of a token pruner: the EU plane of the sample stage, even at sample ratio 1.0."""
+"""Need of a token pruner: the Error-Uncertainty plane of stage 1, even at sample ratio 1.0."""
 HISTORY = "history"
-"""Of a sample pruner: instead of ``SCORES``, those of the last step that trained on the sample."""
+"""Need of a sample pruner: in place of ``SCORES``, the scores of a sample's last training step."""
 WEIGHTS = "weights"
-"""Of a sample pruner: the loss of a sample is multiplied by its ``Selection.weight``."""
+"""Need of a sample pruner: a loss that is multiplied by the sample's ``Selection.weight``."""
 EL2N = "el2n"
-"""Of a sample pruner: ``extras["el2n"]``, ``(N, 1)``: mean norm of the error vector."""
+"""Need of a sample pruner: ``extras["el2n"]``, ``(N, 1)``: mean norm of the error vector."""
 WITHOUT_PROMPT = "without_prompt"
-"""Of a sample pruner: ``extras["without_prompt"]``, ``(N, 2)``: mean NLL of the answer tokens
+"""Need of a sample pruner: ``extras["without_prompt"]``, ``(N, 2)``: mean NLL of the answer tokens
 without the prompt, and with it over the same tokens. A second, shorter scoring pass."""
 LOGITS = "logits"
-"""Of a sample pruner: ``extras["logits"]``, ``(N, 1 + 1024)``: nuclear norm and sketch of the
+"""Need of a sample pruner: ``extras["logits"]``, ``(N, 1 + 1024)``: nuclear norm and sketch of the
 answer's logits."""
 REFERENCE = "reference"
-"""Of a token pruner: ``extras["reference"]``, NLL under the reference model; one must be named."""
+"""Need of a token pruner: ``extras["reference"]``, ``(T,)``: NLL under the reference model in nats;
+``reference_model_name_or_path`` must be set."""
 BASE = "base"
-"""Of a token pruner: ``extras["reference"]``, NLL under the reference model; the model as it was
-before training unless one is named."""
+"""Need of a token pruner: ``extras["reference"]``, ``(T,)``: NLL under the reference model in nats;
+without ``reference_model_name_or_path``, under the model before training."""
 PROMPT_ATTENTION = "prompt_attention"
-"""Of a token pruner: attention that each answer token pays to the prompt in the last layer."""
+"""Need of a token pruner: attention of each answer token to the prompt, last layer, ``(T,)``."""
 RECEIVED_ATTENTION = "received_attention"
-"""Of a token pruner: attention that each answer token receives from a later one, on average."""
+"""Need of a token pruner: mean attention of later tokens to each answer token, ``(T,)``."""
 RATER_ATTENTION = "rater_attention"
-"""Of a token pruner: the same, from the later answer tokens that resemble the prompt."""
+"""Need of a token pruner: mean attention that each answer token receives from the later answer
+tokens that resemble the prompt, ``(T,)``."""
 CONFIDENCE = "confidence"
-"""Of a token pruner: ``extras["confidence"]``, ``(T, 2)``: chance of the most likely token, and
-1 where that is the right one."""
+"""Need of a token pruner: ``extras["confidence"]``, ``(T, 2)``: probability of the most likely
+token, and 1 where that is the right one, else 0."""
 STEPS = "steps"
-"""Of a token pruner: ``extras["steps"]``, the reasoning step that each answer token belongs to."""
+"""Need of a token pruner: ``extras["steps"]``, ``(T,)``: number of each token's reasoning step."""
 
 SAMPLE_EXTRAS = frozenset({EL2N, WITHOUT_PROMPT, LOGITS})
 ATTENTION = frozenset({PROMPT_ATTENTION, RECEIVED_ATTENTION, RATER_ATTENTION})
 NEEDS = SAMPLE_EXTRAS | ATTENTION | {SCORES, QUADRANTS, HISTORY, WEIGHTS, REFERENCE, BASE}
 NEEDS |= {CONFIDENCE, STEPS}
-"""All that a pruner may ask for."""
+"""All names that ``needs`` of a pruner may have."""
 
 
 @dataclass(frozen=True)
 class SamplePool:
     """The candidates that compete with each other, in the order of the data, on the CPU.
 
-    The same on every rank and for every number of ranks.
+    A pool is the same on every rank and for every number of ranks.
 
     Attributes:
-        ppl: Perplexity, ``(N,)`` float64; NaN if no scoring pass was asked for, or if it is not
-            known (``HISTORY``).
-        entropy: Mean answer entropy in nats, ``(N,)`` float64; NaN likewise.
-        n_tokens: Answer tokens, ``(N,)`` int64.
+        ppl: Perplexity, ``(N,)`` float64; NaN without a scoring pass, or where it is not known
+            (``HISTORY``).
+        entropy: Mean answer entropy in nats, ``(N,)`` float64; NaN where ``ppl`` is not known.
+        n_tokens: Number of answer tokens, ``(N,)`` int64.
         sample_ids: Id of each sample.
         step: The optimizer step about to be taken, counted from 1.
         seed: The run's seed.
         group: Number of the pool within the step (``pool_scope="micro"`` has several).
         progress: Share of the training steps done, in [0, 1).
-        extras: What else was asked for, by the name in ``needs``, ``(N, d)`` float64.
-        memory: What the pruner wants to remember from pool to pool, its own to change; part of a
+        extras: Further statistics, by the name in ``needs``, ``(N, d)`` float64.
+        memory: Tensors that the pruner keeps from pool to pool and may change; part of a
             checkpoint.
     """
 
@@ -89,7 +91,7 @@ class SamplePool:
         return len(self.sample_ids)
 
     def generator(self) -> torch.Generator:
-        """A generator seeded by (seed, step, group): no global random state is touched."""
+        """A generator seeded by (seed, step, group), independent of the global random state."""
         return seeded_generator(self.seed, self.step, self.group)
 
 
@@ -99,13 +101,13 @@ class TokenSample:
 
     Attributes:
         sample_id: Id of the sample.
-        nll: NLL in nats, float32; None if no scoring pass was asked for.
-        entropy: Entropy in nats, float32; None likewise.
+        nll: NLL in nats, float32; None without a scoring pass.
+        entropy: Entropy in nats, float32; None without a scoring pass.
         protected: bool, tokens that keep their label whatever their score.
-        quadrant: 1 to 4, 0 = none.
-        filled: Kept only to reach the budget.
+        quadrant: Quadrant of the sample, 1 to 4; 0 is none.
+        filled: Whether the sample is kept only to reach the budget.
         side: P^ - E^ of the sample (see ``plane.Selection``).
-        extras: What else was asked for, by the name in ``needs``, each ``(T,)``.
+        extras: Further statistics, by the name in ``needs``, each ``(T,)`` or ``(T, d)``.
     """
 
     sample_id: str
@@ -125,7 +127,7 @@ class TokenSample:
 
 @dataclass(frozen=True)
 class TokenPool:
-    """All kept samples of this rank in one step, so that a pruner may rank across samples.
+    """All kept samples of one rank in one step, so that a pruner may rank across samples.
 
     Attributes:
         samples: The kept samples of this rank.
@@ -145,14 +147,14 @@ class SamplePruner(Protocol):
     """Decides which samples of a pool are trained on.
 
     Attributes:
-        needs: What it reads, see the constants of this module; empty, or with ``SCORES`` or
+        needs: What the pruner reads, by the constants of this module; empty, or with ``SCORES`` or
             ``HISTORY`` among them.
     """
 
     needs: frozenset[str]
 
     def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection | Tensor:
-        """Return a ``Selection``, or just its ``kept`` mask, ``(N,)`` bool."""
+        """Select samples: a ``Selection``, or just its ``kept`` mask, ``(N,)`` bool."""
         ...
 
 
@@ -161,7 +163,7 @@ class Needing(Protocol):
     """A pruner, or a plain function, that says what it reads.
 
     Attributes:
-        needs: Names of the constants of this module.
+        needs: What the pruner reads, by the constants of this module.
     """
 
     needs: frozenset[str]
@@ -169,10 +171,10 @@ class Needing(Protocol):
 
 @runtime_checkable
 class OwnBudget(Protocol):
-    """A sample pruner that keeps a share of its own.
+    """A sample pruner that ignores the sample ratio and keeps a share of its own.
 
     Attributes:
-        own_budget: What it keeps of a step's candidates, in words.
+        own_budget: What the pruner keeps of a step's candidates, in words.
     """
 
     own_budget: str
@@ -183,14 +185,14 @@ class TokenPruner(Protocol):
     """Decides which answer tokens of the kept samples keep their label.
 
     Attributes:
-        needs: What it reads, see the constants of this module; empty, or with ``SCORES`` among
-            them.
+        needs: What the pruner reads, by the constants of this module; empty, or with ``SCORES``
+            among them.
     """
 
     needs: frozenset[str]
 
     def __call__(self, pool: TokenPool, args: PruningArguments) -> list[Tensor]:
-        """Return a keep mask, ``(T,)`` bool, for each sample of the pool."""
+        """Select tokens: a keep mask, ``(T,)`` bool, for each sample of the pool."""
         ...
 
 

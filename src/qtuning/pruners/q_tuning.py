@@ -2,7 +2,7 @@
 
 What: keeps confident errors (Q2) with their worst tokens pruned, and uncertain successes (Q4).
 Cost: the scoring pass.
-When: the model can nearly do the task; what it has yet to learn looks like noise to it.
+When: the model can nearly do the task; a weaker one cannot tell noise from what it has to learn.
 Source: arXiv:2509.23873, 3.2, 3.3 and Algorithm 1.
 Differs: the pool is the whole optimizer step unless ``pool_scope`` says micro; the end-of-turn
     token keeps its label unless ``protect_eos`` is off.
@@ -18,12 +18,12 @@ from .token_ppl import keep_least_surprising
 
 
 class QTuningSamples:
-    """Stage 1: keeps Q2 and Q4 of the Error-Uncertainty plane, made exactly k."""
+    """Stage 1: keeps Q2 and Q4 of the Error-Uncertainty plane, trimmed or filled up to k."""
 
     needs = frozenset({SCORES})
 
     def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
-        """See ``plane.select_samples``."""
+        """Keep k of ``N`` samples, see ``plane.select_samples``."""
         return select_samples(
             pool.ppl,
             pool.entropy,
@@ -37,24 +37,25 @@ class QTuningTokens:
     """Stage 2: prunes the tokens of Q2 samples; Q4 and filled samples stay whole.
 
     ``fill_tokens="side"`` prunes filled samples on Q2's side of the diagonal (P^ > E^) as well.
-    A sample chosen by a pruner that does not look at the plane has no quadrant; it is pruned.
+    A sample from a pruner without a plane has no quadrant; its tokens are pruned.
     """
 
     needs = frozenset({SCORES, QUADRANTS})
 
     def __call__(self, pool: TokenPool, args: PruningArguments) -> list[Tensor]:
-        """Keep the ``max(1, floor(token_ratio * T))`` lowest smoothed scores of those samples."""
-        keep = [torch.ones(sample.n_tokens, dtype=torch.bool) for sample in pool.samples]
-        pruned = [i for i, sample in enumerate(pool.samples) if _is_pruned(sample, args)]
+        """Keep the ``max(1, floor(token_ratio * T))`` lowest smoothed scores of pruned samples."""
+        keeps = [torch.ones(sample.n_tokens, dtype=torch.bool) for sample in pool.samples]
+        indices = [i for i, sample in enumerate(pool.samples) if _is_pruned(sample, args)]
         masks = keep_least_surprising(
-            [pool.samples[i] for i in pruned], args, neighbor_lambda=args.neighbor_lambda
+            [pool.samples[i] for i in indices], args, neighbor_lambda=args.neighbor_lambda
         )
-        for i, mask in zip(pruned, masks, strict=True):
-            keep[i] = mask
-        return keep
+        for i, mask in zip(indices, masks, strict=True):
+            keeps[i] = mask
+        return keeps
 
 
 def _is_pruned(sample: TokenSample, args: PruningArguments) -> bool:
+    """Whether the tokens of a kept sample are pruned."""
     if sample.filled:
         return args.fill_tokens == "side" and sample.side > 0
     return sample.quadrant in (Q2, BAND)

@@ -2,9 +2,9 @@
 
 What: keeps a uniform draw of samples, or of the tokens of each kept sample.
 Cost: nothing: no scoring pass.
-When: always, beside whatever else is tried.
+When: always, as a baseline next to other pruners.
 Source: the baseline of arXiv:2509.23873 and of every other paper.
-Differs: in nothing; drawn from (seed, step), or from (seed, sample id, step).
+Differs: in nothing; seeded by (seed, step, pool), or by (seed, sample id, step).
 """
 
 import torch
@@ -18,12 +18,12 @@ from .protocols import SamplePool, TokenPool, seeded_generator
 
 
 class RandomSamples:
-    """Uniform without replacement, seeded by (seed, step); exactly k samples."""
+    """Keeps a uniform draw of exactly k samples, seeded by (seed, step, pool)."""
 
     needs: frozenset[str] = frozenset()
 
     def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
-        """Keep k of ``N``."""
+        """Keep k of ``N`` samples."""
         n = len(pool)
         kept = torch.zeros(n, dtype=torch.bool)
         order = torch.randperm(n, generator=pool.generator())
@@ -32,7 +32,7 @@ class RandomSamples:
 
 
 class RandomTokens:
-    """Uniform within every kept sample, seeded by (seed, sample id, step)."""
+    """Keeps a uniform draw of the tokens of each sample, seeded by (seed, sample id, step)."""
 
     needs: frozenset[str] = frozenset()
 

@@ -1,4 +1,4 @@
-"""Keeping what ranks first, which most pruners do."""
+"""Functions that keep the samples or tokens that rank first, for most pruners."""
 
 from collections.abc import Callable
 
@@ -13,11 +13,11 @@ from .protocols import TokenPool, TokenSample
 
 
 def keep_highest(scores: Tensor, sample_ratio: float) -> Selection:
-    """Exactly k samples, the highest scores first.
+    """Selection of exactly k samples, those with the highest scores.
 
     Args:
         scores: ``(N,)``; NaN comes last, the earlier of two equals first.
-        sample_ratio: Share to keep, in (0, 1].
+        sample_ratio: Share of the samples to keep, in (0, 1].
     """
     n = scores.shape[0]
     kept = torch.zeros(n, dtype=torch.bool)
@@ -29,12 +29,12 @@ def keep_highest(scores: Tensor, sample_ratio: float) -> Selection:
 def keep_lowest_tokens(
     pool: TokenPool, token_ratio: float, score: Callable[[TokenSample], Tensor]
 ) -> list[Tensor]:
-    """Exactly ``max(1, floor(token_ratio * T))`` tokens of each sample, the lowest scores first.
+    """Keep masks of the ``max(1, floor(token_ratio * T))`` lowest scores of each sample.
 
     Args:
         pool: The kept samples; one without scores keeps all its tokens.
-        token_ratio: Share to keep, in (0, 1].
-        score: Of a sample's answer tokens, ``(T,)``.
+        token_ratio: Share of each sample's tokens to keep, in (0, 1].
+        score: Returns the scores of a sample's answer tokens, ``(T,)``.
     """
     return [
         torch.ones(sample.n_tokens, dtype=torch.bool)
@@ -48,7 +48,7 @@ def minmax(scores: Tensor) -> Tensor:
     """Scores scaled to [0, 1], float64; all 0 where they are constant.
 
     Args:
-        scores: ``(T,)``. Infinite ones go to the ends of what is finite; NaN stays NaN.
+        scores: ``(T,)``. Infinite scores become 0 or 1; NaN stays NaN.
     """
     scores = scores.double()
     finite = scores[scores.isfinite()]

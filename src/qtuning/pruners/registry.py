@@ -1,6 +1,7 @@
-"""The pruners by name, and how a user's own is found.
+"""The registered pruners by name, and the lookup of a pruner by name or import path.
 
-A new pruner is one file here and one line below; the trainer asks only for ``needs``.
+A new pruner is one file in this folder and one line in this file; the trainer reads only its
+``needs``.
 """
 
 import importlib
@@ -55,6 +56,7 @@ SAMPLE_PRUNERS: dict[str, SamplePruner] = {
     "trimmed-random": TrimmedRandom(),
     "importance": Importance(),
 }
+"""The sample pruners by registered name."""
 TOKEN_PRUNERS: dict[str, TokenPruner] = {
     "none": NoTokenPruning(),
     "random": RandomTokens(),
@@ -71,13 +73,13 @@ TOKEN_PRUNERS: dict[str, TokenPruner] = {
     "confident-error": ConfidentError(),
     "surprising": Surprising(),
 }
+"""The token pruners by registered name."""
 
 
 class _OwnPruner:
-    """A user's plain function.
+    """A user's function with a frozenset ``needs``.
 
-    It may read the scores, so a scoring pass is made for it, unless it has an attribute ``needs``
-    that says what it reads.
+    A function without an attribute ``needs`` may read the scores, so a scoring pass is made for it.
     """
 
     def __init__(self, function: Callable[..., Any], needs: frozenset[str]) -> None:
@@ -92,26 +94,26 @@ def resolve_sample_pruner(spec: str | Callable[..., Any]) -> SamplePruner:
     """The sample pruner of a registered name, a ``"package.module:name"``, or a callable.
 
     Raises:
-        UsageError: No such name, with the near ones; or it cannot be imported or called, or needs
-            what there is not.
+        UsageError: The name is unknown (the message has similar names), or the pruner cannot be
+            imported or called, or its ``needs`` has an unknown name.
     """
-    made: SamplePruner = _with_needs(_resolve(spec, SAMPLE_PRUNERS, "sample_pruner"), spec)
-    return made
+    pruner: SamplePruner = _with_needs(_resolve(spec, SAMPLE_PRUNERS, "sample_pruner"), spec)
+    return pruner
 
 
 def resolve_token_pruner(spec: str | Callable[..., Any]) -> TokenPruner:
     """The token pruner of a registered name, a ``"package.module:name"``, or a callable.
 
     Raises:
-        UsageError: No such name, with the near ones; or it cannot be imported or called, or needs
-            what there is not.
+        UsageError: The name is unknown (the message has similar names), or the pruner cannot be
+            imported or called, or its ``needs`` has an unknown name.
     """
-    made: TokenPruner = _with_needs(_resolve(spec, TOKEN_PRUNERS, "token_pruner"), spec)
-    return made
+    pruner: TokenPruner = _with_needs(_resolve(spec, TOKEN_PRUNERS, "token_pruner"), spec)
+    return pruner
 
 
 def _with_needs(pruner: Any, spec: Any) -> Any:
-    """The pruner with ``needs`` that are known; a plain function without any gets the scores."""
+    """The pruner, its ``needs`` checked; a plain function without ``needs`` gets the scores."""
     if not isinstance(pruner, Needing):
         return _OwnPruner(pruner, frozenset({SCORES}))
     needs: Any = pruner.needs
@@ -125,12 +127,13 @@ def _with_needs(pruner: Any, spec: Any) -> Any:
 
 
 def _resolve(spec: Any, registry: Mapping[str, Any], field: str) -> Any:
+    """The registered pruner, or the user's callable, before its ``needs`` are checked."""
     if isinstance(spec, str):
         if spec in registry:
             return registry[spec]
         if ":" not in spec:
-            near = get_close_matches(spec, registry, n=2)
-            hint = f"did you mean {' or '.join(near)}? " if near else ""
+            similar_names = get_close_matches(spec, registry, n=2)
+            hint = f"did you mean {' or '.join(similar_names)}? " if similar_names else ""
             raise UsageError(
                 f"unknown {field} {spec!r}: {hint}known are {', '.join(sorted(registry))}, "
                 "or give 'package.module:name'"
@@ -147,10 +150,11 @@ def _resolve(spec: Any, registry: Mapping[str, Any], field: str) -> Any:
 
 
 def _import(spec: str, field: str) -> Any:
+    """The object that ``"package.module:name"`` names."""
     module, _, name = spec.partition(":")
     try:
         return vars(importlib.import_module(module))[name]
-    except (ImportError, ValueError, TypeError) as error:  # the latter: not a module's name
+    except (ImportError, ValueError, TypeError) as error:  # the last two: no module name
         raise UsageError(f"{field} {spec!r}: cannot import {module!r} ({error})") from error
     except KeyError:
         raise UsageError(f"{field} {spec!r}: module {module!r} has no {name!r}") from None

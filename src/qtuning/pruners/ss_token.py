@@ -2,11 +2,11 @@
 
 What: keeps the tokens that the model has learnt since the start and that look at the prompt.
 Cost: a forward of what is kept with the model, with one layer's attention, and once with the model
-    as it was before training: LoRA has it inside, full fine-tuning keeps a copy.
-When: no reference model is at hand.
+    as it was before training: LoRA contains that model, full fine-tuning keeps a copy.
+When: no reference model is available.
 Source: ssToken, arXiv:2510.18250.
-Differs: keeps ``floor`` of the budget like all pruners here, not its ``ceil``; the original's ratio
-    is 0.6. ``reference_model_name_or_path`` may name another base.
+Differs: the budget is rounded down as for all pruners here, not up; the original's ratio is 0.6.
+    ``reference_model_name_or_path`` may name another base.
 """
 
 from torch import Tensor
@@ -29,6 +29,7 @@ class SelfModulatedSemantic:
 
 
 def _demerit(sample: TokenSample) -> Tensor:
+    """Negative mean of progress since the start and attention to the prompt, ``(T,)``."""
     assert sample.nll is not None
     progress = minmax(sample.extras[REFERENCE] - sample.nll)
     return -(_GAMMA * progress + (1 - _GAMMA) * minmax(sample.extras[PROMPT_ATTENTION]))

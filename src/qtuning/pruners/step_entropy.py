@@ -1,6 +1,6 @@
 """Token pruner ``step-entropy``.
 
-What: prunes whole reasoning steps, those that hold the least entropy.
+What: prunes whole reasoning steps, those with the least summed entropy.
 Cost: a forward of what is kept, if the sample pruner did not score it.
 When: long worked solutions with idle steps. The opposite direction of Q-Tuning.
 Source: Compressing Chain-of-Thought via Step Entropy, arXiv:2508.03346.

@@ -1,6 +1,6 @@
 """Token pruner ``surprising``.
 
-What: drops the tokens that the model predicts best already: they give next to no gradient.
+What: drops the tokens that the model predicts best already, which give next to no gradient.
 Cost: a forward of what is kept, if the sample pruner did not score it.
 When: the budget is small. Behind ``random`` it beat random tokens in the study (docs/study.md);
     behind ``trimmed-ppl`` it fell behind once half of the answers were wrong.
@@ -26,5 +26,6 @@ class Surprising:
 
 
 def _ease(sample: TokenSample) -> Tensor:
+    """Log-probability of each answer token, ``(T,)``."""
     assert sample.nll is not None
     return -sample.nll

@@ -18,7 +18,7 @@ from .protocols import SCORES, TokenPool, TokenSample
 
 
 class TokenPerplexity:
-    """Prunes the highest token perplexity (lambda 0)."""
+    """Prunes the tokens with the highest perplexity (lambda 0)."""
 
     needs = frozenset({SCORES})
 
@@ -28,7 +28,7 @@ class TokenPerplexity:
 
 
 class NeighborPerplexity:
-    """Prunes the highest smoothed perplexity, with ``neighbor_lambda``."""
+    """Prunes the tokens with the highest smoothed perplexity, with ``neighbor_lambda``."""
 
     needs = frozenset({SCORES})
 
@@ -40,11 +40,11 @@ class NeighborPerplexity:
 def keep_least_surprising(
     samples: Sequence[TokenSample], args: PruningArguments, *, neighbor_lambda: float
 ) -> list[Tensor]:
-    """``tokens.keep_tokens`` of each sample; one without NLL keeps all."""
-    keep = [torch.ones(sample.n_tokens, dtype=torch.bool) for sample in samples]
+    """``tokens.keep_tokens`` of each sample; a sample without NLL keeps all its tokens."""
+    keeps = [torch.ones(sample.n_tokens, dtype=torch.bool) for sample in samples]
     nll = {i: sample.nll for i, sample in enumerate(samples) if sample.nll is not None}
     if not nll:
-        return keep
+        return keeps
     lengths = [len(one) for one in nll.values()]
     masks = keep_tokens_many(
         torch.cat(list(nll.values())),
@@ -55,5 +55,5 @@ def keep_least_surprising(
         protected=torch.cat([samples[i].protected for i in nll]),
     ).split(lengths)
     for i, mask in zip(nll, masks, strict=True):
-        keep[i] = mask
-    return keep
+        keeps[i] = mask
+    return keeps

@@ -5,8 +5,8 @@ What: sets the most surprising 35% of the pool aside as likely noise; of the res
 Cost: the scoring pass.
 When: noisy answers. Rare but right answers are set aside as well.
 Source: ours; the two ends of Q-Tuning's error axis (arXiv:2509.23873, 3.2) without the other axis.
-Differs: not in the paper. Where the budget asks for more than 65%, the least surprising of what was
-    set aside come back.
+Differs: not in the paper. If the budget is above 65%, the least surprising of the samples set aside
+    are kept as well.
 """
 
 import math
@@ -24,23 +24,23 @@ _TRIMMED = 0.35
 
 
 class TrimmedPerplexity:
-    """Keeps the highest perplexity below the pool's 65% quantile."""
+    """Keeps the samples with the highest perplexity below the pool's 65% quantile."""
 
     needs = frozenset({SCORES})
 
     def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
-        """Keep k of ``N``."""
+        """Keep k of ``N`` samples."""
         error = pool.ppl.log()
         return keep_highest(torch.where(_is_trimmed(error), -1e9 - error, error), args.sample_ratio)
 
 
 class TrimmedRandom:
-    """Keeps a uniform draw below the pool's 65% quantile of perplexity."""
+    """Keeps a uniform draw of the samples below the pool's 65% quantile of perplexity."""
 
     needs = frozenset({SCORES})
 
     def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
-        """Keep k of ``N``."""
+        """Keep k of ``N`` samples."""
         error = pool.ppl.log()
         draw = torch.rand(len(pool), generator=pool.generator(), dtype=torch.float64)
         draw = draw.masked_fill(error.isnan(), torch.nan)
@@ -48,9 +48,9 @@ class TrimmedRandom:
 
 
 def _is_trimmed(error: Tensor) -> Tensor:
-    """The highest 35% of the known values, ``(N,)`` bool."""
-    known = int((~error.isnan()).sum())
-    trimmed = torch.zeros(error.shape[0], dtype=torch.bool)
-    # NaN sorts last, behind the known ones.
-    trimmed[argsort(error)[known - math.floor(_TRIMMED * known + 1e-9) : known]] = True
-    return trimmed
+    """Whether a value is among the highest 35% of the known values, ``(N,)`` bool."""
+    n_known = int((~error.isnan()).sum())
+    mask = torch.zeros(error.shape[0], dtype=torch.bool)
+    # NaN sorts last, after the known values.
+    mask[argsort(error)[n_known - math.floor(_TRIMMED * n_known + 1e-9) : n_known]] = True
+    return mask

@@ -1,6 +1,6 @@
 """Sample pruner ``uds``.
 
-What: keeps the samples with rich logits that are unlike those of the samples kept lately.
+What: keeps the samples with rich logits that are unlike those of recently kept samples.
 Cost: the scoring pass, with a product of the logits with themselves: T/D of a pass over the head
     for T answer tokens and D hidden units; 4 MiB of memory for the queue.
 When: redundant data.
@@ -28,13 +28,13 @@ class UtilityDiversity:
     needs = frozenset({SCORES, LOGITS})
 
     def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
-        """Keep k of ``N``, and remember their sketches in place of the oldest."""
+        """Keep k of ``N`` samples; the sketches of kept samples replace the oldest of the queue."""
         utility, sketch = pool.extras[LOGITS][:, 0], pool.extras[LOGITS][:, 1:].float()
         queue = pool.memory.get(_MEMORY, sketch[:0])
         diversity = torch.zeros(len(pool), dtype=torch.float64)
         if len(queue):
             diversity = torch.cdist(sketch, queue).mean(1).double()
         selection = keep_highest(utility + _WEIGHT * diversity, args.sample_ratio)
-        fresh = sketch[selection.kept & utility.isfinite()]
-        pool.memory[_MEMORY] = torch.cat([queue, fresh])[-_QUEUE:].contiguous()
+        new_sketches = sketch[selection.kept & utility.isfinite()]
+        pool.memory[_MEMORY] = torch.cat([queue, new_sketches])[-_QUEUE:].contiguous()
         return selection

@@ -1,1 +1,1 @@
-"""Pictures of what a run decided."""
+"""Reports of pruning decisions: an HTML page, and pictures for papers."""

@@ -1,4 +1,4 @@
-"""How far two sets of decisions agree, as the page shows it."""
+"""The agreement of two sets of decisions, as the page shows it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,44 +10,44 @@ MOST = 50
 
 
 def differences(material: Material, names: Sequence[str]) -> dict[str, Any]:
-    """The agreement in numbers, and the samples decided differently, as far as they are shown.
+    """Return the agreement in numbers, and at most 50 samples that are decided differently.
 
     Args:
-        material: With an agreement.
-        names: Of the samples in the page, by their place.
+        material: Material with an agreement.
+        names: Names of the samples in the page; a sample's place is its index here.
 
     Returns:
-        ``facts`` of name and value, ``quadrants`` (names and counts), ``samples`` (places), the
-        ``header`` of what is said of each, and ``values``, by place.
+        ``facts``, pairs of name and value; ``quadrants``, names and counts; ``samples``, places;
+        ``header``, the names of the values of a sample; and ``values`` by place.
     """
-    found = material.agreement
-    assert found is not None
+    agreement = material.agreement
+    assert agreement is not None
     place = {name: i for i, name in enumerate(names)}
-    shown = [one for one in found.differing if one.sample_id in place][:MOST]
+    samples = [sample for sample in agreement.differing if sample.sample_id in place][:MOST]
     facts = {
         "A": material.title,
         "B": material.against,
-        "samples in both": f"{found.both:,}",
-        "kept by both": f"{found.kept_by_both:,}",
-        "by A alone": f"{found.kept_by_a:,}",
-        "by B alone": f"{found.kept_by_b:,}",
-        "Jaccard": f"{found.jaccard:.2f} (chance {found.chance_jaccard:.2f})",
-        "kappa": f"{found.kappa:.2f}",
-        "rank correlation of perplexity": f"{found.ppl_correlation:.2f}",
-        "of entropy": f"{found.entropy_correlation:.2f}",
+        "samples in both": f"{agreement.both:,}",
+        "kept by both": f"{agreement.kept_by_both:,}",
+        "by A alone": f"{agreement.kept_by_a:,}",
+        "by B alone": f"{agreement.kept_by_b:,}",
+        "Jaccard": f"{agreement.jaccard:.2f} (chance {agreement.chance_jaccard:.2f})",
+        "kappa": f"{agreement.kappa:.2f}",
+        "rank correlation of perplexity": f"{agreement.ppl_correlation:.2f}",
+        "of entropy": f"{agreement.entropy_correlation:.2f}",
     }
     return {
         "facts": list(facts.items()),
         "quadrants": {
             "names": list(QUADRANT_LABELS),
-            "counts": [list(row) for row in found.quadrants],
+            "counts": [list(row) for row in agreement.quadrants],
         },
-        "samples": [place[one.sample_id] for one in shown],
+        "samples": [place[sample.sample_id] for sample in samples],
         "header": ["A", "B", "perplexity in A", "in B"],
-        "values": {place[one.sample_id]: _values(one) for one in shown},
+        "values": {place[sample.sample_id]: _values(sample) for sample in samples},
     }
 
 
-def _values(one: Difference) -> list[str]:
-    fates = ["kept" if side.kept else "dropped" for side in (one.a, one.b)]
-    return fates + ["-" if side.ppl is None else f"{side.ppl:.4g}" for side in (one.a, one.b)]
+def _values(sample: Difference) -> list[str]:
+    fates = ["kept" if side.kept else "dropped" for side in (sample.a, sample.b)]
+    return fates + ["-" if side.ppl is None else f"{side.ppl:.4g}" for side in (sample.a, sample.b)]

@@ -19,9 +19,9 @@ class Column:
     """A value for each sample.
 
     Attributes:
-        name: What to call it.
-        values: Numbers, NaN where there is none; or places in ``names``.
-        names: Of the classes; None for numbers.
+        name: Name in the page.
+        values: ``(N,)``: numbers, NaN where there is none; or indices into ``names``.
+        names: Names of the classes; None for numbers.
     """
 
     name: str
@@ -30,18 +30,23 @@ class Column:
 
 
 def columns_of(rows: pa.Table, skip: Sequence[str]) -> list[Column]:
-    """The columns that have few values or numbers, those inside of structs as well.
+    """Return the columns that hold numbers or few different values, also those inside structs.
 
     Args:
         rows: One row for each sample.
-        skip: Names not to look at: the text, and what qtuning has added.
+        skip: Names of columns to leave out: texts, and columns that qtuning has added.
+
+    Returns:
+        At most 12 columns, in the order of the data.
     """
     flat: dict[str, pa.ChunkedArray] = {}
     for name in rows.column_names:
         if name not in skip:
             _flatten(name, rows[name], flat)
-    found = [made for name, values in flat.items() if (made := _column(name, values)) is not None]
-    return found[:_MOST_COLUMNS]
+    columns = [
+        column for name, values in flat.items() if (column := _column(name, values)) is not None
+    ]
+    return columns[:_MOST_COLUMNS]
 
 
 def _flatten(name: str, values: pa.ChunkedArray, into: dict[str, pa.ChunkedArray]) -> None:
@@ -66,7 +71,7 @@ def _column(name: str, values: pa.ChunkedArray) -> Column | None:
 def _classes(name: str, values: Sequence[Any]) -> Column | None:
     texts = [_MISSING if value is None else str(value)[:_LONGEST_NAME] for value in values]
     counts = Counter(texts)
-    # What is different for nearly every row is a text or a name, not a class.
+    # Values that differ in nearly every row are texts or names, not classes.
     if len(counts) < 2 or len(counts) > max(2, len(texts) // 4, _MOST_NAMES):
         return None
     names = [text for text, _ in counts.most_common(_MOST_NAMES)]

@@ -9,9 +9,9 @@ from ..core.plane import BAND, Q1, Q2, Q3, Q4, QUADRANT_NAMES
 from ..errors import UsageError
 from ..io.extras import need
 
-# Colours that people with colour-blindness can tell apart (Okabe-Ito).
+# Okabe and Ito's palette, which colour-blind readers can tell apart.
 _COLORS = {Q1: "#D55E00", Q2: "#0072B2", Q3: "#8A8A8A", Q4: "#009E73", BAND: "#C9B458"}
-# Where a quadrant's name stands: corner of the axes, and how the text is set from there.
+# Place of a quadrant's name: x and y in the axes, horizontal and vertical alignment.
 _CORNERS = {
     Q1: (0.985, 0.98, "right", "top"),
     Q2: (0.985, 0.02, "right", "bottom"),
@@ -21,12 +21,12 @@ _CORNERS = {
 
 
 def plot_eu_plane(ledger: Any, path: Path, title: str = "Error-Uncertainty plane") -> None:
-    """Draw every decision of a ledger: where the sample lay, its quadrant, whether it was kept.
+    """Draw all decisions of a ledger as points: perplexity, entropy (nats), quadrant, and fate.
 
     Args:
         ledger: A table of ``read_ledger``.
-        path: The picture to write, PNG or any format of matplotlib.
-        title: Its headline.
+        path: File of the picture, PNG or any format of matplotlib.
+        title: Headline of the picture.
 
     Raises:
         UsageError: No candidate was scored, or matplotlib is missing.
@@ -37,14 +37,14 @@ def plot_eu_plane(ledger: Any, path: Path, title: str = "Error-Uncertainty plane
 
     ppl, entropy = (ledger[name].to_numpy(zero_copy_only=False) for name in ("ppl", "entropy"))
     quadrant, kept, filled = (ledger[name].to_numpy() for name in ("quadrant", "kept", "filled"))
-    drawn = np.isfinite(ppl.astype(float)) & np.isfinite(entropy.astype(float))
-    if not drawn.any():
+    points = np.isfinite(ppl.astype(float)) & np.isfinite(entropy.astype(float))
+    if not points.any():
         raise UsageError("no candidate in the ledger was scored, so there is no plane to draw")
 
     figure = Figure(figsize=(9, 6.4), dpi=150, layout="constrained")
     axes = figure.subplots()
     for q in (BAND, Q3, Q1, Q4, Q2):
-        of_q = drawn & (quadrant == q)
+        of_q = points & (quadrant == q)
         axes.scatter(
             *(ppl[of_q & ~kept], entropy[of_q & ~kept]),
             s=16,
@@ -62,7 +62,7 @@ def plot_eu_plane(ledger: Any, path: Path, title: str = "Error-Uncertainty plane
             zorder=3,
         )
     axes.scatter(
-        *(ppl[drawn & filled], entropy[drawn & filled]),
+        *(ppl[points & filled], entropy[points & filled]),
         s=80,
         facecolors="none",
         edgecolors="#222222",
@@ -75,7 +75,7 @@ def plot_eu_plane(ledger: Any, path: Path, title: str = "Error-Uncertainty plane
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(0.08, 0.14)
     for q, (x, y, horizontal, vertical) in _CORNERS.items():
-        of_q = drawn & (quadrant == q)
+        of_q = points & (quadrant == q)
         axes.text(
             *(x, y, f"Q{q}  {QUADRANT_NAMES[q]}\n{(of_q & kept).sum()} of {of_q.sum()} kept"),
             transform=axes.transAxes,
@@ -90,8 +90,8 @@ def plot_eu_plane(ledger: Any, path: Path, title: str = "Error-Uncertainty plane
     axes.set_ylabel("uncertainty: mean entropy of the answer (nats)")
     figure.suptitle(title, x=0.012, ha="left", fontsize=14, fontweight="bold")
     axes.set_title(
-        f"{drawn.sum():,} candidates, {(drawn & kept).sum():,} kept (full dots), of them "
-        f"{(drawn & filled).sum():,} to fill the budget (ringed). Every step cuts the plane anew.",
+        f"{points.sum():,} candidates, {(points & kept).sum():,} kept (full dots), of them "
+        f"{(points & filled).sum():,} to fill the budget (ringed). Every step cuts the plane anew.",
         loc="left",
         fontsize=9.5,
         color="#444444",

@@ -1,4 +1,4 @@
-"""Pictures for papers, of the same figures as the page."""
+"""Pictures for papers, of the same data as the page."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from .probe import probe_series
 from .token_shares import token_shares
 from .visits import visits_of
 
-# Okabe and Ito's, which colour-blind readers can tell apart; in the order of quadrant_shares.
+# Okabe and Ito's palette, which colour-blind readers can tell apart; quadrant_shares' order.
 _LAYERS = (
     ("Q1", "#D55E00"),
     ("Q2", "#0072B2"),
@@ -24,15 +24,18 @@ _LAYERS = (
 
 
 def draw(material: Material, folder: Path, kind: str) -> list[Path]:
-    """Draw what there is to draw: the plane, shares over the run, probe set, kinds of tokens.
+    """Draw the pictures that the material allows: plane, shares, probe set, kinds of tokens.
 
     Args:
-        material: TableDecisions and what is known beside them.
-        folder: Where the pictures go; made if it is not there.
-        kind: "png", "svg" or "pdf".
+        material: The decisions, with their context.
+        folder: Folder of the pictures, created if it is missing.
+        kind: Format of the pictures: "png", "svg" or "pdf".
+
+    Returns:
+        The paths of the pictures.
 
     Raises:
-        UsageError: matplotlib is not installed, or nothing was scored.
+        UsageError: matplotlib is not installed, or no candidate was scored.
     """
     need("drawing", "report", "matplotlib")
     from matplotlib.figure import Figure
@@ -48,11 +51,11 @@ def draw(material: Material, folder: Path, kind: str) -> list[Path]:
         "probe": (_probe, None if material.probe is None else probe_series(material.probe)),
         "token-kinds": (_kinds, token_shares(material.table, material.origin)),
     }
-    for name, (drawn, content) in parts.items():
+    for name, (draw_part, content) in parts.items():
         if content is None:
             continue
         figure = Figure(figsize=(8, 4), layout="constrained")
-        drawn(figure, content)
+        draw_part(figure, content)
         files.append(folder / f"{name}.{kind}")
         figure.savefig(files[-1], dpi=200)
     return files

@@ -1,4 +1,4 @@
-"""Material from what a user names: scores, a pruned data set, or a run's output folder."""
+"""Material of a report from scores, a pruned data set, or a run's output folder."""
 
 import json
 import math
@@ -41,25 +41,25 @@ def load(
     rows: Source | None = None,
     against: Source | None = None,
 ) -> Material:
-    """Read what a report is to show.
+    """Read the material of a report.
 
     Args:
         source: Scores, a pruned data set, or a run's output folder.
-        args: How to decide on scores, and where the sliders stand at first.
-        pool_size: Rows of scores that compete with each other; None is all.
+        args: Arguments that decide on scores, and initial positions of the sliders.
+        pool_size: Rows of scores that compete with each other; None for all.
         seed: Seed of random pruners.
         rows: Scores or data with the texts of a run's samples, by ``sample_id`` or ``id``.
         against: Other decisions on the same data, or scores by another model, to compare with.
 
     Raises:
-        UsageError: It is none of these, or cannot be read.
+        UsageError: An input is of another kind than these, or cannot be read.
     """
-    found = _load(source, args, pool_size, seed, rows)
+    material = _load(source, args, pool_size, seed, rows)
     if against is None:
-        return found
+        return material
     other = read_decided(against, args, pool_size=pool_size, seed=seed)
-    agreed = agreement(one_visit(found.table), one_visit(other))
-    return replace(found, agreement=agreed, against=named(against))
+    agreement_with_other = agreement(one_visit(material.table), one_visit(other))
+    return replace(material, agreement=agreement_with_other, against=named(against))
 
 
 def _load(
@@ -83,23 +83,40 @@ def of_scores(
     pool_size: int | None,
     seed: int,
 ) -> Material:
+    """Decide on scores, and return the decisions as the material of a report.
+
+    Args:
+        path: File of the scores, for messages and the title.
+        table: The scores.
+        args: Arguments that decide.
+        origin: Origin of the scores; None if the file does not say.
+        pool_size: Rows that compete with each other; None for all.
+        seed: Seed of random pruners.
+
+    Raises:
+        UsageError: A pruner needs more than scores, or token scores that are missing.
+    """
     notes = []
     if args.token_ratio < 1.0 and "token_nll" not in table.column_names:
         notes.append("Scored without --per_token: which tokens would be pruned is not known.")
-        whole = vars(args) | {"token_ratio": 1.0}
-        found = decide_offline(table, PruningArguments(**whole), pool_size=pool_size, seed=seed)
+        sample_stage_only = vars(args) | {"token_ratio": 1.0}
+        decisions = decide_offline(
+            table, PruningArguments(**sample_stage_only), pool_size=pool_size, seed=seed
+        )
     else:
-        found = decide_offline(table, args, pool_size=pool_size, seed=seed)
-    decided = with_decisions(table, found)
-    decided = decided.append_column("tokens_kept", pa.array(_tokens_kept(table, found)))
+        decisions = decide_offline(table, args, pool_size=pool_size, seed=seed)
+    decision_table = with_decisions(table, decisions)
+    decision_table = decision_table.append_column(
+        "tokens_kept", pa.array(_tokens_kept(table, decisions))
+    )
     if pool_size is not None:
         candidates = np.cumsum(table["n_tokens"].to_numpy() > 0) - 1
-        decided = decided.append_column("step", pa.array(candidates // pool_size))
+        decision_table = decision_table.append_column("step", pa.array(candidates // pool_size))
     pools = "" if pool_size is None else f", in pools of {pool_size:,}"
-    rho = [s.rank_correlation for s in found.selections if not math.isnan(s.rank_correlation)]
+    rho = [s.rank_correlation for s in decisions.selections if not math.isnan(s.rank_correlation)]
     return Material(
         title=path.name,
-        table=decided,
+        table=decision_table,
         by_id=False,
         how=_how(pruning_fields(args)) + pools,
         sample_ratio=args.sample_ratio,
@@ -114,12 +131,12 @@ def of_scores(
 def _of_decisions(
     path: Path, table: pa.Table, args: PruningArguments, origin: Origin | None
 ) -> Material:
-    """What ``qtuning prune`` wrote."""
-    kept = table["kept"].to_numpy(zero_copy_only=False)
-    everything = not bool(kept.all())
+    """Return the material of a file that ``qtuning prune`` wrote."""
+    is_kept = table["kept"].to_numpy(zero_copy_only=False)
+    all_rows = not bool(is_kept.all())
     notes = (
         []
-        if everything
+        if all_rows
         else [
             "It holds the kept rows only, so there is nothing to decide: prune with "
             "--with_dropped to see what was dropped."
@@ -130,9 +147,9 @@ def _of_decisions(
         table=table,
         by_id=False,
         how="as it was pruned",
-        sample_ratio=share(int(kept.sum()), len(kept)) if everything else args.sample_ratio,
+        sample_ratio=share(int(is_kept.sum()), len(is_kept)) if all_rows else args.sample_ratio,
         token_ratio=args.token_ratio,
-        redecide=everything,
+        redecide=all_rows,
         origin=origin,
         facts=_facts(origin, table),
         notes=notes,
@@ -143,17 +160,17 @@ def _of_run(path: Path, args: PruningArguments, rows: Source | None) -> Material
     folder = path.parent if path.name == FOLDER else path
     table = read_ledger(path)
     facts = {"decisions": f"{table.num_rows:,}", **_cost(folder / BUDGET_FILE)}
-    beside = None if rows is None else _by_id(read_table(rows))
-    origin = None if beside is None else origin_if_any(beside.schema, folder)
-    own = _settings(folder / SETTINGS_FILE, args)
+    data = None if rows is None else _by_id(read_table(rows))
+    origin = None if data is None else origin_if_any(data.schema, folder)
+    settings = _settings(folder / SETTINGS_FILE, args)
     return Material(
         title="/".join(folder.absolute().parts[-2:]),
         table=table,
         by_id=True,
-        how=f"as the run decided: {_how(own)}",
-        sample_ratio=own["sample_ratio"],
-        token_ratio=own["token_ratio"],
-        rows=beside,
+        how=f"as the run decided: {_how(settings)}",
+        sample_ratio=settings["sample_ratio"],
+        token_ratio=settings["token_ratio"],
+        rows=data,
         origin=origin,
         facts=facts,
         notes=[]
@@ -163,13 +180,13 @@ def _of_run(path: Path, args: PruningArguments, rows: Source | None) -> Material
     )
 
 
-def _settings(path: Path, given: PruningArguments) -> dict[str, Any]:
-    """The run's own, of its record; as given for a run that has none."""
+def _settings(path: Path, args: PruningArguments) -> dict[str, Any]:
+    """Return the settings in a run's record file, or the arguments if the file is missing."""
     if not path.is_file():
-        return pruning_fields(given)
+        return pruning_fields(args)
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-        settings = {name: known[name] for name in pruning_fields(given)}
+        record = json.loads(path.read_text(encoding="utf-8"))
+        settings = {name: record[name] for name in pruning_fields(args)}
         for name in ("sample_ratio", "token_ratio"):
             if not 0.0 < settings[name] <= 1.0:
                 raise ValueError(f"{name} is {settings[name]}")
@@ -179,7 +196,7 @@ def _settings(path: Path, given: PruningArguments) -> dict[str, Any]:
 
 
 def _by_id(rows: pa.Table) -> pa.Table:
-    """Rows with a ``sample_id``: that or ``id``, else the row's number, as training names them."""
+    """Return the rows with the ``sample_id`` that training gives: column ``id`` or row number."""
     names = names_of(rows, 0)
     if SAMPLE_ID in rows.column_names:
         rows = rows.drop_columns([SAMPLE_ID])
@@ -193,11 +210,11 @@ def _how(settings: Mapping[str, Any]) -> str:
     return f"{pair} at {100 * settings['sample_ratio']:.4g}% x {100 * settings['token_ratio']:.4g}%"
 
 
-def _tokens_kept(table: pa.Table, found: TableDecisions) -> list[int]:
+def _tokens_kept(table: pa.Table, decisions: TableDecisions) -> list[int]:
     lengths = table["n_tokens"].to_pylist()
     return [
-        (int(found.token_keeps[i].sum()) if i in found.token_keeps else n) if kept else 0
-        for i, (n, kept) in enumerate(zip(lengths, found.kept.tolist(), strict=True))
+        (int(decisions.token_keeps[i].sum()) if i in decisions.token_keeps else n) if kept else 0
+        for i, (n, kept) in enumerate(zip(lengths, decisions.kept.tolist(), strict=True))
     ]
 
 
@@ -216,16 +233,16 @@ def _facts(origin: Origin | None, table: pa.Table) -> dict[str, str]:
 
 
 def _cost(path: Path) -> dict[str, str]:
-    """What the run cost, of its own record; nothing while it goes on."""
+    """Return the cost of a run from its record file, which is missing while the run goes on."""
     if not path.is_file():
         return {}
     try:
         counts = json.loads(path.read_text(encoding="utf-8"))
         trained, scored = counts["trained_tokens"], counts["scored_tokens"]
-        whole = counts["input_tokens"]
+        all_tokens = counts["input_tokens"]
         return {
-            "scored": f"{share(scored, whole):.1%} of all tokens",
-            "trained on": f"{share(trained, whole):.1%} of all tokens",
+            "scored": f"{share(scored, all_tokens):.1%} of all tokens",
+            "trained on": f"{share(trained, all_tokens):.1%} of all tokens",
             "time": f"{counts['total_seconds'] / 60:.1f} min",
         }
     except (OSError, ValueError, TypeError, KeyError) as error:

@@ -1,4 +1,4 @@
-"""What a report is made of, and where it is from."""
+"""The material of a report: decisions, and their origin and context."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,27 +11,27 @@ from ..offline.origin import Origin
 
 @dataclass(frozen=True)
 class Material:
-    """TableDecisions, and what is known beside them.
+    """Decisions on the samples of a data set, and the context that a report shows with them.
 
     Attributes:
         title: Headline of the report.
         table: One row for each decision: ``sample_id``, ``ppl``, ``entropy``, ``n_tokens``,
             ``quadrant``, ``kept``, ``filled``, ``tokens_kept``; in runs ``epoch`` and ``step``, in
-            pools ``step``; ``token_kept``, ``token_nll``, ``token_entropy`` if known; columns of
-            the user's.
-        by_id: Rows of the same ``sample_id`` are visits of one sample.
+            pools ``step``; ``token_kept``, ``token_nll``, ``token_entropy`` (nats) if known; and
+            the columns of the user's data.
+        by_id: Whether rows of the same ``sample_id`` are visits of one sample.
         rows: Rows of the data by ``sample_id``, for the texts; None if they are in ``table``.
-        how: How it was decided, in a few words.
-        sample_ratio: Where the slider stands at first.
-        token_ratio: Likewise.
-        redecide: Whether the sliders make sense: all candidates are there.
+        how: The rule of the decisions, in a few words.
+        sample_ratio: Initial position of the slider of the sample ratio.
+        token_ratio: Initial position of the slider of the token ratio.
+        redecide: Whether the table has all candidates, so that sliders can decide again.
         rho: Rank correlation of perplexity and entropy; None if not known.
-        origin: Where the scores are from; None for a run.
+        origin: Origin of the scores: model, precision, length; None for a run without ``rows``.
         facts: Names and values for the head of the page.
         notes: Sentences for the head of the page.
-        agreement: With other decisions on the same data; None if there are none.
-        against: Their name.
-        probe: ``step``, ``epoch``, ``ppl``, ``entropy`` of a probe set; None without one.
+        agreement: Agreement with other decisions on the same data; None without other decisions.
+        against: Name of the other decisions; empty without other decisions.
+        probe: ``step``, ``epoch``, ``ppl``, ``entropy`` of a probe set; None without a probe set.
     """
 
     title: str

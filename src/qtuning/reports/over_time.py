@@ -1,4 +1,4 @@
-"""What changes in the course of a run: shares of the quadrants, and where samples go."""
+"""Changes in the course of a run: shares of the quadrants, and moves of samples between them."""
 
 from itertools import pairwise
 from typing import Any
@@ -13,59 +13,60 @@ _POINTS = 200
 
 
 def quadrant_shares(visits: Visits) -> dict[str, Any] | None:
-    """Share of each of Q1 to Q4 and the middle band among the candidates, over the steps.
+    """Compute the shares of Q1 to Q4 and the middle band among the candidates, over the steps.
 
-    Long runs in at most 200 points, each the mean of neighbouring steps.
+    A long run is reduced to at most 200 points, each a mean over neighbouring steps.
 
     Returns:
-        ``steps``, and ``layers``: for each quadrant a share for each of them. None for one step.
+        ``steps``, and ``layers``: for each quadrant a share for each step. None for a single step.
     """
     steps = np.unique(visits.step)
     if len(steps) < 2:
         return None
     bins = np.array_split(steps, min(_POINTS, len(steps)))
-    place = np.searchsorted([some[-1] for some in bins], visits.step)
+    place = np.searchsorted([bin_steps[-1] for bin_steps in bins], visits.step)
     counts = np.zeros((5, len(bins)))
     np.add.at(counts, (visits.quadrant, place), 1)
     shares = counts / counts.sum(0)
     return {
-        "steps": [round(float(some.mean()), 1) for some in bins],
+        "steps": [round(float(bin_steps.mean()), 1) for bin_steps in bins],
         "layers": [[round(float(v), 4) for v in shares[q]] for q in _LAYERS],
     }
 
 
 def migrations(visits: Visits) -> list[dict[str, Any]]:
-    """From each epoch to the next: how many samples went from which quadrant to which.
+    """Count the samples that went from one quadrant to another, from each epoch to the next.
 
     Returns:
-        ``from`` and ``to`` (epochs, from 0) and ``counts``, ``[5][5]``, by quadrant number.
+        For each pair of epochs ``from`` and ``to``, counted from 0, and ``counts[old][new]``,
+        ``(5, 5)``, by quadrant number.
     """
-    found = []
+    moves = []
     epochs = np.unique(visits.epoch)
     n = int(visits.sample.max()) + 1 if len(visits) else 0
-    where = {}
+    quadrant_in = {}
     for epoch in epochs:
-        inside = visits.epoch == epoch
-        where[epoch] = np.full(n, -1)
-        where[epoch][visits.sample[inside]] = visits.quadrant[inside]
+        in_epoch = visits.epoch == epoch
+        quadrant_in[epoch] = np.full(n, -1)
+        quadrant_in[epoch][visits.sample[in_epoch]] = visits.quadrant[in_epoch]
     for one, other in pairwise(epochs):
-        both = (where[one] >= 0) & (where[other] >= 0)
+        both = (quadrant_in[one] >= 0) & (quadrant_in[other] >= 0)
         counts = np.zeros((5, 5), dtype=int)
-        np.add.at(counts, (where[one][both], where[other][both]), 1)
-        found.append({"from": int(one), "to": int(other), "counts": counts.tolist()})
-    return found
+        np.add.at(counts, (quadrant_in[one][both], quadrant_in[other][both]), 1)
+        moves.append({"from": int(one), "to": int(other), "counts": counts.tolist()})
+    return moves
 
 
 def most_often_dropped(visits: Visits, n: int) -> dict[str, Any] | None:
-    """The ``n`` samples that were dropped most often; None where each was met once.
+    """Find the ``n`` samples that were dropped most often; None if no sample was visited twice.
 
     Returns:
-        ``samples``, and ``dropped``: how often, by sample.
+        ``samples``, and ``dropped``: the number of drops by sample.
     """
-    met = np.bincount(visits.sample)
-    if not len(met) or met.max() < 2:
+    visits_of_sample = np.bincount(visits.sample)
+    if not len(visits_of_sample) or visits_of_sample.max() < 2:
         return None
-    dropped = np.bincount(visits.sample, weights=1 - visits.kept.astype(float)).astype(int)
-    order = np.argsort(-dropped, kind="stable")[:n]
-    chosen = [int(i) for i in order if dropped[i]]
-    return {"samples": chosen, "dropped": {i: int(dropped[i]) for i in chosen}}
+    drops = np.bincount(visits.sample, weights=1 - visits.kept.astype(float)).astype(int)
+    order = np.argsort(-drops, kind="stable")[:n]
+    samples = [int(i) for i in order if drops[i]]
+    return {"samples": samples, "dropped": {i: int(drops[i]) for i in samples}}

@@ -1,4 +1,4 @@
-"""The page: one HTML file that needs nothing else and asks nobody."""
+"""The page of a report: one HTML file that loads no other file and makes no requests."""
 
 import base64
 import gzip
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _FOLDER = files(__package__) / "page"
-# In this order: each uses what is in those before it.
+# In the order of loading: each script uses the scripts before it.
 _SCRIPTS = ("select", "elements", "plane", "charts", "data", "samples", "main")
 _TYPES = {
     "float64": "f8",
@@ -26,14 +26,14 @@ _TYPES = {
 
 
 def page(payload: Mapping[str, Any]) -> str:
-    """The HTML of a report.
+    """Make the HTML of a report.
 
-    The payload is gzipped JSON in base64, so that no text of it can be taken for markup. The page's
-    policy allows the one style and the one script that are in it, by their hashes, and nothing
+    The payload is gzipped JSON in base64, so that none of its texts can be parsed as markup. The
+    page's content security policy allows its style and its script, by their hashes, and nothing
     else.
 
     Args:
-        payload: What ``payload.payload_of`` makes.
+        payload: The data of the page, from ``payload.payload_of``.
     """
     style = (_FOLDER / "style.css").read_text(encoding="utf-8")
     parts = [(_FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS]
@@ -43,15 +43,15 @@ def page(payload: Mapping[str, Any]) -> str:
         "base-uri 'none'; form-action 'none'"
     )
     text = json.dumps(payload, separators=(",", ":"), allow_nan=False)
-    packed = base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
+    payload_text = base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
     template = Template((_FOLDER / "template.html").read_text(encoding="utf-8"))
-    return template.substitute(policy=policy, style=style, script=script, payload=packed)
+    return template.substitute(policy=policy, style=style, script=script, payload=payload_text)
 
 
 def array(values: NDArray[Any]) -> dict[str, str]:
-    """A column of numbers as the page reads it: type and little-endian bytes in base64."""
-    little = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<"), copy=False)
-    data = base64.b64encode(little.tobytes()).decode()
+    """Encode a column of numbers for the page: type and little-endian bytes in base64."""
+    little_endian = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<"), copy=False)
+    data = base64.b64encode(little_endian.tobytes()).decode()
     return {"type": _TYPES[str(values.dtype)], "data": data}
 
 

@@ -1,4 +1,4 @@
-"""What the page is given, as plain data."""
+"""The payload of the page: everything that it shows, as plain data."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from .visits import MOST_VISITS, Visits, thinned, visits_of
 
 LISTED = 50
 _TEXT_BYTES = 3_000_000
-"""About so much text goes into a page; gzip makes a third of it."""
+"""Approximate limit of the texts in a page; gzip reduces them to about a third."""
 _ADDED = (
     *("sample_id", "id", "ppl", "entropy", "nll_sum", "n_tokens", "token_nll", "token_entropy"),
     *("quadrant", "quadrant_name", "kept", "filled", "reason", "token_kept", "tokens_kept"),
@@ -31,13 +31,13 @@ _ADDED = (
 
 
 def payload_of(material: Material) -> dict[str, Any]:
-    """All that the page shows.
+    """Collect everything that the page shows, as plain data.
 
     Args:
-        material: TableDecisions and what is known beside them.
+        material: The decisions, with their context.
 
     Raises:
-        UsageError: No candidate with answer tokens.
+        UsageError: No row has answer tokens, or ``material.rows`` has none of a run's samples.
     """
     table = material.table
     visits, names, first = visits_of(table, by_id=material.by_id)
@@ -46,10 +46,10 @@ def payload_of(material: Material) -> dict[str, Any]:
     notes = list(material.notes)
     worst = _worst(visits)
     often = most_often_dropped(visits, LISTED)
-    shown = thinned(visits, MOST_VISITS)
-    if len(shown) < len(visits):
+    subset = thinned(visits, MOST_VISITS)
+    if len(subset) < len(visits):
         notes.append(
-            f"The plane and the sliders show {len(shown):,} of {len(visits):,} decisions; lists, "
+            f"The plane and the sliders show {len(subset):,} of {len(visits):,} decisions; lists, "
             "kinds of tokens and charts are made of all."
         )
     rows = _rows(material, names, first)
@@ -58,18 +58,18 @@ def payload_of(material: Material) -> dict[str, Any]:
     if rows is not None:
         skip = (*_ADDED, *text_columns(rows.column_names), "input")
         columns += columns_of(rows, skip)
-        wanted = _to_read(worst, often, shown)
-        texts, told = _texts(rows, wanted, material)
-        notes += told
-    if len(shown) < len(visits):
-        keep = np.union1d(np.unique(shown.sample), [text["sample"] for text in texts])
-        names, columns = _only(keep, names, columns, texts)
-        back = {int(old): new for new, old in enumerate(keep)}
-        shown = _renamed(shown, back)
-        worst = [back[i] for i in worst if i in back]
+        samples = _by_priority(worst, often, subset)
+        texts, text_notes = _texts(rows, samples, material)
+        notes += text_notes
+    if len(subset) < len(visits):
+        keep = np.union1d(np.unique(subset.sample), [text["sample"] for text in texts])
+        names, columns = _select(keep, names, columns, texts)
+        place = {int(old): new for new, old in enumerate(keep)}
+        subset = _with_places(subset, place)
+        worst = [place[i] for i in worst if i in place]
         if often is not None:
-            kept = {back[i]: n for i, n in often["dropped"].items() if i in back}
-            often = {"samples": list(kept), "dropped": kept}
+            drops = {place[i]: n for i, n in often["dropped"].items() if i in place}
+            often = {"samples": list(drops), "dropped": drops}
     return {
         "title": material.title,
         "facts": list(material.facts.items()),
@@ -81,7 +81,7 @@ def payload_of(material: Material) -> dict[str, Any]:
         "plane": visits.scored,
         "rho": None if material.rho is None or math.isnan(material.rho) else material.rho,
         "ids": names,
-        "visits": {name: array(values) for name, values in vars(shown).items()},
+        "visits": {name: array(values) for name, values in vars(subset).items()},
         "columns": [{"name": c.name, "values": array(c.values), "names": c.names} for c in columns],
         "texts": texts,
         "shares": quadrant_shares(visits) if material.by_id and visits.scored else None,
@@ -95,12 +95,12 @@ def payload_of(material: Material) -> dict[str, Any]:
 
 
 def _worst(visits: Visits) -> list[int]:
-    """Samples of the highest perplexity, in their last visit."""
-    last = np.full(int(visits.sample.max()) + 1, -np.inf)
-    known = np.isfinite(visits.ppl)
-    last[visits.sample[known]] = visits.ppl[known]
-    order = np.argsort(-last, kind="stable")[:LISTED]
-    return [int(i) for i in order if np.isfinite(last[i])]
+    """Return the samples with the highest perplexity in their last scored visit, highest first."""
+    last_ppl = np.full(int(visits.sample.max()) + 1, -np.inf)
+    has_ppl = np.isfinite(visits.ppl)
+    last_ppl[visits.sample[has_ppl]] = visits.ppl[has_ppl]
+    order = np.argsort(-last_ppl, kind="stable")[:LISTED]
+    return [int(i) for i in order if np.isfinite(last_ppl[i])]
 
 
 def _lengths(visits: Visits, n: int) -> NDArray[np.float32]:
@@ -110,62 +110,64 @@ def _lengths(visits: Visits, n: int) -> NDArray[np.float32]:
 
 
 def _rows(material: Material, names: Sequence[str], first: NDArray[np.intp]) -> pa.Table | None:
-    """The data's row of each sample; None if they are not at hand."""
+    """Return the row of each sample in the data; None if a run has no data to read texts from."""
     if material.rows is None:
         return None if material.by_id else material.table.take(first)
     place = {str(name): i for i, name in enumerate(material.rows["sample_id"].to_pylist())}
-    found = [place.get(name) for name in names]
-    if all(i is None for i in found):
+    places = [place.get(name) for name in names]
+    if all(i is None for i in places):
         raise UsageError("the rows have none of the samples: give the data that the run was of")
-    return material.rows.take(pa.array(found, pa.int64()))
+    return material.rows.take(pa.array(places, pa.int64()))
 
 
-def _to_read(worst: Sequence[int], often: Mapping[str, Any] | None, shown: Visits) -> list[int]:
-    """Samples in the order in which their texts are wanted: the listed, then any."""
-    listed = [*worst, *(often["samples"] if often else [])]
-    rest = np.random.default_rng(0).permutation(np.unique(shown.sample))
-    return list(dict.fromkeys([*listed, *(int(i) for i in rest)]))
+def _by_priority(
+    worst: Sequence[int], often: Mapping[str, Any] | None, visits: Visits
+) -> list[int]:
+    """Return the samples by priority of their texts: those in lists first, then random ones."""
+    in_lists = [*worst, *(often["samples"] if often else [])]
+    rest = np.random.default_rng(0).permutation(np.unique(visits.sample))
+    return list(dict.fromkeys([*in_lists, *(int(i) for i in rest)]))
 
 
 def _texts(
-    rows: pa.Table, wanted: Sequence[int], material: Material
+    rows: pa.Table, samples: Sequence[int], material: Material
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Texts of as many of the samples as go into a page, and what to say about them."""
+    """Return the texts of as many samples as fit into a page, and notes for its head."""
     names = text_columns(rows.column_names)
-    used = [*names, *(["input"] if "input" in rows.column_names else [])]
+    columns = [*names, *(["input"] if "input" in rows.column_names else [])]
     if not names:
         return [], ["The texts are not in this page: the data have no column of a known format."]
-    made: list[dict[str, Any]] = []
+    texts: list[dict[str, Any]] = []
     size = 0
-    for start in range(0, len(wanted), 256):
-        some = wanted[start : start + 256]
-        for sample, row in zip(some, rows.select(used).take(some).to_pylist(), strict=True):
+    for start in range(0, len(samples), 256):
+        batch = samples[start : start + 256]
+        for sample, row in zip(batch, rows.select(columns).take(batch).to_pylist(), strict=True):
             if all(row[name] is None for name in names):
                 continue
             text = text_of(row, names)
             size += len(text.prompt) + len(text.answer) + 200
-            made.append({"sample": sample, **text._asdict()})
+            texts.append({"sample": sample, **text._asdict()})
         if size > _TEXT_BYTES:
             break
     notes = []
-    if len(made) < len(wanted):
-        notes.append(f"The page holds the texts of {len(made):,} of {len(wanted):,} samples.")
+    if len(texts) < len(samples):
+        notes.append(f"The page holds the texts of {len(texts):,} of {len(samples):,} samples.")
     if "token_nll" in rows.column_names and material.origin is not None:
         try:
-            _add_tokens(made, rows, material)
+            _add_tokens(texts, rows, material)
         except UsageError as error:
             notes.append(f"Tokens are not shown: {error}")
-    return made, notes
+    return texts, notes
 
 
 def _add_tokens(texts: list[dict[str, Any]], rows: pa.Table, material: Material) -> None:
     assert material.origin is not None
-    # A long answer is shown as text: its tokens would be most of a page.
-    short = [text for text in texts if not text["cut"]]
-    chosen = rows.take(pa.array([text["sample"] for text in short], pa.int64()))
-    data = chosen.drop_columns([name for name in _ADDED if name in chosen.column_names])
+    # The tokens of long answers, which are cut, would take most of the page.
+    uncut = [text for text in texts if not text["cut"]]
+    text_rows = rows.take(pa.array([text["sample"] for text in uncut], pa.int64()))
+    data = text_rows.drop_columns([name for name in _ADDED if name in text_rows.column_names])
     pieces = answer_pieces(data, material.origin)
-    for text, tokens, row in zip(short, pieces, chosen.to_pylist(), strict=True):
+    for text, tokens, row in zip(uncut, pieces, text_rows.to_pylist(), strict=True):
         if len(tokens) != len(row["token_nll"]):
             raise UsageError("the rows have other tokens than when they were scored; score again")
         text["tokens"] = tokens
@@ -175,10 +177,10 @@ def _add_tokens(texts: list[dict[str, Any]], rows: pa.Table, material: Material)
             text["kept"] = array(np.array(row["token_kept"], dtype=np.uint8))
 
 
-def _only(
+def _select(
     keep: NDArray[Any], names: list[str], columns: list[Column], texts: list[dict[str, Any]]
 ) -> tuple[list[str], list[Column]]:
-    """Names and columns of some samples; texts get their new places."""
+    """Select names and columns of some samples; set the samples of texts to their new places."""
     place = {int(old): new for new, old in enumerate(keep)}
     for text in texts:
         text["sample"] = place[text["sample"]]
@@ -188,6 +190,6 @@ def _only(
     )
 
 
-def _renamed(visits: Visits, place: Mapping[int, int]) -> Visits:
+def _with_places(visits: Visits, place: Mapping[int, int]) -> Visits:
     sample = np.array([place[int(i)] for i in visits.sample], dtype=np.uint32)
     return Visits(**{**vars(visits), "sample": sample})

@@ -1,4 +1,4 @@
-"""A report: one HTML file, and pictures for papers."""
+"""``qtuning.report``: one HTML file about decisions, and pictures for papers."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,21 +14,21 @@ from .payload import payload_of
 
 @dataclass(frozen=True)
 class Report:
-    """What ``qtuning.report`` gives.
+    """A report of pruning decisions, as ``qtuning.report`` returns it.
 
     Attributes:
-        material: The decisions, and what is known beside them.
-        html: The page, which needs nothing else.
+        material: The decisions, with their context.
+        html: The page, which loads no other file.
     """
 
     material: Material
     html: str = field(repr=False)
 
     def save(self, path: str | Path) -> Path:
-        """Write the page.
+        """Write the page to a file, and return its path.
 
         Raises:
-            UsageError: It is there already, or cannot be written.
+            UsageError: The file exists already, or cannot be written.
         """
         path = Path(path)
         if path.exists():
@@ -42,10 +42,14 @@ class Report:
         return path
 
     def save_figures(self, folder: str | Path, kind: str = "png") -> list[Path]:
-        """Draw the pictures as files; ``kind`` is "png", "svg" or "pdf".
+        """Draw the pictures into a folder, and return their paths.
+
+        Args:
+            folder: Folder of the pictures, created if it is missing.
+            kind: Format of the pictures: "png", "svg" or "pdf".
 
         Raises:
-            UsageError: matplotlib is not installed, or there is nothing to draw.
+            UsageError: matplotlib is not installed, or no candidate was scored.
         """
         from .figures import draw
 
@@ -55,22 +59,22 @@ class Report:
         """Show the page in a notebook.
 
         Args:
-            height: Of the frame, in pixels.
+            height: Height of the frame in pixels.
 
         Returns:
-            An ``IPython.display.HTML``, which shows itself as the last value of a cell.
+            An ``IPython.display.HTML``, which a notebook shows as the last value of a cell.
 
         Raises:
-            UsageError: This is not a notebook: IPython is not installed.
+            UsageError: IPython is not installed, so the process is not a notebook.
         """
         try:
             from IPython.display import HTML
         except ImportError as error:
             raise UsageError("show() is for notebooks; elsewhere save(path) and open it") from error
-        return HTML(_framed(self.html, height))
+        return HTML(_in_frame(self.html, height))
 
     def _repr_html_(self) -> str:
-        return _framed(self.html, 900)
+        return _in_frame(self.html, 900)
 
 
 def report(
@@ -87,17 +91,18 @@ def report(
 
     Args:
         source: Scores, pruned data, or the output folder of a run: as files, or as ``score`` and
-            ``prune`` returned them.
+            ``prune`` return them.
         output: HTML file to write; None writes nothing.
-        rows: For a run: its data, or their scores, by ``sample_id`` or ``id``, for the texts.
-        against: Other decisions on the same data, or scores by another model: what they decide
-            differently.
-        pool_size: Rows of scores that compete with each other; None is all.
+        rows: Data of a run, or their scores, by ``sample_id`` or ``id``, for the texts.
+        against: Other decisions on the same data, or scores by another model; the report shows
+            which samples they decide differently.
+        pool_size: Rows of scores that compete with each other; None for all.
         seed: Seed of random pruners.
-        **pruning: Fields of ``PruningArguments``: how to decide on scores.
+        **pruning: Fields of ``PruningArguments``, which decide on scores.
 
     Raises:
-        UsageError: Unusable input or arguments.
+        UsageError: An input cannot be read or has no row with answer tokens, an argument has an
+            invalid value, or the output exists already.
 
     Example:
         >>> qtuning.report("scores.parquet", sample_ratio=0.25).save("report.html")
@@ -110,14 +115,14 @@ def report(
         rows=rows,
         against=against,
     )
-    made = Report(material, page(payload_of(material)))
+    result = Report(material, page(payload_of(material)))
     if output is not None:
-        made.save(output)
-    return made
+        result.save(output)
+    return result
 
 
-def _framed(html: str, height: int) -> str:
-    """The page in a frame that may run its own script and nothing else."""
+def _in_frame(html: str, height: int) -> str:
+    """Put a page into a frame that may run the page's script and open dialogs, nothing else."""
     escaped = html.replace("&", "&amp;").replace('"', "&quot;")
     return (
         f'<iframe srcdoc="{escaped}" sandbox="allow-scripts allow-modals" '

@@ -1,4 +1,4 @@
-"""What kind of token it is, by rules in place of a judge (arXiv:2509.23873, figure 7)."""
+"""Kinds of tokens, by rules instead of a language model as judge (arXiv:2509.23873, figure 7)."""
 
 import re
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ while who whom whose why will with within without would yet you your yours yours
 m
 """
 _FUNCTION_WORDS = frozenset(_WORDS.split())
-# Where the final answer begins; the last of these in the text counts.
+# Beginning of the final answer: the last match in the text counts.
 _FINAL = re.compile(
     r"####\s*|\\boxed\{|(?:the\s+)?(?:final\s+)?answer\s*(?:is|:)\s*", flags=re.IGNORECASE
 )
@@ -36,15 +36,15 @@ _END_OF_TURN = re.compile(r"<\|?[\w/]+\|?>|</s>")
 
 
 def kinds_of(pieces: Sequence[str]) -> list[str]:
-    """Kind of each token of an answer.
+    """Determine the kind of each token of an answer.
 
-    A token is judged by the word of the text that it lies in, so that the parts of a word agree.
+    A token gets the kind of the word in which it lies, so that the parts of a word agree.
 
     Args:
-        pieces: Text of each token; together they are the answer's text.
+        pieces: Text of each token, ``(T,)``; joined, they are the answer's text.
 
     Returns:
-        One of ``KINDS`` for each.
+        One of ``KINDS`` for each token, ``(T,)``.
     """
     text = "".join(pieces)
     final = _final_part(text)
@@ -67,13 +67,13 @@ def kinds_of(pieces: Sequence[str]) -> list[str]:
 
 
 def _final_part(text: str) -> tuple[int, int] | None:
-    """Where the final answer stands: to the end of its line."""
-    found = list(_FINAL.finditer(text))
-    if not found:
+    """Return start and end of the final answer, which ends with its line; None without one."""
+    matches = list(_FINAL.finditer(text))
+    if not matches:
         return None
-    last = found[-1]
-    end = text.find("\n", last.end())
-    return last.end(), len(text) if end < 0 else end
+    match = matches[-1]
+    end = text.find("\n", match.end())
+    return match.end(), len(text) if end < 0 else end
 
 
 def _kind(piece: str, word: str) -> str:

@@ -1,4 +1,4 @@
-"""How many tokens of each kind are kept and pruned (arXiv:2509.23873, figure 7)."""
+"""Counts of kept and pruned tokens of each kind (arXiv:2509.23873, figure 7)."""
 
 from collections import Counter
 from typing import Any
@@ -19,15 +19,15 @@ _NOT_DATA = (
 
 
 def token_shares(table: pa.Table, origin: Origin | None) -> dict[str, Any] | None:
-    """Counts over the samples whose tokens were pruned, of many 2,000 at random.
+    """Count kept and pruned tokens by kind, over at most 2,000 random samples with pruned tokens.
 
     Args:
-        table: With ``token_kept``: null where all of a row's tokens are kept, or none.
-        origin: Where the scores are from: it names the tokenizer.
+        table: Decisions; ``token_kept`` is null for rows of which all or no tokens are kept.
+        origin: Origin of the scores, which names the tokenizer; None if not known.
 
     Returns:
-        ``rows`` of name, kept and pruned, and a ``note``; None where no token is known to be
-        pruned, or the tokenizer is not at hand.
+        ``rows`` of name, kept and pruned, and a ``note``; None if no pruned token is known or the
+        tokenizer cannot be loaded.
     """
     if origin is None or "token_kept" not in table.column_names:
         return None
@@ -37,24 +37,26 @@ def token_shares(table: pa.Table, origin: Origin | None) -> dict[str, Any] | Non
     total = len(places)
     if total > MOST_ROWS:
         places = np.sort(np.random.default_rng(0).choice(places, MOST_ROWS, replace=False))
-    chosen = table.take(places)
-    rows = chosen.drop_columns([name for name in _NOT_DATA if name in chosen.column_names])
+    sample_rows = table.take(places)
+    rows = sample_rows.drop_columns(
+        [name for name in _NOT_DATA if name in sample_rows.column_names]
+    )
     try:
         pieces = answer_pieces(rows, origin)
     except UsageError:
         return None
-    kept: Counter[str] = Counter()
-    pruned: Counter[str] = Counter()
-    for tokens, keeps in zip(pieces, chosen["token_kept"].to_pylist(), strict=True):
-        for kind, keep in zip(kinds_of(tokens), keeps, strict=True):
-            (kept if keep else pruned)[kind] += 1
+    kept_counts: Counter[str] = Counter()
+    pruned_counts: Counter[str] = Counter()
+    for tokens, flags in zip(pieces, sample_rows["token_kept"].to_pylist(), strict=True):
+        for kind, flag in zip(kinds_of(tokens), flags, strict=True):
+            (kept_counts if flag else pruned_counts)[kind] += 1
     note = (
         f"Of {len(places):,} of {total:,} samples whose tokens were pruned; kinds by rules: see "
         "the documentation."
     )
     rows_of_kinds = [
-        {"name": kind, "kept": kept[kind], "pruned": pruned[kind]}
+        {"name": kind, "kept": kept_counts[kind], "pruned": pruned_counts[kind]}
         for kind in KINDS
-        if kept[kind] + pruned[kind]
+        if kept_counts[kind] + pruned_counts[kind]
     ]
     return {"rows": rows_of_kinds, "note": note}

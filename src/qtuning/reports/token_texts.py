@@ -1,4 +1,4 @@
-"""The answer's tokens as text."""
+"""Texts of single answer tokens."""
 
 from collections.abc import Sequence
 
@@ -14,31 +14,34 @@ _BROKEN = "\ufffd"
 
 
 def answer_pieces(rows: pa.Table, origin: Origin) -> list[list[str]]:
-    """Text of each answer token of each row.
+    """Return the text of each answer token of each row.
 
     Args:
-        rows: The rows as they were loaded.
-        origin: Where their scores are from.
+        rows: The rows of the data, as they were scored.
+        origin: Origin of the scores, which names the tokenizer.
 
     Raises:
-        UsageError: The tokenizer is not there, or not the one of the scores.
+        UsageError: The tokenizer cannot be loaded, or is not the tokenizer of the scores.
     """
     tokenizer = load_tokenizer(origin["model_name"], revision=origin["revision"])
-    found = []
+    pieces = []
     for example in tokenised(rows, origin):
         ids = example["input_ids"]
-        found.append(
+        pieces.append(
             pieces_of(tokenizer, [int(ids[p]) for p in answer_positions(example["labels"])])
         )
-    return found
+    return pieces
 
 
 def pieces_of(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
-    """Text of each token; one of several that make a character is shown with the last of them.
+    """Return the text of each token; a character of several tokens is the last token's text.
 
     Args:
         tokenizer: The tokenizer.
         ids: Token ids, ``(T,)``.
+
+    Returns:
+        Texts, ``(T,)``; empty for all but the last token of such a character.
     """
     names = tokenizer.convert_ids_to_tokens(list(ids))
     pieces, waiting = [], 0
@@ -48,7 +51,7 @@ def pieces_of(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[st
             pieces.append("")  # a part of a character
             waiting += 1
             continue
-        # SentencePiece marks the space before a word, and decoding a lone word loses it.
+        # SentencePiece marks the space before a word; decoding a single token drops the space.
         if str(name).startswith("▁") and not text.startswith(" "):
             text = f" {text}"
         pieces.append(text)

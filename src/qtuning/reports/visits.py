@@ -1,4 +1,4 @@
-"""The decisions that a report shows, as columns of numbers."""
+"""Visits, the decisions that a report shows, as columns of numbers."""
 
 from dataclasses import dataclass
 
@@ -8,24 +8,24 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 MOST_VISITS = 100_000
-"""TableDecisions that a page holds."""
+"""Highest number of decisions in a page."""
 
 
 @dataclass(frozen=True)
 class Visits:
-    """One candidate at one step each, ``(N,)``, in order of epoch and step.
+    """Visits, each of one candidate at one step, as columns ``(N,)`` in order of epoch and step.
 
     Attributes:
-        sample: Which sample, by its place in the names.
-        epoch: From 0.
-        step: What has the same step competed with each other.
+        sample: Index of the sample in the list of names.
+        epoch: Epoch, counted from 0.
+        step: Step; candidates of the same step competed with each other.
         ppl: Perplexity; NaN if not known.
         entropy: Mean answer entropy in nats; NaN if not known.
-        n_tokens: Answer tokens.
-        quadrant: 1 to 4, 0 for the middle band or without the plane.
-        kept: 0 or 1.
-        filled: 0 or 1.
-        tokens_kept: Answer tokens trained on.
+        n_tokens: Number of answer tokens.
+        quadrant: 1 to 4; 0 for the middle band or without the plane.
+        kept: 1 if the sample was kept, else 0.
+        filled: 1 if the sample was kept only to fill the budget, else 0.
+        tokens_kept: Number of answer tokens trained on.
     """
 
     sample: NDArray[np.uint32]
@@ -44,25 +44,26 @@ class Visits:
 
     @property
     def scored(self) -> bool:
-        """Whether there is a plane to look at."""
+        """Whether any perplexity and any entropy is known, so that there is a plane to draw."""
         return bool(np.isfinite(self.ppl).any() and np.isfinite(self.entropy).any())
 
     def take(self, places: NDArray[np.intp]) -> "Visits":
-        """Some of them."""
+        """Return the visits at some places, ``(M,)``, in their order."""
         return Visits(**{name: values[places] for name, values in vars(self).items()})
 
 
 def visits_of(table: pa.Table, *, by_id: bool) -> tuple[Visits, list[str], NDArray[np.intp]]:
-    """The decisions of a table.
+    """Read the visits of a table of decisions.
 
     Args:
         table: ``sample_id``, ``ppl``, ``entropy``, ``n_tokens``, ``quadrant``, ``kept``, ``filled``
             and ``tokens_kept``; ``epoch`` and ``step`` if there are several.
-        by_id: Rows of the same id are visits of one sample, as in a ledger; else each is its own.
+        by_id: Whether rows of the same id are visits of one sample, as in a ledger; else each row
+            is a sample of its own.
 
     Returns:
         The visits, the name of each sample, and the row of each sample's first visit. Rows without
-        answer tokens are no candidates and left out.
+        answer tokens are no candidates, and are left out.
     """
     rows = np.flatnonzero(table["n_tokens"].to_numpy() > 0)
     ids = table["sample_id"].cast(pa.string()).take(rows).combine_chunks()
@@ -83,7 +84,7 @@ def visits_of(table: pa.Table, *, by_id: bool) -> tuple[Visits, list[str], NDArr
         values: NDArray[np.int32] = table[name].to_numpy()[rows].astype(np.int32)
         return values
 
-    found = Visits(
+    visits = Visits(
         sample=sample,
         epoch=whole("epoch"),
         step=whole("step"),
@@ -95,14 +96,15 @@ def visits_of(table: pa.Table, *, by_id: bool) -> tuple[Visits, list[str], NDArr
         filled=table["filled"].to_numpy()[rows].astype(np.uint8),
         tokens_kept=table["tokens_kept"].to_numpy()[rows].astype(np.uint32),
     )
-    in_order = np.lexsort((found.step, found.epoch))
-    return found.take(in_order), names, first
+    in_order = np.lexsort((visits.step, visits.epoch))
+    return visits.take(in_order), names, first
 
 
 def thinned(visits: Visits, most: int, seed: int = 0) -> Visits:
-    """At most ``most`` of them: whole steps, evenly chosen; of a single step at random.
+    """Reduce visits to at most ``most``: whole steps at even distances, or random visits.
 
-    So that what competed with each other stays together, where that can be.
+    Whole steps keep the candidates together that competed with each other. Visits are drawn at
+    random, by ``seed``, if a single step has more than ``most``.
     """
     if len(visits) <= most:
         return visits
@@ -111,13 +113,13 @@ def thinned(visits: Visits, most: int, seed: int = 0) -> Visits:
     if sizes.max() > most:
         draw = np.random.default_rng(seed)
         return visits.take(np.sort(draw.choice(len(visits), most, replace=False)))
-    wanted = int(len(pools) * most / len(visits))
+    n_pools = int(len(pools) * most / len(visits))
     while True:
-        chosen = np.unique(np.linspace(0, len(pools) - 1, wanted).round().astype(int))
-        if sizes[chosen].sum() <= most:
+        pool_places = np.unique(np.linspace(0, len(pools) - 1, n_pools).round().astype(int))
+        if sizes[pool_places].sum() <= most:
             break
-        wanted -= 1
-    places = [np.arange(pools[i], pools[i] + sizes[i]) for i in chosen]
+        n_pools -= 1
+    places = [np.arange(pools[i], pools[i] + sizes[i]) for i in pool_places]
     return visits.take(np.concatenate(places))
 
 

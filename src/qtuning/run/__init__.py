@@ -1,1 +1,1 @@
-"""What a run writes, tells and survives: ledger, budget, probe, checkpoints, stops."""
+"""Records and recovery of a run: ledger, budget, probe, messages, checkpoints, signals."""

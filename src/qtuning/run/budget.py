@@ -1,4 +1,4 @@
-"""The honest budget: what a run was asked to keep, what it kept, and what that cost."""
+"""The honest budget: the ratios a run was given, what it kept, and what that cost."""
 
 from ..core.ratio import share
 from ..step.work import StepCounts
@@ -8,11 +8,11 @@ FORWARD_COST = 1.0
 
 
 def training_cost(trained_share: float, activation_checkpointing: bool) -> float:
-    """Cost of training on a token, in forward passes.
+    """Cost of training on a token, in forward passes of a token.
 
-    The backward pass costs one for the activations and one for the weights, the latter only in
-    the measure in which weights are trained (LoRA: next to none); activation checkpointing adds
-    one forward.
+    The backward pass costs one forward pass for the activations and one for the weights, the
+    latter in proportion to the share of weights that are trained (next to none with LoRA).
+    Activation checkpointing adds one forward pass.
 
     Args:
         trained_share: Share of the weights that are trained.
@@ -26,9 +26,9 @@ def scoring_cost(share_anew: float, epochs: float, known: bool) -> float:
     """Mean cost of scoring a step's candidates, in forward passes of all of them.
 
     Args:
-        share_anew: Share of the known samples that is scored anew.
-        epochs: Epochs of the run; in the first nothing is known, unless ``known``.
-        known: Scores are known from the start.
+        share_anew: Share of the samples with known scores that is scored again.
+        epochs: Epochs of the run; in the first one no scores are known, unless ``known``.
+        known: Whether scores are known from the start.
     """
     epochs = max(1.0, epochs)
     first = share_anew if known else 1.0
@@ -47,7 +47,12 @@ def speed_up_bound(sample_ratio: float, cost: float, scoring: float) -> float:
 
 
 def break_even(cost: float, scoring: float = FORWARD_COST) -> float:
-    """The sample ratio from which on scoring costs more than pruning saves: 2/3 at cost 3."""
+    """The sample ratio above which scoring costs more than pruning saves: 2/3 at cost 3.
+
+    Args:
+        cost: Cost of training on a token, in forward passes.
+        scoring: Cost of scoring, in forward passes of all candidates.
+    """
     return 1.0 - scoring / cost
 
 
@@ -56,9 +61,9 @@ def budget_table(
 ) -> list[tuple[str, str, str]]:
     """Rows (what, nominal, actual) of the table at the end of a run.
 
-    Shares are of the same number of steps without pruning. The time of that full run is not
-    measured but estimated: forward and backward of all input tokens at this run's own speed,
-    and the optimizer and whatever else does not grow with the tokens as it was.
+    Shares are relative to a full run, which is the same number of steps without pruning. The time
+    of the full run is an estimate: forward and backward of all input tokens at this run's speed,
+    plus this run's time in the optimizer and in whatever else does not grow with the tokens.
     """
     nothing = "-"
     rows = [
@@ -103,5 +108,5 @@ def budget_table(
     return rows
 
 
-def _of(part: int, whole: int) -> str:
-    return f"{share(part, whole):.1%} ({part:,} of {whole:,})"
+def _of(part: int, total: int) -> str:
+    return f"{share(part, total):.1%} ({part:,} of {total:,})"

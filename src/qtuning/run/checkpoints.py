@@ -1,7 +1,7 @@
-"""Checkpoints that are whole or known not to be.
+"""Checkpoints with a seal, which separates whole checkpoints from damaged ones.
 
-A seal, written last, lists size and checksum of every file of a checkpoint. While a checkpoint is
-written its seal is open, so a folder without any is one that an older version wrote.
+A seal is written last, and lists the size and checksum of every file of a checkpoint. While a
+checkpoint is written, its seal is open. So a folder without a seal is from an older version.
 """
 
 import json
@@ -31,17 +31,17 @@ _NOT_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Runti
 
 
 def break_seal(checkpoint: Path) -> None:
-    """Make the folder, and mark it as being written to, so that an older seal does not count.
+    """Make a checkpoint's folder with an open seal, so that an older seal does not count.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The folder or the seal cannot be written.
     """
     checkpoint.mkdir(parents=True, exist_ok=True)
     _write(checkpoint / SEAL_FILE, _OPEN)
 
 
 def seal(checkpoint: Path) -> None:
-    """Put everything on disk, then say that it is whole; call it when all ranks have written.
+    """Flush a checkpoint's files to disk, then seal it; call it when all ranks have written.
 
     Raises:
         OSError: A file cannot be read or written.
@@ -49,46 +49,46 @@ def seal(checkpoint: Path) -> None:
     files = {}
     for name, path in _files(checkpoint):
         with path.open("rb") as file:
-            os.fsync(file.fileno())  # older checkpoints are deleted on the strength of the seal
+            os.fsync(file.fileno())  # the seal lets older checkpoints be deleted
         files[name] = [path.stat().st_size, _checksum(path)]
     _write(checkpoint / SEAL_FILE, {"whole": True, "files": files})
 
 
 def damage(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint; None if it is whole.
+    """What is wrong with a checkpoint, in words; None if it is whole.
 
-    One without a seal is whole as far as its files can be read, with a warning.
+    A checkpoint without a seal counts as whole if its files can be read; a warning is logged.
     """
     try:
-        sealed = json.loads((checkpoint / SEAL_FILE).read_text(encoding="utf-8"))
+        content = json.loads((checkpoint / SEAL_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        sealed = None
+        content = None
     except (OSError, ValueError):
         return f"{SEAL_FILE} cannot be read"
     try:
-        if sealed is not None:
-            return _broken_seal(checkpoint, sealed)
-        wrong = _unreadable(checkpoint)
+        if content is not None:
+            return _broken_seal(checkpoint, content)
+        problem = _unreadable(checkpoint)
     except OSError as error:
         return f"it cannot be read: {error.strerror}"
-    if wrong is None:
+    if problem is None:
         logger.warning(
             f"{checkpoint} has no {SEAL_FILE}, as if an older version had written it: its files "
             "can be read, but nobody knows whether they are as they were written"
         )
-    return wrong
+    return problem
 
 
 def choose(asked: str | bool | None, output_dir: Path) -> Path | None:
-    """The checkpoint to go on from.
+    """The checkpoint to resume from; None if the run starts from the beginning.
 
     Args:
-        asked: A folder; True for the last whole one in ``output_dir``, for which damaged ones
-            after it are renamed; None or False for none.
+        asked: A checkpoint's folder; True for the last whole checkpoint in ``output_dir``, for
+            which later, damaged ones are renamed; None or False for no checkpoint.
         output_dir: The run's output folder.
 
     Raises:
-        UsageError: There is none, or the named one is damaged.
+        UsageError: There is no whole checkpoint, or the named one is missing or damaged.
     """
     if asked is True:
         return _last_whole(output_dir)
@@ -97,40 +97,50 @@ def choose(asked: str | bool | None, output_dir: Path) -> Path | None:
     checkpoint = Path(asked)
     if not checkpoint.is_dir():
         raise UsageError(f"resume_from_checkpoint {checkpoint}: no such folder")
-    wrong = damage(checkpoint)
-    if wrong is None:
+    problem = damage(checkpoint)
+    if problem is None:
         return checkpoint
     step = _step(checkpoint)
-    others = [c for c in _newest_first(checkpoint.parent) if _step(c) < step or step < 0]
-    whole = next((other for other in others if damage(other) is None), None)
+    older = [c for c in _newest_first(checkpoint.parent) if _step(c) < step or step < 0]
+    alternative = next((other for other in older if damage(other) is None), None)
     instead = (
-        f"resume from {whole}, the last whole one before it"
-        if whole
+        f"resume from {alternative}, the last whole one before it"
+        if alternative
         else "no whole one is before it: start anew without resume_from_checkpoint"
     )
-    raise UsageError(f"checkpoint {checkpoint} is damaged ({wrong}): {instead}")
+    raise UsageError(f"checkpoint {checkpoint} is damaged ({problem}): {instead}")
 
 
 def rotate(newest: Path, limit: int | None, best: str | None) -> None:
-    """Delete the oldest checkpoints beside the newest, which must be sealed, and the best.
+    """Delete the oldest checkpoints, except the newest and the best.
+
+    Args:
+        newest: The newest checkpoint, which must be sealed.
+        limit: Checkpoints to keep (``save_total_limit``); None or 0 keeps all.
+        best: The best checkpoint; None if there is none.
 
     Raises:
-        OSError: One cannot be deleted.
+        OSError: A checkpoint cannot be deleted.
     """
     if limit is None or limit <= 0:
         return
     protected = {newest.resolve(), *([Path(best).resolve()] if best else [])}
     others = [c for c in _newest_first(newest.parent) if c.resolve() not in protected]
-    for old in others[max(0, limit - len(protected)) :]:
-        shutil.rmtree(old)
+    for checkpoint in others[max(0, limit - len(protected)) :]:
+        shutil.rmtree(checkpoint)
 
 
 def _last_whole(output_dir: Path) -> Path:
+    """The last whole checkpoint of a run; later, damaged ones are renamed.
+
+    Raises:
+        UsageError: There is no whole checkpoint.
+    """
     damaged = []
     for checkpoint in _newest_first(output_dir):
-        wrong = damage(checkpoint)
-        if wrong is not None:
-            damaged.append((checkpoint, wrong))
+        problem = damage(checkpoint)
+        if problem is not None:
+            damaged.append((checkpoint, problem))
             continue
         for half, why in damaged:
             aside = _set_aside(half)
@@ -141,20 +151,25 @@ def _last_whole(output_dir: Path) -> Path:
         return checkpoint
     if not damaged:
         raise UsageError(f"no checkpoint to resume from in {output_dir}")
-    checkpoint, wrong = damaged[0]
+    checkpoint, problem = damaged[0]
     raise UsageError(
         f"no whole checkpoint to resume from in {output_dir}: {checkpoint.name} is damaged "
-        f"({wrong}); start anew without resume_from_checkpoint"
+        f"({problem}); start anew without resume_from_checkpoint"
     )
 
 
 def _set_aside(checkpoint: Path) -> Path:
-    aside, n = checkpoint.with_name(f"damaged-{checkpoint.name}"), 1
-    while aside.exists():
+    """Rename a damaged checkpoint, and return its new path.
+
+    Raises:
+        UsageError: The folder cannot be renamed.
+    """
+    path, n = checkpoint.with_name(f"damaged-{checkpoint.name}"), 1
+    while path.exists():
         n += 1
-        aside = checkpoint.with_name(f"damaged-{checkpoint.name}-{n}")
+        path = checkpoint.with_name(f"damaged-{checkpoint.name}-{n}")
     try:
-        return checkpoint.rename(aside)
+        return checkpoint.rename(path)
     except OSError as error:
         raise UsageError(
             f"cannot rename the damaged {checkpoint} ({error.strerror}): move it away"
@@ -162,8 +177,10 @@ def _set_aside(checkpoint: Path) -> Path:
 
 
 def _newest_first(output_dir: Path) -> list[Path]:
-    found = [path for path in output_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if _step(path) >= 0]
-    return sorted(filter(Path.is_dir, found), key=_step, reverse=True)
+    checkpoints = [
+        path for path in output_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if _step(path) >= 0
+    ]
+    return sorted(filter(Path.is_dir, checkpoints), key=_step, reverse=True)
 
 
 def _step(checkpoint: Path) -> int:
@@ -180,7 +197,7 @@ def _files(checkpoint: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _checksum(path: Path) -> int:
-    """CRC-32: against accidents, which is all that a seal is for."""
+    """CRC-32 of a file; a seal guards against accidents only, not against tampering."""
     crc = 0
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
@@ -189,7 +206,7 @@ def _checksum(path: Path) -> int:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    """Write a seal so that its name only ever stands for all of it."""
+    """Write a seal atomically, so that no reader sees a part of it."""
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w", encoding="utf-8") as file:
         json.dump(content, file, indent=1)
@@ -198,35 +215,36 @@ def _write(path: Path, content: dict[str, Any]) -> None:
     temporary.replace(path)
 
 
-def _broken_seal(checkpoint: Path, sealed: Any) -> str | None:
-    match sealed:
+def _broken_seal(checkpoint: Path, content: Any) -> str | None:
+    """How a checkpoint differs from its seal, in words; None if it does not."""
+    match content:
         case {"whole": True, "files": dict(files)}:
             pass
         case {"whole": False}:
             return "the run ended while writing it"
         case _:
             return f"{SEAL_FILE} cannot be read"
-    there = dict(_files(checkpoint))
-    for name, listed in files.items():
-        if name not in there:
+    path_of_file = dict(_files(checkpoint))
+    for name, entry in files.items():
+        if name not in path_of_file:
             return f"{name} is missing"
-        if not isinstance(listed, list) or len(listed) != 2:
+        if not isinstance(entry, list) or len(entry) != 2:
             return f"{SEAL_FILE} cannot be read"
-        size = there[name].stat().st_size
-        if size != listed[0]:
-            return f"{name} has {size:,} bytes instead of {listed[0]:,}"
+        size = path_of_file[name].stat().st_size
+        if size != entry[0]:
+            return f"{name} has {size:,} bytes instead of {entry[0]:,}"
     for name, (_, crc) in files.items():
-        if _checksum(there[name]) != crc:
+        if _checksum(path_of_file[name]) != crc:
             return f"{name} is not as it was written"
     return None
 
 
 def _unreadable(checkpoint: Path) -> str | None:
-    """Look at the files one by one; objects in them are not made."""
-    there = dict(_files(checkpoint))
-    if _TRAINER_STATE not in there:
+    """Which file of a checkpoint cannot be read, in words; no objects in files are created."""
+    path_of_file = dict(_files(checkpoint))
+    if _TRAINER_STATE not in path_of_file:
         return f"{_TRAINER_STATE} is missing"
-    for name, path in there.items():
+    for name, path in path_of_file.items():
         try:
             if path.suffix == ".json":
                 json.loads(path.read_text(encoding="utf-8"))

@@ -30,13 +30,17 @@ _INITIAL = pa.schema(
 
 
 def read_initial_scores(path: Path | str) -> dict[str, Known]:
-    """Scores made before a run: a Parquet file of scores, or another run's output folder.
+    """Read scores made before a run, by sample id.
 
-    A file has the columns ``sample_id``, ``ppl``, ``entropy`` (nats) and ``n_tokens``, by which
-    scores of another text are told apart. Of a run's ledger the last scores of each sample count.
+    A Parquet file has the columns ``sample_id``, ``ppl``, ``entropy`` (nats) and ``n_tokens``; a
+    sample with another number of tokens has another text. Of a run's ledger the last scores of
+    each sample count.
+
+    Args:
+        path: A Parquet file of scores, or another run's output folder.
 
     Raises:
-        UsageError: As ``check_initial_scores``, or it cannot be read.
+        UsageError: There are no scores (see ``check_initial_scores``), or they cannot be read.
     """
     path = check_initial_scores(path)
     if path.is_dir():
@@ -51,10 +55,15 @@ def read_initial_scores(path: Path | str) -> dict[str, Known]:
 
 
 def check_some_known(known: Mapping[str, Known], dataset: Any, path: str) -> None:
-    """See that the earlier scores are of these data, as far as their names tell.
+    """Check by sample ids that initial scores are of the training data.
+
+    Args:
+        known: The initial scores, by sample id.
+        dataset: The training data; a stream is not checked.
+        path: The path of the scores, for messages.
 
     Raises:
-        UsageError: Not one of the samples is in the data.
+        UsageError: None of the scored samples is in the training data.
     """
     from datasets import Dataset
 
@@ -71,10 +80,11 @@ def check_some_known(known: Mapping[str, Known], dataset: Any, path: str) -> Non
 
 
 def check_initial_scores(path: Path | str) -> Path:
-    """See that there are scores, without reading them.
+    """Check that a path holds scores, without reading them, and return it.
 
     Raises:
-        UsageError: Nothing is there, or neither a ledger nor a file with the columns wanted.
+        UsageError: The path does not exist, or is neither a folder with a ledger nor a Parquet
+            file with the columns of scores.
     """
     path = path_of(path, "initial_scores")
     if not path.exists():
@@ -90,12 +100,17 @@ def check_initial_scores(path: Path | str) -> Path:
 
 
 def _check_columns(path: Path) -> None:
-    found = check_parquet(path, _ADVICE).names
-    missing = [name for name in _NEEDED if name not in found]
+    """Check that a Parquet file has the columns of scores.
+
+    Raises:
+        UsageError: The file is damaged or lacks a column.
+    """
+    names = check_parquet(path, _ADVICE).names
+    missing = [name for name in _NEEDED if name not in names]
     if missing:
         raise UsageError(
             f"initial_scores {path}: no column {', '.join(missing)}; wanted are "
-            f"{', '.join(_NEEDED)}, found {', '.join(found)}"
+            f"{', '.join(_NEEDED)}, found {', '.join(names)}"
         )
 
 

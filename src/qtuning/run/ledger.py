@@ -1,9 +1,9 @@
 """The ledger: a Parquet record of every pruning decision of a run, in small chunks.
 
-A chunk is whole from the moment it bears its name, so the folder can be read during the run, and
-a killed run loses no more than the rows still in its buffer. Only one process may write to it.
-Other records of a run that go by steps are written the same way, each with a schema and a folder of
-its own (``recording/probe.py``).
+A chunk gets its name only when it is complete, so the folder can be read during the run, and a
+killed run loses no more than the rows still in its buffer. Only one process may write to it.
+Other records with a row for each step, such as that of the probe set (``run/probe_rows.py``), are
+written the same way, each with a schema and a folder of its own.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class LedgerRow(NamedTuple):
     """The decision on one candidate sample at one optimizer step.
 
     `epoch` is counted from 0, `step` from 1 and never decreasing; `sample_id` is the
-    sample's name in the training set, `ppl` its answer's perplexity and `entropy` that of the
-    predictions, in nats (both None if not known; NaN or inf, from a bad loss, stay as they are);
-    `n_tokens` its answer tokens; `quadrant` 1 to 4, or 0 for the middle band or a pruner without
-    the plane; `kept` whether it is trained on, `filled` whether it is kept only to fill the
-    batch; `tokens_kept` the answer tokens trained on; `scored` whether a forward pass of this
-    step was made for it, else its scores are earlier ones.
+    sample's name in the training set; `ppl` is the perplexity of the answer and `entropy` the mean
+    entropy of its predictions in nats (both None if not known; NaN or inf, from a bad loss, stay);
+    `n_tokens` is the number of answer tokens; `quadrant` is 1 to 4, or 0 for the middle band or a
+    pruner without the plane; `kept` is whether the sample is trained on, `filled` whether it is
+    kept only to fill the budget; `tokens_kept` is the number of answer tokens trained on; `scored`
+    is whether this step scored the sample, else its scores are of an earlier step.
     """
 
     epoch: int
@@ -56,12 +56,12 @@ class LedgerRow(NamedTuple):
     scored: bool
 
 
-class Row(Protocol):
-    """A row of any record that goes by steps: a NamedTuple whose fields are the schema's."""
+class StepRow(Protocol):
+    """A row of any record with a step: a NamedTuple whose fields are the schema's."""
 
     @property
     def step(self) -> int:
-        """The optimizer step that it belongs to."""
+        """The optimizer step that the row belongs to."""
 
     def _asdict(self) -> dict[str, Any]: ...
 
@@ -78,26 +78,27 @@ SCHEMA = pa.schema(
 
 @dataclass
 class Ledger(AbstractContextManager["Ledger"]):
-    """Writes the ledger of one run; `start` and `resume` take the fields from the third as options.
+    """Writes the ledger of one run; make it with `start` or `resume`.
 
-    Call `flush` before each checkpoint: a run resumed from it never repeats the steps before it.
+    Their options are the fields from `rows_per_chunk` on. Call `flush` before each checkpoint: a
+    run resumed from the checkpoint never repeats the steps before it.
     """
 
     folder: Path
     step: int = 1  # rows of an earlier step are refused: `resume` relies on the order
     rows_per_chunk: int = 4096
-    seconds_per_chunk: float = 30.0  # after the chunk before
+    seconds_per_chunk: float = 30.0  # since the last chunk was written
     clock: Callable[[], float] = time.monotonic
     schema: pa.Schema = SCHEMA
-    n_rows: int = 0  # so far, with those in the buffer
-    crc: int = 0  # CRC-32 of all chunks, one after the other
+    n_rows: int = 0  # including the rows in the buffer
+    crc: int = 0  # CRC-32 of the bytes of all chunks, in order
 
     def __post_init__(self) -> None:
         self._written_at, self._closed = self.clock(), False
         self._buffer: pa.Table = self.schema.empty_table()
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / ".part-probe.tmp").touch()  # better to fail now than at the first chunk
+            (self.folder / ".part-probe.tmp").touch()  # fails early in a read-only folder
             for leftover in self.folder.glob(".part-*.tmp"):
                 leftover.unlink()
         self._next = max(_chunks(self.folder), default=-1) + 1
@@ -122,46 +123,52 @@ class Ledger(AbstractContextManager["Ledger"]):
         schema: pa.Schema = SCHEMA,
         **options: Any,
     ) -> Ledger:
-        """Go on from the checkpoint after `last_step`; later rows go, as they will come again.
+        """Continue a ledger from the checkpoint after `last_step`.
 
-        `n_rows` and `crc` are the `mark` at the checkpoint, if that is known: what comes after it
-        is not even read, and may be damaged. A ledger that was moved away begins anew.
+        Later rows are deleted, since the resumed run repeats their steps. `n_rows` and `crc` are
+        the `mark` at the checkpoint, if it is known: rows after it are not read, and may be
+        damaged. If the ledger was moved away, an empty one begins.
 
         Raises:
-            UsageError: Rows up to the checkpoint cannot be read, or not all of them are there.
+            UsageError: Rows up to the checkpoint cannot be read, or some of them are missing.
         """
         chunks = list(_chunks(folder).values())
-        # Before they are read: a damaged footer can crash the reader.
+        # Compare checksums before reading: a damaged footer can crash the reader.
         if chunks and crc is not None and crc not in _checksums(chunks):
-            raise UsageError(f"{folder} is not as it was written: {_anew(folder)}")
-        left = _rows_left(folder, chunks, last_step, n_rows, schema)
-        # From the last chunk backwards: whenever the process dies, a whole beginning is left.
+            raise UsageError(f"{folder} is not as it was written: {_advice(folder)}")
+        rows_left = _rows_left(folder, chunks, last_step, n_rows, schema)
+        # From the last chunk backwards: whenever the process dies, the rows left have no gap.
         for place, chunk in reversed(list(enumerate(chunks))):
-            stay = left[place] if place < len(left) else 0
+            n_stay = rows_left[place] if place < len(rows_left) else 0
             with writing(folder):
-                if not stay:
+                if not n_stay:
                     chunk.unlink()
-                elif stay < pq.read_metadata(chunk).num_rows:
-                    _write(_read(chunk, schema).slice(0, stay), chunk)
+                elif n_stay < pq.read_metadata(chunk).num_rows:
+                    _write(_read(chunk, schema).slice(0, n_stay), chunk)
         crc = _checksums(_chunks(folder).values())[-1]
-        return cls(folder, last_step + 1, schema=schema, n_rows=sum(left), crc=crc, **options)
+        return cls(folder, last_step + 1, schema=schema, n_rows=sum(rows_left), crc=crc, **options)
 
-    def append(self, rows: Iterable[Row]) -> None:
-        """Take rows in, and write a chunk if it is time."""
+    def append(self, rows: Iterable[StepRow]) -> None:
+        """Add rows to the buffer; write a chunk if it is full or old enough.
+
+        Raises:
+            ValueError: The ledger is closed, or the steps are not in order.
+            UsageError: A chunk cannot be written.
+        """
         rows = list(rows)
         steps = [self.step, *(row.step for row in rows)]
         if self._closed or steps != sorted(steps):
             raise ValueError(f"ledger {self.folder} closed, or steps not in order: {steps}")
-        asked = [row._asdict() for row in rows]
-        table = pa.Table.from_pylist(asked, self.schema).cast(self.schema)
+        records = [row._asdict() for row in rows]
+        table = pa.Table.from_pylist(records, self.schema).cast(self.schema)
         self._buffer, self.step = pa.concat_tables([self._buffer, table]), steps[-1]
         self.n_rows += table.num_rows
-        waited = self.clock() - self._written_at
-        if self._buffer.num_rows >= self.rows_per_chunk or waited >= self.seconds_per_chunk:
+        seconds = self.clock() - self._written_at
+        if self._buffer.num_rows >= self.rows_per_chunk or seconds >= self.seconds_per_chunk:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is buffered, so that it outlives the process."""
+        """Write the buffered rows to disk, so that they outlive the process."""
         if self._buffer.num_rows:
             chunk = self.folder / f"part-{self._next:06d}.parquet"
             with writing(self.folder):
@@ -172,25 +179,40 @@ class Ledger(AbstractContextManager["Ledger"]):
 
     @property
     def mark(self) -> dict[str, int]:
-        """What a checkpoint remembers of a flushed ledger, for `resume`."""
+        """Number of rows and checksum of a flushed ledger, kept in a checkpoint for `resume`."""
         return {"n_rows": self.n_rows, "crc": self.crc}
 
     def close(self) -> None:
-        """Write what is buffered; a closed ledger takes no more rows."""
+        """Write the buffered rows; a closed ledger takes no more rows."""
         self.flush()
         self._closed = True
 
     def __exit__(self, *_: object) -> None:
-        self.close()  # after an error too: the decisions were taken
+        self.close()  # after an error too: the steps were taken
 
 
 def read_ledger(folder: Path | str) -> pa.Table:
-    """Read all rows in order, from the ledger's folder or the output folder that contains it."""
+    """Read all rows of a run's ledger, in the order of the steps.
+
+    Args:
+        folder: The ledger's folder, or the run's output folder that contains it.
+
+    Returns:
+        A table with the columns of ``SCHEMA``: epoch, step, sample_id, ppl, entropy (nats),
+        n_tokens, quadrant, kept, filled, tokens_kept, scored. A row is one candidate at one step.
+
+    Raises:
+        UsageError: The folder has no ledger, or a chunk is damaged.
+    """
     return read_record(Path(folder), FOLDER, SCHEMA)
 
 
 def read_record(folder: Path, name: str, schema: pa.Schema) -> pa.Table:
-    """Read the record called `name`, from its own folder or the output folder that contains it."""
+    """Read the record called `name`, from its own folder or the output folder that contains it.
+
+    Raises:
+        UsageError: The folder has no such record, or a chunk is damaged.
+    """
     inner = folder / name
     chunks = _chunks(inner if inner.is_dir() else folder)
     if not chunks and not inner.is_dir() and not (folder.name == name and folder.is_dir()):
@@ -199,12 +221,14 @@ def read_record(folder: Path, name: str, schema: pa.Schema) -> pa.Table:
 
 
 def _chunks(folder: Path) -> dict[int, Path]:
-    """Chunks by number, in order of it: names alone do not sort beyond six digits."""
-    found = {p.stem.removeprefix("part-"): p for p in folder.glob("part-*.parquet")}
-    return dict(sorted((int(number), p) for number, p in found.items() if number.isdecimal()))
+    """Chunks by number, in ascending order; names do not sort beyond six digits."""
+    path_of_number = {p.stem.removeprefix("part-"): p for p in folder.glob("part-*.parquet")}
+    return dict(
+        sorted((int(number), p) for number, p in path_of_number.items() if number.isdecimal())
+    )
 
 
-def _anew(folder: Path) -> str:
+def _advice(folder: Path) -> str:
     return (
         f"put {folder} back as it was, resume from an earlier checkpoint by its name, or move the "
         "folder away to begin a new record"
@@ -212,9 +236,9 @@ def _anew(folder: Path) -> str:
 
 
 def _checksums(chunks: Iterable[Path], crc: int = 0) -> list[int]:
-    """Of no chunk, the first, the first two, ..., going on from a checksum.
+    """Running checksums: of no chunk, the first one, the first two, ..., starting from `crc`.
 
-    Of whole files: the checksums of Parquet leave out what tells how to read the pages.
+    Whole files are read, since Parquet's own checksums leave out headers and footers.
     """
     return list(
         accumulate(chunks, lambda so_far, c: zlib.crc32(c.read_bytes(), so_far), initial=crc)
@@ -224,24 +248,28 @@ def _checksums(chunks: Iterable[Path], crc: int = 0) -> list[int]:
 def _rows_left(
     folder: Path, chunks: list[Path], last_step: int, n_rows: int | None, schema: pa.Schema
 ) -> list[int]:
-    """How many rows of each chunk a resumed run keeps; those after the last such chunk left out."""
-    left: list[int] = []
+    """How many rows of each chunk a resumed run keeps; chunks with none at the end are left out.
+
+    Raises:
+        UsageError: Rows up to the checkpoint cannot be read, or some of them are missing.
+    """
+    sizes: list[int] = []
     for chunk in chunks:
-        if sum(left) == n_rows:
+        if sum(sizes) == n_rows:
             break
-        table = _read(chunk, schema, _anew(folder))
-        left.append(table.filter(pc.less_equal(table["step"], last_step)).num_rows)
-        if left[-1] < table.num_rows:
+        table = _read(chunk, schema, _advice(folder))
+        sizes.append(table.filter(pc.less_equal(table["step"], last_step)).num_rows)
+        if sizes[-1] < table.num_rows:
             break
-    if n_rows is None or sum(left) == n_rows:
-        return left
+    if n_rows is None or sum(sizes) == n_rows:
+        return sizes
     if chunks:
         raise UsageError(
-            f"{folder} has {sum(left):,} rows up to step {last_step}, and had {n_rows:,} when the "
-            f"checkpoint was written: {_anew(folder)}"
+            f"{folder} has {sum(sizes):,} rows up to step {last_step}, and had {n_rows:,} when the "
+            f"checkpoint was written: {_advice(folder)}"
         )
     logger.warning(f"{folder} is gone: the record begins anew after step {last_step}")
-    return left
+    return sizes
 
 
 def _read(
@@ -251,7 +279,7 @@ def _read(
 
 
 def _write(table: pa.Table, chunk: Path) -> None:
-    """Write a chunk so that its name only ever stands for all of its rows."""
+    """Write a chunk atomically: a file with its name holds all of its rows."""
     temporary = chunk.with_name(f".{chunk.name}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -259,14 +287,14 @@ def _write(table: pa.Table, chunk: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError:
-        temporary.unlink(missing_ok=True)  # on a full disk half a chunk only takes room
+        temporary.unlink(missing_ok=True)  # the disk may be full
         raise
     temporary.replace(chunk)
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Turn what the disk refuses into a UsageError that names the folder."""
+    """Turn an OSError within into a UsageError that names the folder."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a run tells: lines at the start, metrics on the way, the table of the budget at the end."""
+"""What a run prints and logs: lines at the start, step metrics, and the budget at the end."""
 
 import logging
 import math
@@ -30,11 +30,11 @@ def start_lines(
     cost: float,
     scoring: float = FORWARD_COST,
 ) -> list[str]:
-    """What is said when a run starts.
+    """The lines that are printed when a run starts: what it prunes, speed-up and warnings.
 
     Args:
         args: The pruning arguments.
-        pruners: What decides.
+        pruners: The sample pruner and the token pruner.
         candidates: Candidates of an optimizer step.
         pool: Candidates that compete with each other.
         cost: Cost of training on a token, in forward passes.
@@ -49,16 +49,16 @@ def start_lines(
             "sample_ratio is."
         ]
     ratio = 1.0 if pruners.keep_all_samples else args.sample_ratio
-    kept = keep_count(pool, ratio)
-    trained = kept * (candidates // pool)
+    n_kept = keep_count(pool, ratio)
+    n_trained = n_kept * (candidates // pool)
     line = (
         f"Pruning: {_name(args.sample_pruner)} x {_name(args.token_pruner)} at "
         f"{args.sample_ratio:.1%} x {args.token_ratio:.1%}; each optimizer step has {candidates} "
-        f"candidates and trains on {trained}."
+        f"candidates and trains on {n_trained}."
     )
     if not pruners.score:
         scoring = 0.0
-    elif SCORES not in pruners.sample.needs:  # only what is kept is scored, for its tokens
+    elif SCORES not in pruners.sample.needs:  # only kept samples are scored, for the token pruner
         scoring = FORWARD_COST * ratio
     bound = speed_up_bound(ratio, cost, scoring)
     one_pass = args.one_pass and pruners.score
@@ -83,7 +83,7 @@ def start_lines(
         )
     if pool < 4 and ratio < 1.0:
         lines.append(
-            f"Warning: pools of fewer than 4 are too small to tell samples apart; here {kept} of "
+            f"Warning: pools of fewer than 4 are too small to tell samples apart; here {n_kept} of "
             f"{pool} is kept. Raise gradient_accumulation_steps, per_device_train_batch_size or "
             "pool_factor."
         )
@@ -100,7 +100,7 @@ def _name(pruner: object) -> str:
 
 
 def step_metrics(result: StepResult) -> dict[str, float]:
-    """The metrics of one step; what is undefined in it is left out."""
+    """The metrics of one step by name; undefined ones (NaN) are left out."""
     counts = result.counts
     metrics: dict[str, float] = {
         "kept_samples": counts.kept_samples,
@@ -114,12 +114,12 @@ def step_metrics(result: StepResult) -> dict[str, float]:
         metrics["bad_samples"] = counts.bad_samples
     planes = [s for s in result.decisions.selections if s.thresholds is not None]
     if planes:
-        decided = result.decisions.decided
-        kept = sum(d.kept for d in decided)
-        metrics["filled_share"] = share(sum(d.filled for d in decided), kept)
+        decisions = result.decisions.decided
+        n_kept = sum(d.kept for d in decisions)
+        metrics["filled_share"] = share(sum(d.filled for d in decisions), n_kept)
         for quadrant, name in ((Q1, "q1"), (Q2, "q2"), (Q3, "q3"), (Q4, "q4"), (0, "band")):
             metrics[f"{name}_share"] = share(
-                sum(d.quadrant == quadrant for d in decided), len(decided)
+                sum(d.quadrant == quadrant for d in decisions), len(decisions)
             )
         metrics |= _plane_metrics(planes)
     return {
@@ -128,6 +128,7 @@ def step_metrics(result: StepResult) -> dict[str, float]:
 
 
 def _plane_metrics(planes: Sequence[Selection]) -> dict[str, float]:
+    """Mean thresholds and mean rank correlation of the pools of a step."""
     values = defaultdict(list)
     for plane in planes:
         if plane.thresholds is not None:
@@ -135,14 +136,14 @@ def _plane_metrics(planes: Sequence[Selection]) -> dict[str, float]:
                 values[name].append(value)
         if math.isfinite(plane.rank_correlation):
             values["rank_correlation"].append(plane.rank_correlation)
-    return {name: sum(some) / len(some) for name, some in values.items()}
+    return {name: sum(numbers) / len(numbers) for name, numbers in values.items()}
 
 
 class MetricWindow:
     """Means of the step metrics since the last log."""
 
     def __init__(self) -> None:
-        """Start empty."""
+        """An empty window."""
         self._values: dict[str, list[float]] = defaultdict(list)
 
     def add(self, metrics: dict[str, float]) -> None:
@@ -151,21 +152,21 @@ class MetricWindow:
             self._values[name].append(value)
 
     def take(self) -> dict[str, float]:
-        """The means; the window is empty afterwards."""
+        """Return the mean of each metric, and empty the window."""
         means = {name: sum(values) / len(values) for name, values in self._values.items()}
         self._values.clear()
         return means
 
 
 def print_budget(counts: StepCounts, args: PruningArguments, *, plain: bool = False) -> None:
-    """Print the honest budget as a table; ``plain`` prints a line for each of its rows."""
+    """Print the honest budget as a table; ``plain`` prints a line for each row instead."""
     title = "Budget: what was asked for, what was done"
     rows = budget_table(counts, args.sample_ratio, args.token_ratio)
     if plain:
         print(title)
         for what, nominal, actual in rows:
-            asked = "" if nominal == "-" else f" (asked for: {nominal})"
-            print(f"  {what}: {actual}{asked}")
+            target = "" if nominal == "-" else f" (asked for: {nominal})"
+            print(f"  {what}: {actual}{target}")
         return
     table = Table(title=title, title_justify="left")
     table.add_column("share of training on everything")
@@ -177,12 +178,12 @@ def print_budget(counts: StepCounts, args: PruningArguments, *, plain: bool = Fa
 
 
 def is_quiet(args: TrainingArguments) -> bool:
-    """Whether a run was asked to tell of errors alone (``--log_level error``)."""
+    """Whether a run prints nothing but errors (``--log_level error``)."""
     return bool(args.get_process_log_level() >= logging.ERROR)
 
 
 def tell(args: TrainingArguments, line: str) -> None:
-    """Print a line of a run, above its progress bar if there is one; nothing where it is quiet."""
+    """Print a line, above the progress bar if there is one; a quiet run prints nothing."""
     if is_quiet(args):
         return
     if args.disable_tqdm:

@@ -1,8 +1,8 @@
-"""The probe set: a fixed few samples of the training data, scored now and then over the run.
+"""The probe set: a few fixed samples of the training data, scored at intervals over the run.
 
-Mean perplexity and mean entropy of it show how the model changes (arXiv:2509.23873, figure 8). It
-is no part of the training: it draws nothing from a global random state and leaves the model, its
-modes and the order of the data as they are.
+Their mean perplexity and mean entropy show how the model changes (arXiv:2509.23873, figure 8).
+Scoring the probe set does not affect the training: it draws nothing from a global random state,
+and does not change the model, its train or eval mode, or the order of the data.
 """
 
 import math
@@ -31,9 +31,9 @@ class ProbeSample(NamedTuple):
     """A sample of the probe set.
 
     Attributes:
-        name: Its name in the training set.
+        name: The sample's name in the training set.
         example: Input ids and labels.
-        n_tokens: Its answer tokens, at least 1.
+        n_tokens: Number of answer tokens, at least 1.
     """
 
     name: str
@@ -44,24 +44,24 @@ class ProbeSample(NamedTuple):
 def draw_probe(
     rows: Any, n: int, seed: int, labels: Labels, columns: Collection[str] | None = None
 ) -> list[ProbeSample]:
-    """Draw the probe set; all of the samples if there are no more than ``n``.
+    """Draw the probe set: ``n`` samples with answer tokens, or all if there are fewer.
 
     Args:
-        rows: A training set with a length, made ready for training; packed rows are unpacked.
-        n: Samples wanted.
-        seed: The run's.
+        rows: A training set with a length, tokenised for training; packed rows are unpacked.
+        n: Number of samples to draw.
+        seed: The run's seed.
         labels: Reads the labels.
-        columns: Those that the collator is given; None for all.
+        columns: The columns that the collator receives; None for all.
 
     Raises:
         UsageError: No row has an answer token.
     """
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(rows), generator=generator).tolist()
-    drawn = list(islice(_samples(rows, order, labels, columns), n))
-    if not drawn:
+    samples = list(islice(_samples(rows, order, labels, columns), n))
+    if not samples:
         raise UsageError("probe_samples: no sample has answer tokens; raise max_length")
-    return drawn
+    return samples
 
 
 def _samples(
@@ -83,8 +83,8 @@ class Probe:
 
     Attributes:
         samples: The probe set, the same on all ranks.
-        scorer: Makes the pass.
-        ranks: The other ranks.
+        scorer: Makes the scoring pass.
+        ranks: The data-parallel ranks.
         every: Optimizer steps from one visit to the next.
     """
 
@@ -103,10 +103,17 @@ class Probe:
         ranks: Ranks,
         columns: Collection[str] | None,
     ) -> "Probe | None":
-        """The probe that the pruning arguments ask for; ``columns`` as in ``draw_probe``.
+        """The probe that the pruning arguments ask for; None without ``probe_samples``.
 
-        It uses the run's own scorer, but on the model being trained and for no more than perplexity
-        and entropy.
+        The run's scorer is used, on the model being trained and for perplexity and entropy only.
+
+        Args:
+            trainer: The trainer, its data tokenised.
+            pruning: The pruning arguments.
+            labels: Reads the labels.
+            scorer: The run's scorer.
+            ranks: The data-parallel ranks.
+            columns: The columns that the collator receives; None for all.
 
         Raises:
             UsageError: No sample has answer tokens.
@@ -121,7 +128,7 @@ class Probe:
     def is_due(self, step: int, last_step: int) -> bool:
         """Whether to score after ``step`` optimizer steps of ``last_step``.
 
-        It depends on nothing else, so a resumed run visits when an uninterrupted one does.
+        Nothing else matters, so a resumed run scores at the same steps as an uninterrupted one.
         """
         return step % self.every == 0 or step == last_step
 
@@ -137,10 +144,10 @@ class Probe:
             epoch: Epochs done.
         """
         rank, size = self.ranks.rank, self.ranks.size
-        own = self.samples[rank::size]
-        scores = self.scorer(model, wrapped, [(one.example, one.n_tokens) for one in own])
+        samples_here = self.samples[rank::size]
+        scores = self.scorer(model, wrapped, [(one.example, one.n_tokens) for one in samples_here])
         rows = []
-        for sample, (nll, entropy, _) in zip(own, scores, strict=True):
+        for sample, (nll, entropy, _) in zip(samples_here, scores, strict=True):
             stats = stats_of_one(nll, entropy)
             values = float(stats.ppl), float(stats.entropy)
             rows.append(ProbeRow(step, epoch, sample.name, *values, sample.n_tokens))
@@ -149,11 +156,11 @@ class Probe:
 
 
 def probe_metrics(rows: Sequence[ProbeRow]) -> dict[str, float]:
-    """Mean perplexity and mean entropy in nats of a visit; bad losses are left out."""
-    sound = [row for row in rows if math.isfinite(row.ppl) and math.isfinite(row.entropy)]
-    if not sound:
+    """Mean perplexity and mean entropy (nats) of the rows; NaN and infinite ones are left out."""
+    finite_rows = [row for row in rows if math.isfinite(row.ppl) and math.isfinite(row.entropy)]
+    if not finite_rows:
         return {}
     return {
-        PROBE_PPL: sum(row.ppl for row in sound) / len(sound),
-        PROBE_ENTROPY: sum(row.entropy for row in sound) / len(sound),
+        PROBE_PPL: sum(row.ppl for row in finite_rows) / len(finite_rows),
+        PROBE_ENTROPY: sum(row.entropy for row in finite_rows) / len(finite_rows),
     }

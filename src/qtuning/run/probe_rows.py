@@ -1,4 +1,4 @@
-"""The record of the probe set: a row a sample and visit, written as the ledger is."""
+"""The record of the probe set: a row for each sample and visit, in chunks like the ledger."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -11,15 +11,15 @@ PROBE_FOLDER = "probe"
 
 
 class ProbeRow(NamedTuple):
-    """How a probe sample stood at one moment of the run.
+    """The scores of a probe sample at one step of the run.
 
     Attributes:
         step: Optimizer steps done, 0 before the first.
         epoch: Epochs of the data done, as a fraction.
         sample_id: The sample's name in the training set.
-        ppl: Perplexity of its answer; NaN or inf, from a bad loss, stay as they are.
-        entropy: Mean entropy of its answer in nats.
-        n_tokens: Its answer tokens.
+        ppl: Perplexity of the answer; NaN or inf, from a bad loss, stay as they are.
+        entropy: Mean entropy of the answer in nats.
+        n_tokens: Number of answer tokens.
     """
 
     step: int
@@ -38,12 +38,16 @@ PROBE_SCHEMA = pa.schema(
 
 
 def read_probe(folder: Path | str) -> pa.Table:
-    """Read the record of a run's probe set, in order.
+    """Read the record of a run's probe set, in the order of the steps.
 
     Args:
         folder: The run's output folder, or the folder ``probe`` in it.
 
+    Returns:
+        A table with the columns step, epoch, sample_id, ppl, entropy (nats) and n_tokens; a row
+        is one sample at one step.
+
     Raises:
-        UsageError: There is none, or it is damaged.
+        UsageError: The folder has no record of a probe set, or the record is damaged.
     """
     return read_record(Path(folder), PROBE_FOLDER, PROBE_SCHEMA)

@@ -13,21 +13,21 @@ class PrunerMemory(dict[str, Tensor]):
     """Named tensors, the same on every rank, since all of them decide alike."""
 
     def save(self, path: Path) -> None:
-        """Write all of it to a safetensors file; none if there is nothing."""
+        """Write the tensors to a safetensors file; without tensors no file is written."""
         if self:
             save_file(dict(self), path)
 
     def load(self, path: Path) -> None:
-        """Take what ``save`` wrote in place of what is remembered.
+        """Replace the tensors by those of a file that ``save`` wrote.
 
         Raises:
             UsageError: The file cannot be read.
         """
         try:
-            loaded = load_file(path)
+            tensors = load_file(path)
         except (OSError, SafetensorError) as error:
             raise UsageError(
                 f"cannot read {path}: {error}; it must be a safetensors file"
             ) from error
         self.clear()
-        self.update(loaded)
+        self.update(tensors)

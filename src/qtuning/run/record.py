@@ -1,4 +1,4 @@
-"""What a run keeps of its steps: counts, metrics and ledger, in step with its checkpoints."""
+"""The record of a run: counts, metrics and ledger, saved and resumed with its checkpoints."""
 
 import json
 import time
@@ -31,17 +31,19 @@ _MARKS = "records"
 
 
 class Store(Protocol):
-    """Something that a run remembers."""
+    """State that a run keeps in its checkpoints."""
 
     def save(self, path: Path) -> None:
-        """Write it."""
+        """Write the state to a file."""
 
     def load(self, path: Path) -> None:
-        """Take what was written in place of what is remembered."""
+        """Replace the state by that of a file that ``save`` wrote."""
 
 
 class RunRecord(AbstractContextManager["RunRecord"]):
-    """The record of one run; only the main process writes files, all of them by the end of `with`.
+    """The record of one run; only the main process writes files.
+
+    The end of the `with` block closes all of them.
 
     Attributes:
         window: Metrics since the last log.
@@ -49,7 +51,7 @@ class RunRecord(AbstractContextManager["RunRecord"]):
     """
 
     def __init__(self, folder: Path) -> None:
-        """Start empty.
+        """An empty record.
 
         Args:
             folder: The run's output folder.
@@ -61,7 +63,7 @@ class RunRecord(AbstractContextManager["RunRecord"]):
         self._stores: Mapping[str, Store] = {}
         self._ledger: Ledger | None = None
         self._probe: Ledger | None = None
-        self._marks: Mapping[str, dict[str, int]] = {}  # of the records, at the checkpoint
+        self._marks: Mapping[str, dict[str, int]] = {}  # of ledger and probe, at the checkpoint
         self._started = 0.0
 
     def begin(
@@ -74,16 +76,20 @@ class RunRecord(AbstractContextManager["RunRecord"]):
         settings: Mapping[str, Any],
         probes: bool = False,
     ) -> None:
-        """Begin at a step, from the checkpoint if there is one.
+        """Begin the record at a step, from a checkpoint if the run resumes.
 
         Args:
             step: Optimizer steps done.
-            checkpoint: Where they were done.
+            checkpoint: The checkpoint that the run resumes from; None for a new run.
             is_main: Whether this process writes files.
-            stores: What the run remembers, by the file it has in a checkpoint; takes what is
-                there.
-            settings: The fields of ``PruningArguments``, for those who read the record.
+            stores: State of the run by file name within a checkpoint; loaded from
+                ``checkpoint``.
+            settings: The fields of ``PruningArguments``, for readers of the record.
             probes: Whether there is a probe set.
+
+        Raises:
+            UsageError: The output folder cannot be written, or the ledger or a file of the
+                checkpoint is damaged.
         """
         self.counts, self._is_main, self._stores = StepCounts(), is_main, stores
         self._marks = {}
@@ -111,7 +117,7 @@ class RunRecord(AbstractContextManager["RunRecord"]):
             )
 
     def add(self, result: StepResult, step: int, epoch: int) -> None:
-        """Take in a step; epochs are counted from 0."""
+        """Add a step, counted from 1, of an epoch, counted from 0."""
         self.counts.add(result.counts)
         self.window.add(step_metrics(result))
         if self._ledger is not None:
@@ -123,12 +129,12 @@ class RunRecord(AbstractContextManager["RunRecord"]):
             )
 
     def add_probe(self, rows: Sequence[ProbeRow]) -> None:
-        """Take in a visit to the probe set."""
+        """Add the rows of a visit to the probe set."""
         if self._probe is not None:
             self._probe.append(rows)
 
     def save(self, checkpoint: Path) -> None:
-        """Write into a checkpoint folder what a resumed run needs; the ledger reaches as far."""
+        """Write what a resumed run needs into a checkpoint; the ledger is flushed up to it."""
         if self._ledger is None:
             return
         self._ledger.flush()
@@ -145,10 +151,11 @@ class RunRecord(AbstractContextManager["RunRecord"]):
             store.save(checkpoint / name)
 
     def _load(self, checkpoint: Path) -> None:
+        """Load counts, marks and stores of a checkpoint, with a warning for missing files."""
         path = checkpoint / STATE_FILE
         if path.is_file():
             state = json.loads(path.read_text())
-            self._marks = state.pop(_MARKS, {})  # older versions did not say
+            self._marks = state.pop(_MARKS, {})  # checkpoints of older versions have none
             self.counts.load_state_dict(state)
         else:
             logger.warning(f"{checkpoint} has no {STATE_FILE}; the budget counts from here")
@@ -160,7 +167,7 @@ class RunRecord(AbstractContextManager["RunRecord"]):
                 logger.warning(f"{checkpoint} has no {name}; what it holds is known from here on")
 
     def end(self, pruning: PruningArguments, args: TrainingArguments) -> None:
-        """Write and print the honest budget, in the way that the training arguments ask for."""
+        """Write the honest budget, and print it as the training arguments ask for."""
         self.counts.total_seconds = time.perf_counter() - self._started
         if self._is_main:
             if not is_quiet(args):
@@ -170,16 +177,16 @@ class RunRecord(AbstractContextManager["RunRecord"]):
                 path.write_text(json.dumps(self.counts.state_dict(), indent=2) + "\n")
 
     def close(self) -> None:
-        """Close ledger and probe, so that all of them is on disk."""
-        for one in (self._ledger, self._probe):
-            if one is not None:
-                one.close()
+        """Close the ledger and the probe's record, so that all rows are on disk."""
+        for ledger in (self._ledger, self._probe):
+            if ledger is not None:
+                ledger.close()
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Close; what ends the run tells more than what cannot be written after it."""
+        """Close the record; an error of the run takes precedence over one of closing."""
         try:
             self.close()
-        except UsageError as failed:
+        except UsageError as close_error:
             if error is None:
                 raise
-            logger.warning(f"the last decisions are lost: {failed}")
+            logger.warning(f"the last decisions are lost: {close_error}")

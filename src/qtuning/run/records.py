@@ -1,4 +1,4 @@
-"""Rows of the ledger, made of what was decided in a step and what it cost."""
+"""Rows of the ledger, from the decisions of a step and their costs."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ def ledger_rows(
     step: int,
     epoch: int,
 ) -> list[LedgerRow]:
-    """A row a candidate; ``work`` as in ``step.work.count``."""
+    """A row of the ledger for each candidate of a step; ``work`` as in ``step.work.count``."""
     return [
         LedgerRow(
             epoch=epoch,
@@ -25,8 +25,8 @@ def ledger_rows(
             quadrant=decision.quadrant,
             kept=decision.kept,
             filled=decision.filled,
-            tokens_kept=done.kept_tokens,
+            tokens_kept=cost.kept_tokens,
             scored=row.scored,
         )
-        for row, decision, done in zip(decisions.rows, decisions.decided, work, strict=True)
+        for row, decision, cost in zip(decisions.rows, decisions.decided, work, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""Writing and choosing checkpoints so that all ranks agree on what became of it."""
+"""Write and choose checkpoints so that all ranks agree on success or failure."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -19,19 +19,19 @@ _TORCH_WRITER = ("inline_container", "PytorchStreamWriter")
 def whole_checkpoint(
     checkpoint: Path, ranks: Ranks, args: TrainingArguments, best: Callable[[], str | None]
 ) -> Iterator[None]:
-    """What is written within becomes a whole checkpoint, or none at all.
+    """Make the files written within a whole checkpoint, or delete all of them.
 
-    It is sealed once all ranks have written. Only then old ones are deleted: the trainer itself
-    would do so while other ranks may be writing still.
+    The checkpoint is sealed when all ranks have written. Old checkpoints are deleted only then:
+    the trainer itself would delete them while other ranks may still be writing.
 
     Args:
-        checkpoint: Its folder.
-        ranks: All of them; every rank must come here.
-        args: Their ``save_total_limit`` does not hold within.
-        best: The best checkpoint, which stays, once it is known.
+        checkpoint: The checkpoint's folder.
+        ranks: The data-parallel ranks; every rank must enter.
+        args: The training arguments; their ``save_total_limit`` is off within.
+        best: Returns the path of the best checkpoint, which stays; None if there is none.
 
     Raises:
-        UsageError: It cannot be written, on any rank. What there is of it is deleted.
+        UsageError: A rank cannot write the checkpoint; the files written so far are deleted.
     """
     limit, args.save_total_limit = args.save_total_limit, None
     try:
@@ -50,19 +50,19 @@ def whole_checkpoint(
 
 
 def room_for(what: Path) -> AbstractContextManager[None]:
-    """Say in a line that weights or the like cannot be written.
+    """A context that turns errors of the disk into a UsageError of one line.
 
     Args:
-        what: What is written within.
+        what: The file or folder written within.
 
     Raises:
-        UsageError: The disk refuses it.
+        UsageError: The disk refuses to write.
     """
     return _Room(what)
 
 
 class _Room(AbstractContextManager[None]):
-    """Looks at what was raised within; what is not the disk's doing goes its way."""
+    """Converts errors of the disk that are raised within; other errors pass."""
 
     def __init__(self, what: Path) -> None:
         self._what = what
@@ -74,42 +74,50 @@ class _Room(AbstractContextManager[None]):
 
 
 def _is_the_disks(error: BaseException) -> bool:
-    if isinstance(error, RuntimeError):  # what torch.save makes of a full disk
+    """Whether an error says that the disk refuses to write."""
+    if isinstance(error, RuntimeError):  # torch.save raises it on a full disk
         return any(name in str(error) for name in _TORCH_WRITER)
-    # tokenizers, which is Rust, raises Exception itself
+    # tokenizers, which is written in Rust, raises Exception itself
     rust = type(error) is Exception and "(os error" in str(error)
     return rust or isinstance(error, OSError | SafetensorError)
 
 
 def choose_together(asked: str | bool | None, output_dir: Path, ranks: Ranks) -> Path | None:
-    """``choose`` on the first process, for all of them."""
-    chosen: Path | UsageError | None = None
+    """The checkpoint that the first process chooses, the same on all ranks.
+
+    Arguments and errors are those of ``checkpoints.choose``.
+    """
+    choice: Path | UsageError | None = None
     if ranks.is_main:
         try:
-            chosen = choose(asked, output_dir)
+            choice = choose(asked, output_dir)
         except UsageError as error:
-            chosen = error
-    chosen = ranks.of_every_process(chosen)[0]
-    if isinstance(chosen, UsageError):
-        raise chosen
-    return chosen
+            choice = error
+    choice = ranks.of_every_process(choice)[0]
+    if isinstance(choice, UsageError):
+        raise choice
+    return choice
 
 
 @contextmanager
 def _written_everywhere(checkpoint: Path, ranks: Ranks, args: TrainingArguments) -> Iterator[None]:
-    """Go on where all ranks have written; where one has failed, all do."""
-    failed: UsageError | None = None
+    """Wait until all ranks have left the block.
+
+    Raises:
+        UsageError: The disk of some rank refuses to write; the checkpoint is deleted.
+    """
+    failure: UsageError | None = None
     try:
         with room_for(checkpoint):
             yield
     except UsageError as error:
-        failed = error
-    told = ranks.of_every_process(None if failed is None else str(failed))
-    why = next(filter(None, told), None)
+        failure = error
+    messages = ranks.of_every_process(None if failure is None else str(failure))
+    why = next(filter(None, messages), None)
     if why is None:
         return
-    if args.should_save:  # it only takes room, and a resume would set it aside
+    if args.should_save:  # the disk is full, and a resumed run would not use it
         rmtree(checkpoint, ignore_errors=True)
     raise UsageError(
         f"{why}, then go on with resume_from_checkpoint: older checkpoints are as they were"
-    ) from failed
+    ) from failure

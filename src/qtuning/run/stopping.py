@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C save a checkpoint at the end of the step."""
+"""Save a checkpoint and stop on SIGTERM or Ctrl-C, at the end of the step."""
 
 import os
 import signal
@@ -16,38 +16,42 @@ from ..errors import StoppedError
 from ..ranks import Ranks
 
 _ECHO_SECONDS = 1.0
-"""A launcher passes a terminal's Ctrl-C on to those who have had it; that is no second one."""
+"""A launcher forwards Ctrl-C to processes that have received it from the terminal already.
+
+A signal within this time after the first one is taken for that echo."""
 
 
 @contextmanager
 def stop_on_signals(trainer: Trainer) -> Iterator[None]:
-    """Within, SIGTERM and Ctrl-C let ``trainer.train()`` save a checkpoint and stop.
+    """Make ``trainer.train()`` within save a checkpoint and stop on SIGTERM or Ctrl-C.
 
-    The step is finished first; an evaluation that was due after it is left out. A signal to one
-    rank stops all of them. A second Ctrl-C stops at once, a second SIGTERM does nothing.
+    The step is finished first; an evaluation due after that step is skipped. A signal to one rank
+    stops all ranks. A second Ctrl-C stops at once, and a second SIGTERM does nothing.
 
     Args:
-        trainer: Any trainer; its other options of saving need not be set.
+        trainer: Any trainer; its options of saving need not be set.
 
     Raises:
-        StoppedError: There was a signal, and the checkpoint is written.
-        KeyboardInterrupt: There was a second Ctrl-C.
-        ValueError: Not called in the main thread, the only one that may handle signals.
+        StoppedError: A signal came, and the checkpoint is written.
+        KeyboardInterrupt: A second Ctrl-C came.
+        ValueError: The caller is not the main thread, the only one that may handle signals.
     """
     request = _Request()
     callback = _StopCallback(request, Ranks(trainer.accelerator, trainer.get_tp_size()))
-    before = {number: signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {
+        number: signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)
+    }
     trainer.add_callback(callback)
     try:
         yield
     finally:
         trainer.remove_callback(callback)
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
 class _Request:
-    """The handler of both signals."""
+    """The handler of SIGTERM and SIGINT; remembers the first signal."""
 
     def __init__(self) -> None:
         self.signal = 0
@@ -56,7 +60,7 @@ class _Request:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
-            return  # workers of a data loader inherit the handler, and work on
+            return  # workers of a data loader inherit the handler, and must continue
         now = time.monotonic()
         if not self.signal:
             self.signal, self._first = number, now
@@ -67,6 +71,8 @@ class _Request:
 
 
 class _StopCallback(TrainerCallback):
+    """Saves a checkpoint after the step in which a signal came, then raises StoppedError."""
+
     def __init__(self, request: _Request, ranks: Ranks) -> None:
         self._request = request
         self._ranks = ranks
@@ -82,8 +88,8 @@ class _StopCallback(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        # Leaving the loop by its own door would delete this checkpoint where save_total_limit is 1
-        # and another one is the best.
+        # control.should_training_stop would let the trainer delete this checkpoint at the end,
+        # where save_total_limit is 1 and another checkpoint is the best.
         if self._signal:
             name = f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
             raise StoppedError(self._signal, Path(str(args.output_dir)) / name)

@@ -1,1 +1,1 @@
-"""What pruners read of samples and tokens, got out of models, and remembered."""
+"""Statistics of samples and tokens that pruners read: computed with models, and stored."""

@@ -1,4 +1,4 @@
-"""The reasoning steps of an answer, told apart by blank lines, else by line ends."""
+"""The reasoning steps of an answer, separated by blank lines, else by line ends."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,8 +9,8 @@ from torch import Tensor
 def answer_steps(pieces: Sequence[str]) -> Tensor:
     """Number of the step that each answer token belongs to, from 0, ``(T,)`` int64.
 
-    A step ends with the token that completes a blank line; without any blank line, with each token
-    that ends a line.
+    A step ends with the token that completes a blank line. In an answer without blank lines, a step
+    ends with each token that ends a line.
 
     Args:
         pieces: The text of each token.
@@ -21,29 +21,30 @@ def answer_steps(pieces: Sequence[str]) -> Tensor:
 
 
 def _ends(pieces: Sequence[str], *, blank: bool) -> list[bool]:
+    """Whether each token ends a line, or, with ``blank``, completes a blank line."""
     ends, open_line = [], True
     for piece in pieces:
-        done = False
+        is_end = False
         for character in piece:
             if character == "\n":
-                done = done or not blank or not open_line
+                is_end = is_end or not blank or not open_line
                 open_line = False
             elif not character.isspace():
                 open_line = True
-        ends.append(done)
+        ends.append(is_end)
     return ends
 
 
 class StepReader:
-    """Reads the steps of answers from token ids; a token's text is asked for once."""
+    """Reads the steps of answers from token ids; each token id is decoded once."""
 
     def __init__(self, decode: Callable[[list[int]], str]) -> None:
-        """Take the tokenizer's ``decode``."""
+        """Start without decoded tokens; ``decode`` is the tokenizer's."""
         self._decode = decode
         self._texts: dict[int, str] = {}
 
     def __call__(self, token_ids: Sequence[int]) -> Tensor:
-        """``answer_steps`` of a sample's answer tokens."""
+        """``answer_steps`` of the answer tokens with these ids."""
         for token in token_ids:
             if token not in self._texts:
                 self._texts[token] = self._decode([token])

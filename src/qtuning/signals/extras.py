@@ -1,4 +1,4 @@
-"""What pruners ask for beyond NLL and entropy, computed in the same scoring pass."""
+"""Statistics beyond NLL and entropy that pruners need, computed in the same scoring pass."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,24 +26,25 @@ from .forward import Projection, causal_lm_of
 from .layer_attention import LastAttention
 
 Extras = dict[str, Tensor]
-"""Of one sample, by the name in ``needs``: ``(d,)``, or ``(T,)`` for a token pruner."""
+"""Statistics of one sample, by the name in ``needs``: ``(d,)`` for a sample pruner, ``(T,)`` or
+``(T, d)`` for a token pruner."""
 
 
 _OF_LOGITS = frozenset({EL2N, LOGITS, CONFIDENCE})
 
 
 class ExtraStats:
-    """Computes the extras of a scoring pass."""
+    """Computes the extras of samples in a scoring pass."""
 
     def __init__(self, model: PreTrainedModel, needs: frozenset[str]) -> None:
         """Prepare for a model.
 
         Args:
             model: The bare model that scores; may be a PEFT model.
-            needs: What pruners ask for; names that are not computed here are passed over.
+            needs: Names that the pruners need; names that are not computed here are ignored.
 
         Raises:
-            UsageError: The model's attention is asked for and cannot be read.
+            UsageError: A pruner needs the model's attention, which cannot be read.
         """
         self._needs = needs
         self._attention = LastAttention(causal_lm_of(model)) if needs & ATTENTION else None
@@ -55,7 +56,7 @@ class ExtraStats:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Every forward that ``of_batch`` looks at must be made within."""
+        """Context of every forward whose extras ``of_batch`` computes."""
         if self._attention is None:
             yield
             return
@@ -67,54 +68,59 @@ class ExtraStats:
     ) -> list[Extras]:
         """The extras of each sample of the batch that went through the last forward.
 
-        They stay on the device: a copy waits for the work before it.
+        The extras stay on the device: a copy would wait for all work before it.
 
         Args:
             projection: Last hidden states and head.
-            batch: The collated batch, padded or padding-free, still on the CPU.
-            examples: The examples in it, in order.
+            batch: The collated batch, padded or padding-free, on the CPU.
+            examples: The examples of the batch, in order.
         """
-        found: list[Extras] = [{} for _ in examples]
+        results: list[Extras] = [{} for _ in examples]
         places = [
-            (row, own.to(projection.hidden.device), answer_positions(example["labels"]))
-            for (row, own), example in zip(_places(batch, examples), examples, strict=True)
+            (row, positions.to(projection.hidden.device), answer_positions(example["labels"]))
+            for (row, positions), example in zip(_places(batch, examples), examples, strict=True)
         ]
         if self._needs & _OF_LOGITS:
-            for extras, (row, own, answers), example in zip(found, places, examples, strict=True):
-                hidden = projection.hidden[row, own[answers.to(own.device) - 1]]
+            for extras, (row, positions, answers), example in zip(
+                results, places, examples, strict=True
+            ):
+                hidden = projection.hidden[row, positions[answers.to(positions.device) - 1]]
                 gold = torch.tensor(example["labels"])[answers].to(hidden.device)
                 extras.update(self._of_logits(projection, hidden, gold))
         if self._attention is not None:
             with self._attention.eager():
-                for extras, (row, own, answers) in zip(found, places, strict=True):
-                    extras.update(self._of_attention(self._attention, row, own, answers))
-        return found
+                for extras, (row, positions, answers) in zip(results, places, strict=True):
+                    extras.update(self._of_attention(self._attention, row, positions, answers))
+        return results
 
     def _of_logits(self, projection: Projection, hidden: Tensor, gold: Tensor) -> Extras:
-        """Of the hidden states that predict a sample's answer, ``(T, D)``, and its tokens."""
-        head, made = projection.head, Extras()
+        """Extras from answer tokens, ``(T,)``, and the hidden states before each, ``(T, D)``."""
+        head, extras = projection.head, Extras()
         if EL2N in self._needs:
-            made[EL2N] = error_norm(hidden, projection.weight, gold, **head).mean()[None]
+            extras[EL2N] = error_norm(hidden, projection.weight, gold, **head).mean()[None]
         if LOGITS in self._needs:
             stats = logit_stats(hidden, projection.weight, **head)
-            made[LOGITS] = torch.cat([stats.nuclear_norm[None].float(), stats.sketch])
+            extras[LOGITS] = torch.cat([stats.nuclear_norm[None].float(), stats.sketch])
         if CONFIDENCE in self._needs:
             top = top_prediction(hidden, projection.weight, gold, **head)
-            made[CONFIDENCE] = torch.stack([top.confidence, top.right.float()], dim=1)
-        return made
+            extras[CONFIDENCE] = torch.stack([top.confidence, top.right.float()], dim=1)
+        return extras
 
-    def _of_attention(self, layer: LastAttention, row: int, own: Tensor, answers: Tensor) -> Extras:
-        attention, hidden = layer.view(row, own)
+    def _of_attention(
+        self, layer: LastAttention, row: int, positions: Tensor, answers: Tensor
+    ) -> Extras:
+        """Extras from the attention of one sample with answer tokens at ``answers``, ``(T,)``."""
+        attention, hidden = layer.view(row, positions)
         answers = answers.to(attention.device)
-        made: Extras = {}
+        extras: Extras = {}
         if PROMPT_ATTENTION in self._needs:
-            made[PROMPT_ATTENTION] = prompt_attention(attention, answers)
+            extras[PROMPT_ATTENTION] = prompt_attention(attention, answers)
         if RECEIVED_ATTENTION in self._needs:
-            made[RECEIVED_ATTENTION] = received_attention(attention, answers)
+            extras[RECEIVED_ATTENTION] = received_attention(attention, answers)
         if RATER_ATTENTION in self._needs:
-            chosen = raters(hidden, answers)
-            made[RATER_ATTENTION] = received_attention(attention, answers, chosen)
-        return made
+            rater_positions = raters(hidden, answers)
+            extras[RATER_ATTENTION] = received_attention(attention, answers, rater_positions)
+        return extras
 
 
 def _places(batch: Mapping[str, Any], examples: Sequence[Example]) -> Iterator[tuple[int, Tensor]]:

@@ -1,8 +1,9 @@
 """Token statistics from a Hugging Face causal language model, without full logits.
 
-Two ways: TRL's fused head on CUDA, where it projects label positions only; everywhere else the
-backbone and our chunked head. They differ by rounding: TRL keeps tiles of logits in the compute
-type, which in bfloat16 was off by 0.03 nats on average and 0.13 at most; ours is float32.
+There are two ways: TRL's fused head on CUDA, where it projects label positions only; everywhere
+else the backbone and our chunked head. The two differ by rounding: TRL keeps tiles of logits in the
+compute dtype, which in bfloat16 was off by 0.03 nats on average and 0.13 at most; our chunked head
+computes in float32.
 """
 
 import inspect
@@ -25,31 +26,36 @@ _NOT_FOR_THE_BACKBONE = ("labels", "shift_labels", "num_items_in_batch")
 
 @dataclass(frozen=True)
 class LogitShape:
-    """What a model does to the product of hidden states and head before the softmax."""
+    """How a model changes the product of hidden states and head before the softmax.
+
+    Attributes:
+        softcap: Soft cap of the logits, after the scale; None if there is none.
+        scale: Factor on the logits.
+    """
 
     softcap: float | None
     scale: float
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> "LogitShape":
-        """Read it off the model's config, in all the spellings that transformers has."""
+        """Read the shape from a model's config, in all spellings that transformers has."""
         config = model.config.get_text_config()
 
         def first(*keys: str) -> float | None:
-            # Not by to_dict(): MiniCPM3's is a property.
+            # Not from to_dict(), which lacks properties such as MiniCPM3's logits_scaling.
             values = (getattr(config, key, None) for key in keys)
             return next((value for value in values if value is not None), None)
 
         softcap = first("final_logit_softcapping", "logits_soft_cap") or None
         scale = first("logit_scale", "output_multiplier", "lm_head_multiplier")
         if scale is None and (divisor := first("logits_scaling")) is not None:
-            # Granite and MiniCPM3 divide by it, HyperCLOVA X multiplies.
+            # Granite and MiniCPM3 divide by logits_scaling, HyperCLOVA X multiplies by it.
             scale = divisor if config.model_type == "hyperclovax" else 1.0 / divisor
         return cls(softcap=softcap, scale=1.0 if scale is None else float(scale))
 
 
 def causal_lm_of(model: PreTrainedModel) -> PreTrainedModel:
-    """The causal language model inside a PEFT model; any other model is its own."""
+    """The causal language model inside a PEFT model; any other model unchanged."""
     return model.get_base_model() if is_peft_model(model) else model
 
 
@@ -74,7 +80,7 @@ def model_token_stats(
         inputs: A batch on the model's device; ``labels`` is ``(B, L)``.
         wrapped: The model as FSDP or DeepSpeed wrapped it, whose hooks must run in a forward.
         fused: Use TRL's fused head, which the model must have.
-        then: Called with the hidden states and the head, whole where its weights are sharded.
+        then: Called with the hidden states and the head, whose sharded weights are gathered.
 
     Returns:
         ``TokenStats`` of shape ``(B, L-1)``.
@@ -87,12 +93,12 @@ def model_token_stats(
     backbone, head = _parts(causal_lm)
     shape = LogitShape.of(causal_lm)
     if fused:
-        with _outputs(backbone) as seen:
-            out = (wrapped or model)(**{**inputs, "use_cache": False}, fused_lm_head=True)
+        with _outputs(backbone) as outputs:
+            output = (wrapped or model)(**{**inputs, "use_cache": False}, fused_lm_head=True)
         if then is not None:
             with _whole(head) as (weight, bias):
-                then(Projection(seen[0].to(weight.device), weight, bias, shape))
-        return TokenStats(-out.log_probs.float(), out.entropy.float(), out.label_mask)
+                then(Projection(outputs[0].to(weight.device), weight, bias, shape))
+        return TokenStats(-output.log_probs.float(), output.entropy.float(), output.label_mask)
 
     arguments = {k: v for k, v in inputs.items() if k not in _NOT_FOR_THE_BACKBONE}
     arguments["use_cache"] = False
@@ -101,20 +107,20 @@ def model_token_stats(
     else:
         hidden = _hidden_through(wrapped, causal_lm, backbone, arguments)
     with _whole(head) as (weight, bias):
-        made = Projection(hidden.to(weight.device), weight, bias, shape)
+        projection = Projection(hidden.to(weight.device), weight, bias, shape)
         if then is not None:
-            then(made)
-        return token_stats(made.hidden, weight, labels.to(weight.device), **made.head)
+            then(projection)
+        return token_stats(projection.hidden, weight, labels.to(weight.device), **projection.head)
 
 
 class Projection(NamedTuple):
-    """What a model's logits are made of.
+    """The factors of a model's logits: hidden states and head.
 
     Attributes:
         hidden: Last hidden states, ``(B, L, D)``, on the head's device.
         weight: Weight of the head, ``(V, D)``.
         bias: Bias of the head, ``(V,)``.
-        shape: What is done to their product.
+        shape: How the model changes the product of hidden states and weight.
     """
 
     hidden: Tensor
@@ -135,12 +141,12 @@ class Projection(NamedTuple):
 def model_projection(
     model: PreTrainedModel, wrapped: nn.Module, inputs: Mapping[str, Any]
 ) -> Projection:
-    """A forward of the backbone with its graph, and the head, for a loss of one's own.
+    """Hidden states with their autograd graph, and the head, for a loss outside the model.
 
     Args:
         model: The bare model, its weights not sharded; may be a PEFT model.
         wrapped: The model as DDP wrapped it, whose hooks must run in a forward.
-        inputs: A batch on the model's device; labels are not looked at.
+        inputs: A batch on the model's device; labels are not used.
 
     Raises:
         UsageError: The model has no backbone or no output embeddings of its own.
@@ -157,17 +163,21 @@ def model_projection(
 def check_head(model: PreTrainedModel, input_ids: Tensor) -> None:
     """Compare the statistics with the model's own logits on a few tokens, ``(1, L)``.
 
-    An architecture that shapes its logits in a way unknown here would otherwise be scored wrongly
-    without a word.
+    Otherwise, an architecture that changes its logits in a way that ``LogitShape`` does not know
+    would be scored wrongly without an error.
+
+    Args:
+        model: The bare model; may be a PEFT model.
+        input_ids: Token ids on the model's device, ``(1, L)``.
 
     Raises:
-        UsageError: They differ.
+        UsageError: The NLLs differ by more than rounding explains.
     """
-    ours = model_token_stats(model, {"input_ids": input_ids, "labels": input_ids})
+    stats = model_token_stats(model, {"input_ids": input_ids, "labels": input_ids})
     logits = model(input_ids=input_ids, use_cache=False).logits[:, :-1].double()
-    theirs = nn.functional.cross_entropy(logits[0], input_ids[0, 1:], reduction="none")
+    nll = nn.functional.cross_entropy(logits[0], input_ids[0, 1:], reduction="none")
     # Logits rounded to half precision are off by up to half a nat; a missed scale is worse.
-    if not torch.allclose(ours.nll[0].double(), theirs, rtol=0.1, atol=0.6, equal_nan=True):
+    if not torch.allclose(stats.nll[0].double(), nll, rtol=0.1, atol=0.6, equal_nan=True):
         raise UsageError(
             f"{type(causal_lm_of(model)).__name__} does something to its logits that is not "
             "known here, so its statistics would be wrong: please report the model"
@@ -175,6 +185,11 @@ def check_head(model: PreTrainedModel, input_ids: Tensor) -> None:
 
 
 def _parts(causal_lm: PreTrainedModel) -> tuple[nn.Module, Any]:
+    """Backbone and head of a model.
+
+    Raises:
+        UsageError: The model has no backbone or no output embeddings of its own.
+    """
     backbone, head = causal_lm.base_model, causal_lm.get_output_embeddings()
     if backbone is causal_lm or head is None or causal_lm.config.is_encoder_decoder:
         raise UsageError(
@@ -187,28 +202,28 @@ def _parts(causal_lm: PreTrainedModel) -> tuple[nn.Module, Any]:
 def _hidden_through(
     wrapped: nn.Module, causal_lm: PreTrainedModel, backbone: nn.Module, arguments: dict[str, Any]
 ) -> Tensor:
-    """Last hidden states out of a forward of the wrapped model, with at most one logit row."""
+    """Last hidden states of a forward of the wrapped model, which makes as few logits as it can."""
     if "logits_to_keep" in inspect.signature(causal_lm.forward).parameters:
         arguments = {**arguments, "logits_to_keep": 1}
-    with _outputs(backbone) as seen:
+    with _outputs(backbone) as outputs:
         wrapped(**arguments)
-    return seen[0]
+    return outputs[0]
 
 
 @contextmanager
 def _outputs(backbone: nn.Module) -> Iterator[list[Tensor]]:
     """Last hidden states of the forwards of the backbone within the context."""
-    seen: list[Tensor] = []
-    handle = backbone.register_forward_hook(lambda module, args, output: seen.append(output[0]))
+    outputs: list[Tensor] = []
+    handle = backbone.register_forward_hook(lambda module, args, output: outputs.append(output[0]))
     try:
-        yield seen
+        yield outputs
     finally:
         handle.remove()
 
 
 @contextmanager
 def _whole(head: Any) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Weight and bias of the head, gathered where FSDP2 or ZeRO-3 have sharded them."""
+    """Whole weight and bias of the head, gathered if FSDP2 or ZeRO-3 has sharded the head."""
     weight, bias = head.weight, head.bias
     if isinstance(weight, DTensor):
         yield weight.full_tensor(), bias.full_tensor() if isinstance(bias, DTensor) else bias

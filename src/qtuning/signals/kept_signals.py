@@ -1,4 +1,4 @@
-"""What token pruners read of kept samples beside a forward of the model being trained."""
+"""Statistics of kept samples that token pruners read from other sources than the trained model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from .scorer import Scorer
 
 @dataclass(frozen=True)
 class KeptSignals:
-    """Adds to the extras of kept candidates; every rank must call it.
+    """Adds reference NLLs and reasoning steps to kept candidates; every rank must call the object.
 
     Attributes:
-        ranks: The other ranks.
-        reference: Scores with the reference model; None if no pruner reads that.
-        store: What it has scored so far.
-        read_steps: Reads reasoning steps; None if no pruner reads those.
+        ranks: The ranks of the run.
+        reference: Scores with the reference model; None if no pruner reads its NLL.
+        store: NLLs that the reference model has given so far.
+        read_steps: Reads reasoning steps; None if no pruner reads steps.
     """
 
     ranks: Ranks
@@ -33,12 +33,12 @@ class KeptSignals:
     def __call__(
         self, model: PreTrainedModel, kept: Sequence[Candidate], needs: frozenset[str]
     ) -> None:
-        """Add what the token pruner needs.
+        """Add the extras that the token pruner needs.
 
         Args:
             model: The bare model.
             kept: This rank's kept candidates.
-            needs: What the token pruner of this step reads.
+            needs: Names that the token pruner of this step reads.
         """
         if self.reference is not None and needs & {REFERENCE, BASE}:
             self._add_reference(self.reference, model, kept)
@@ -50,14 +50,15 @@ class KeptSignals:
     def _add_reference(
         self, scorer: Scorer, model: PreTrainedModel, kept: Sequence[Candidate]
     ) -> None:
-        unknown = [c for c in kept if self.store.of(c.sample_id, len(c.answers)) is None]
-        scores = scorer(model, model, [(c.example, len(c.answers)) for c in unknown])
-        for candidate, one in zip(unknown, scores, strict=True):
+        """Add NLLs under the reference model, which scores only samples not in the store."""
+        new_candidates = [c for c in kept if self.store.of(c.sample_id, len(c.answers)) is None]
+        scores = scorer(model, model, [(c.example, len(c.answers)) for c in new_candidates])
+        for candidate, one in zip(new_candidates, scores, strict=True):
             candidate.extras[REFERENCE] = one.nll
             candidate.scored_tokens += len(candidate.example["input_ids"])
-        scored = [(c.sample_id, c.extras[REFERENCE]) for c in unknown]
+        new_nlls = [(c.sample_id, c.extras[REFERENCE]) for c in new_candidates]
         for candidate in kept:
-            known = self.store.of(candidate.sample_id, len(candidate.answers))
-            if known is not None:
-                candidate.extras[REFERENCE] = known
-        self.store.learn(self.ranks.gather_flat(scored))
+            nll = self.store.of(candidate.sample_id, len(candidate.answers))
+            if nll is not None:
+                candidate.extras[REFERENCE] = nll
+        self.store.learn(self.ranks.gather_flat(new_nlls))

@@ -1,4 +1,4 @@
-"""Models beside the one being trained: one that scores in its place, one it is compared with."""
+"""Models next to the one being trained: a scorer in its place, and a reference."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ REFERENCE_MODEL = "reference_model_name_or_path"
 
 
 def load_other_model(trainer: Trainer, field: str, name: str | None) -> PreTrainedModel | None:
-    """The model that an argument names, frozen, on the trainer's device; None if it names none.
+    """The model that an argument names, frozen, on the trainer's device; None without a name.
 
     Args:
         trainer: The trainer.
@@ -25,7 +25,7 @@ def load_other_model(trainer: Trainer, field: str, name: str | None) -> PreTrain
         name: Folder, Hub id or GGUF file.
 
     Raises:
-        UsageError: It cannot be loaded, or its tokenizer is another one.
+        UsageError: The model cannot be loaded, or its tokenizer is not the trainer's.
     """
     if name is None:
         return None
@@ -37,44 +37,51 @@ def load_other_model(trainer: Trainer, field: str, name: str | None) -> PreTrain
 def reference_model(
     trainer: Trainer, name: str | None, needs: frozenset[str]
 ) -> PreTrainedModel | None:
-    """The model to compare with; None if no pruner asks for it, or if it is inside the trained one.
+    """The reference model; None if no pruner needs one, or if the trained model contains it.
 
-    A PEFT model without its adapters is what it was before training; of any other a copy is made.
+    A PEFT model contains the model before training: itself without adapters. Any other model is
+    copied.
 
     Args:
         trainer: The trainer, before training.
-        name: Of a reference model; None takes the model as it is.
-        needs: What the pruners read.
+        name: Folder, Hub id or GGUF file; None takes the trainer's model before training.
+        needs: Names that the pruners read.
 
     Raises:
-        UsageError: As ``load_other_model``.
+        UsageError: The model cannot be loaded, or its tokenizer is not the trainer's.
     """
     if not needs & {REFERENCE, BASE}:
         return None
-    named = load_other_model(trainer, REFERENCE_MODEL, name)
-    if named is not None or is_peft_model(trainer.model):
-        return named
-    copied = copy.deepcopy(trainer.model)
-    # TRL's fused forward belongs to the model that it was made for, and would run that one.
-    vars(copied).pop("forward", None)
-    return _frozen(copied, trainer)
+    model = load_other_model(trainer, REFERENCE_MODEL, name)
+    if model is not None or is_peft_model(trainer.model):
+        return model
+    snapshot = copy.deepcopy(trainer.model)
+    # TRL's fused forward is bound to the original model, and would run the original.
+    vars(snapshot).pop("forward", None)
+    return _frozen(snapshot, trainer)
 
 
 def _frozen(model: PreTrainedModel, trainer: Trainer) -> PreTrainedModel:
+    """The model in eval mode, without gradients, on the trainer's device."""
     return model.requires_grad_(False).eval().to(trainer.args.device)
 
 
 def check_same_tokenizer(field: str, name: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Token ids must mean the same to both models.
+    """Check that a model's tokenizer has the vocabulary of ``tokenizer``.
+
+    Args:
+        field: Name of the argument, for the message.
+        name: Folder, Hub id or GGUF file of the model.
+        tokenizer: Tokenizer of the model being trained.
 
     Raises:
-        UsageError: They do not.
+        UsageError: The vocabularies differ, or the model's tokenizer cannot be loaded.
     """
-    theirs, ours = load_tokenizer(name).get_vocab(), tokenizer.get_vocab()
-    if theirs != ours:
-        differing = len(theirs.items() ^ ours.items())
+    other_vocabulary, vocabulary = load_tokenizer(name).get_vocab(), tokenizer.get_vocab()
+    if other_vocabulary != vocabulary:
+        n_entries = len(other_vocabulary.items() ^ vocabulary.items())
         raise UsageError(
-            f"{field} {name}: its tokenizer is another one ({differing:,} entries of the "
+            f"{field} {name}: its tokenizer is another one ({n_entries:,} entries of the "
             "vocabularies differ); name a model of the same family"
         )
 
@@ -83,6 +90,6 @@ def check_same_tokenizer(field: str, name: str, tokenizer: PreTrainedTokenizerBa
 def without_adapters(
     model: PreTrainedModel, autocast: Callable[[], AbstractContextManager[Any]]
 ) -> Iterator[None]:
-    """A PEFT model as it was before training, in the precision of ``autocast``."""
+    """Context of a PEFT model without its adapters, in the precision of ``autocast``."""
     with autocast(), model.disable_adapter():
         yield

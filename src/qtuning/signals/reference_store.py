@@ -15,37 +15,37 @@ _SCHEMA = pa.schema([("sample_id", pa.string()), ("nll", pa.list_(pa.float32()))
 
 
 class ReferenceStore:
-    """NLL of the answer tokens of samples, by name; the same on every rank."""
+    """NLL of answer tokens under the reference model, by sample id; the same on every rank."""
 
     def __init__(self) -> None:
-        """Start empty."""
-        self._known: dict[str, Tensor] = {}
+        """An empty store."""
+        self._nlls: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
-        """Number of samples known."""
-        return len(self._known)
+        """Number of samples with a known NLL."""
+        return len(self._nlls)
 
     def of(self, name: str, n_tokens: int) -> Tensor | None:
         """NLL of a sample's answer tokens, ``(T,)``; None if unknown or of another text."""
-        known = self._known.get(name)
-        return known if known is not None and len(known) == n_tokens else None
+        nll = self._nlls.get(name)
+        return nll if nll is not None and len(nll) == n_tokens else None
 
     def learn(self, scored: Sequence[tuple[str, Tensor]]) -> None:
-        """Take in what all ranks have scored."""
-        self._known.update(scored)
+        """Add the NLLs that all ranks have computed, by sample id."""
+        self._nlls.update(scored)
 
     def save(self, path: Path) -> None:
-        """Write all of it to a Parquet file."""
-        values = [list(self._known), [nll.tolist() for nll in self._known.values()]]
+        """Write the store to a Parquet file."""
+        values = [list(self._nlls), [nll.tolist() for nll in self._nlls.values()]]
         pq.write_table(
             pa.table(dict(zip(_SCHEMA.names, values, strict=True)), schema=_SCHEMA), path
         )
 
     def load(self, path: Path) -> None:
-        """Take what ``save`` wrote in place of what is known.
+        """Replace the contents of the store by those of a file that ``save`` wrote.
 
         Raises:
             UsageError: The file cannot be read.
         """
         rows = rows_of(read_parquet(path, schema=_SCHEMA, advice="resume from another checkpoint"))
-        self._known = {name: torch.tensor(nll, dtype=torch.float32) for name, nll in rows}
+        self._nlls = {name: torch.tensor(nll, dtype=torch.float32) for name, nll in rows}

@@ -1,4 +1,4 @@
-"""The last known scores of the samples, by name: what a step may use instead of a forward pass."""
+"""The last known scores of samples, by id, which a step may use instead of a forward pass."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,14 +25,14 @@ _SCHEMA = pa.schema(
 
 
 class Known(NamedTuple):
-    """A sample's last known scores.
+    """The last known scores of one sample.
 
     Attributes:
         ppl: Perplexity.
         entropy: Mean answer entropy in nats.
-        n_tokens: Answer tokens it had; with another number now the scores are of another text.
-        step: The optimizer step that made them; 0 if they came from outside the run.
-        extras: What else the sample pruner reads, see ``CandidateRow``.
+        n_tokens: Number of scored answer tokens; another number in a row means another text.
+        step: Optimizer step that scored the sample; 0 for scores from outside the run.
+        extras: Further statistics that the sample pruner reads, see ``CandidateRow``.
     """
 
     ppl: float
@@ -43,34 +43,34 @@ class Known(NamedTuple):
 
 
 class ScoreStore:
-    """Last known scores; the same on every rank, since all of them see the same rows."""
+    """Last known scores by sample id; the same on every rank, since all ranks see the same rows."""
 
     def __init__(
         self, known: Mapping[str, Known] | None = None, extras: frozenset[str] = frozenset()
     ) -> None:
-        """Start empty, or from scores known already.
+        """An empty store, or one that starts with earlier scores.
 
         Args:
-            known: Those.
-            extras: What the sample pruner reads beside perplexity and entropy; who lacks it is
-                unknown.
+            known: Earlier scores by sample id.
+            extras: Names that the sample pruner reads as well as perplexity and entropy; a sample
+                without one of these statistics counts as unknown.
         """
         self._known = dict(known or {})
         self._extras = extras
 
     def __len__(self) -> int:
-        """Number of samples known."""
+        """Number of samples with known scores."""
         return len(self._known)
 
     def of(self, row: CandidateRow) -> Known | None:
         """The scores of a candidate, None if unknown or of another text."""
-        known = self._known.get(row.sample_id)
-        if known is None or known.n_tokens != row.n_tokens:
+        scores = self._known.get(row.sample_id)
+        if scores is None or scores.n_tokens != row.n_tokens:
             return None
-        return known if self._extras <= dict(known.extras).keys() else None
+        return scores if self._extras <= dict(scores.extras).keys() else None
 
     def learn(self, rows: Iterable[CandidateRow], step: int) -> None:
-        """Take in what a step has scored; a loss that is not finite is not worth knowing."""
+        """Add the scores that a step has made; a sample without finite scores becomes unknown."""
         for row in rows:
             if not row.scored:
                 continue
@@ -82,20 +82,22 @@ class ScoreStore:
                 self._known.pop(row.sample_id, None)
 
     def save(self, path: Path) -> None:
-        """Write all of it to a Parquet file."""
+        """Write the store to a Parquet file."""
         columns = list(zip(*self._known.values(), strict=True)) or [()] * len(Known._fields)
         arrays = [list(self._known), *map(list, columns)]
         table = pa.table(dict(zip(_SCHEMA.names, arrays, strict=True)), schema=_SCHEMA)
         pq.write_table(table, path)
 
     def load(self, path: Path) -> None:
-        """Take what ``save`` wrote in place of what is known.
+        """Replace the contents of the store by those of a file that ``save`` wrote.
 
         Raises:
             UsageError: The file cannot be read.
         """
         self._known = {
-            name: Known(ppl, entropy, n, step, tuple((key, tuple(some)) for key, some in extras))
+            name: Known(
+                ppl, entropy, n, step, tuple((key, tuple(values)) for key, values in extras)
+            )
             for name, ppl, entropy, n, step, extras in rows_of(
                 read_parquet(path, schema=_SCHEMA, advice=_ADVICE)
             )

@@ -1,4 +1,4 @@
-"""The scoring pass: NLL and entropy of every answer token of every candidate asked for."""
+"""The scoring pass: NLL and entropy of every answer token of some examples."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -19,12 +19,12 @@ from .forward import Projection, check_head, model_token_stats
 
 
 class Scores(NamedTuple):
-    """What scoring says of one sample, on the CPU.
+    """The scores of one sample, on the CPU.
 
     Attributes:
-        nll: NLL of its answer tokens in nats, ``(T,)`` float32.
-        entropy: Their entropy in nats, likewise.
-        extras: What else was asked for.
+        nll: NLL of the answer tokens in nats, ``(T,)`` float32.
+        entropy: Entropy of the answer tokens in nats, ``(T,)`` float32.
+        extras: Further statistics, by the name in ``needs``.
     """
 
     nll: Tensor
@@ -40,14 +40,14 @@ class Scorer:
         collate: Examples to a batch of tensors, labels intact.
         to_device: Moves a batch to the model's device.
         autocast: The precision of the pass, as a context.
-        batch_size: Size of a forward pass, in samples as long as the longest one; of shorter ones
-            more go together.
+        batch_size: Size of a forward pass, in samples as long as the longest one; a pass may have
+            more of shorter samples.
         overhead: Fixed cost of a forward pass in tokens, see ``grouping.pass_overhead``.
-        highest: The highest of all ranks' values: with sharded weights every rank must run the
-            same number of forwards. None if forwards need no other rank.
+        highest: Returns the highest value of all ranks: with sharded weights every rank must run
+            the same number of forwards. None if forwards need no other rank.
         fused: Use TRL's fused head.
         other_model: Scores in place of the model being trained; its weights are not sharded.
-        needs: What pruners ask for, see ``pruners.base``.
+        needs: Names that pruners need, see ``pruners.protocols``.
     """
 
     collate: Callable[[Sequence[Example]], dict[str, Any]]
@@ -65,12 +65,12 @@ class Scorer:
     def __call__(
         self, model: PreTrainedModel, wrapped: nn.Module, examples: Sequence[tuple[Example, int]]
     ) -> list[Scores]:
-        """Score the examples.
+        """Score examples.
 
         Args:
             model: The bare model.
             wrapped: The model as the trainer wrapped it.
-            examples: Each with its number of answer tokens, at least 1.
+            examples: Examples, each with its number of answer tokens, at least 1.
 
         Returns:
             The scores of each example, in the order given.
@@ -81,43 +81,45 @@ class Scorer:
         lengths = [len(example["input_ids"]) for example, _ in examples]
         size = self.batch_size * max(lengths, default=0)
         batches = group_by_length(lengths, size, self.overhead)
-        sharded = wrapped if self.highest is not None else None
+        sharded_model = wrapped if self.highest is not None else None
         if self.other_model is not None:
-            model, sharded = self.other_model, None
-        # Before the first forward, in which ranks wait for each other's shards, and not after the
-        # last: a rank that is done would wait for this number, the others for its shards.
+            model, sharded_model = self.other_model, None
+        # This gather must come before the first forward. After the last one, a rank without further
+        # forwards would wait in the gather while the others wait in a forward for its shards.
         missing = 0
         if self.highest is not None and self.other_model is None:
             missing = self.highest(len(batches)) - len(batches)
         # Everything stays on the device until the end: a copy waits for the work before it.
-        parts: list[Tensor] = []
-        found: dict[int, Extras] = {}
-        more = ExtraStats(model, self.needs)
-        how: dict[str, Any] = {"wrapped": sharded, "fused": self.fused}
-        with evaluating(model), self.autocast(), more.watching():
+        batch_scores: list[Tensor] = []
+        extras_of: dict[int, Extras] = {}
+        extra_stats = ExtraStats(model, self.needs)
+        options: dict[str, Any] = {"wrapped": sharded_model, "fused": self.fused}
+        with evaluating(model), self.autocast(), extra_stats.watching():
             for members in batches:
-                chosen = [examples[i][0] for i in members]
-                batch = self.collate(chosen)
+                batch_examples = [examples[i][0] for i in members]
+                batch = self.collate(batch_examples)
                 check_labels(batch["labels"], sum(examples[i][1] for i in members))
                 inputs = self.to_device(batch)
-                if sharded is None:
+                if sharded_model is None:
                     self.check(model, inputs["input_ids"][:1, :8])
-                if more.any:
-                    how["then"] = partial(_add_extras, found, more, batch, members, chosen)
-                parts.append(answer_scores(model_token_stats(model, inputs, **how)))
-            if missing and not batches:  # nothing to score here, but the others need our shards
-                nothing = {"input_ids": [0, 0], "labels": [IGNORE_INDEX, IGNORE_INDEX]}
-                inputs = self.to_device(self.collate([nothing]))
+                if extra_stats.any:
+                    options["then"] = partial(
+                        _add_extras, extras_of, extra_stats, batch, members, batch_examples
+                    )
+                batch_scores.append(answer_scores(model_token_stats(model, inputs, **options)))
+            if missing and not batches:  # no batch here, but other ranks need our shards
+                placeholder = {"input_ids": [0, 0], "labels": [IGNORE_INDEX, IGNORE_INDEX]}
+                inputs = self.to_device(self.collate([placeholder]))
             for _ in range(missing):
-                model_token_stats(model, inputs, **{**how, "then": None})
-        scores = _by_sample(parts, batches, [count for _, count in examples])
+                model_token_stats(model, inputs, **{**options, "then": None})
+        scores = _by_sample(batch_scores, batches, [count for _, count in examples])
         return [
-            one._replace(extras={name: v.cpu() for name, v in found.get(i, {}).items()})
+            one._replace(extras={name: v.cpu() for name, v in extras_of.get(i, {}).items()})
             for i, one in enumerate(scores)
         ]
 
     def check(self, model: PreTrainedModel, input_ids: Tensor) -> None:
-        """``check_head`` in eval mode, the first time that it is asked for."""
+        """Run ``check_head`` in eval mode, in the first call only."""
         if not self._checked:
             with evaluating(model), self.autocast():
                 check_head(model, input_ids)
@@ -125,26 +127,26 @@ class Scorer:
 
 
 def _add_extras(
-    found: dict[int, Extras],
-    more: ExtraStats,
+    extras_of: dict[int, Extras],
+    extra_stats: ExtraStats,
     batch: dict[str, Any],
     members: Sequence[int],
     examples: Sequence[Example],
     projection: Projection,
 ) -> None:
-    """Put the extras of a batch's samples, which are the ``members`` of a pass, into ``found``."""
-    found.update(zip(members, more.of_batch(projection, batch, examples), strict=True))
+    """Put the extras of a batch, whose samples have the indices ``members``, into ``extras_of``."""
+    extras_of.update(zip(members, extra_stats.of_batch(projection, batch, examples), strict=True))
 
 
 def _by_sample(
-    parts: Sequence[Tensor], batches: Sequence[Sequence[int]], counts: Sequence[int]
+    batch_scores: Sequence[Tensor], batches: Sequence[Sequence[int]], counts: Sequence[int]
 ) -> list[Scores]:
-    """The scores of each sample, in the order of ``counts``, from those of all batches."""
+    """The scores of each sample, in the order of ``counts``, from the scores of all batches."""
     scores = [Scores(torch.empty(0), torch.empty(0), {})] * len(counts)
     order = [i for members in batches for i in members]
     if order:
-        split = split_by_sample(torch.cat(list(parts), dim=1), [counts[i] for i in order])
-        for i, one in zip(order, split, strict=True):
+        samples = split_by_sample(torch.cat(list(batch_scores), dim=1), [counts[i] for i in order])
+        for i, one in zip(order, samples, strict=True):
             scores[i] = one
     return scores
 
@@ -155,7 +157,7 @@ def answer_scores(stats: TokenStats) -> Tensor:
 
 
 def split_by_sample(scores: Tensor, counts: Sequence[int]) -> list[Scores]:
-    """Split NLL and entropy, ``(2, tokens)``, into samples of so many answer tokens each.
+    """Split NLL and entropy, ``(2, tokens)``, into samples of ``counts`` answer tokens.
 
     Padded or padding-free, the answer tokens of a batch stand sample after sample, in order.
     """
@@ -163,22 +165,26 @@ def split_by_sample(scores: Tensor, counts: Sequence[int]) -> list[Scores]:
 
 
 def check_labels(labels: Tensor, n_answers: int) -> None:
-    """See that a collated batch has the labels of its samples.
+    """Check that a collated batch has the answer tokens of its samples.
+
+    Args:
+        labels: Labels of the batch, ``(B, L)``.
+        n_answers: Number of answer tokens of its samples.
 
     Raises:
-        UsageError: It has not.
+        UsageError: The batch has another number of answer tokens.
     """
-    found = int((labels[:, 1:] != IGNORE_INDEX).sum())
-    if found != n_answers:
+    n_labels = int((labels[:, 1:] != IGNORE_INDEX).sum())
+    if n_labels != n_answers:
         raise UsageError(
             f"the data collator changed the labels: {n_answers} answer tokens went in, "
-            f"{found} came out; use a collator that pads the labels it is given"
+            f"{n_labels} came out; use a collator that pads the labels it is given"
         )
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode, without dropout and activation checkpointing; every module is left as found."""
+    """Context of eval mode, without dropout and activation checkpointing; restores all modes."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

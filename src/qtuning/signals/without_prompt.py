@@ -1,4 +1,4 @@
-"""NLL of answers without their prompts, which IFD compares with the usual one."""
+"""NLL of answers without their prompts, which IFD compares with the NLL after the prompt."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,20 +18,20 @@ def score_without_prompt(
 ) -> None:
     """Add ``extras["without_prompt"]`` to candidates; every rank must call it.
 
-    Of an answer of one token nothing is left to predict: both values are NaN.
+    An answer of one token has nothing to predict without its prompt: both of its values are NaN.
 
     Args:
-        scorer: Makes the passes.
+        scorer: Runs the forward passes.
         model: The bare model.
         wrapped: The model as the trainer wrapped it.
         scored: Candidates with their NLL.
     """
-    longer = [c for c in scored if len(c.answers) > 1]
-    alone = [(without_prompt(c.example, c.answers), len(c.answers) - 1) for c in longer]
-    scores = replace(scorer, needs=frozenset())(model, wrapped, alone)
+    candidates = [c for c in scored if len(c.answers) > 1]
+    examples = [(without_prompt(c.example, c.answers), len(c.answers) - 1) for c in candidates]
+    scores = replace(scorer, needs=frozenset())(model, wrapped, examples)
     for candidate in scored:
         candidate.extras[WITHOUT_PROMPT] = torch.full((2,), torch.nan)
-    for candidate, one in zip(longer, scores, strict=True):
+    for candidate, one in zip(candidates, scores, strict=True):
         assert candidate.nll is not None
         pair = [one.nll.double().mean(), candidate.nll[1:].double().mean()]
         candidate.extras[WITHOUT_PROMPT] = torch.stack(pair)

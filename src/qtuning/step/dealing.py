@@ -1,4 +1,4 @@
-"""Who trains together: samples dealt into micro-batches, and shared out between ranks."""
+"""Group samples into micro-batches, and share them out between ranks."""
 
 from collections.abc import Sequence
 
@@ -6,15 +6,16 @@ from ..examples.grouping import group_by_length
 
 
 def deal(lengths: Sequence[int], n: int, size: int, overhead: int) -> list[list[int]]:
-    """Deal samples into at most ``n`` micro-batches that cost the least.
+    """Group samples into at most ``n`` micro-batches that cost as little as possible.
 
-    Few large ones are cheaper than many small ones, up to the size that fits the memory. Where
-    ``n`` are not enough at that size, they grow as little as they can.
+    Few large micro-batches are cheaper than many small ones, up to the size that fits the memory.
+    Where the samples do not fit into ``n`` micro-batches of that size, the size grows as little as
+    possible.
 
     Args:
         lengths: Input tokens of each sample.
         n: Number of micro-batches, at least 1.
-        size: Padded size that a micro-batch may have.
+        size: Largest padded size of a micro-batch, in tokens.
         overhead: Fixed cost of a micro-batch in tokens.
 
     Returns:
@@ -22,29 +23,30 @@ def deal(lengths: Sequence[int], n: int, size: int, overhead: int) -> list[list[
     """
     size = max(size, _smallest_size(lengths, n))
     groups = group_by_length(lengths, size, overhead)
-    while len(groups) > n:  # at the latest when overhead is all that counts, there are few enough
+    while len(groups) > n:  # ends: a large overhead makes every further group too dear
         overhead = 2 * overhead + 1
         groups = group_by_length(lengths, size, overhead)
     return groups
 
 
 def _smallest_size(lengths: Sequence[int], n: int) -> int:
-    """The smallest padded size at which ``n`` groups are enough."""
-    ordered = sorted(lengths, reverse=True)
-    low = max(ordered, default=0)
-    high = max(low, low * len(ordered))
+    """The smallest padded size, in tokens, at which ``n`` groups hold all samples."""
+    descending_lengths = sorted(lengths, reverse=True)
+    low = max(descending_lengths, default=0)
+    high = max(low, low * len(descending_lengths))
     while low < high:
         middle = (low + high) // 2
-        if _groups_needed(ordered, middle) <= n:
+        if _groups_needed(descending_lengths, middle) <= n:
             high = middle
         else:
             low = middle + 1
     return high
 
 
-def _groups_needed(ordered: Sequence[int], size: int) -> int:
+def _groups_needed(descending_lengths: Sequence[int], size: int) -> int:
+    """Number of groups of at most ``size`` padded tokens; the lengths come longest first."""
     groups, longest, count = 0, 0, 0
-    for length in ordered:  # longest first, so a group's first sample is its longest
+    for length in descending_lengths:  # a group's first sample is its longest
         if groups and longest * (count + 1) <= size:
             count += 1
         else:
@@ -53,7 +55,7 @@ def _groups_needed(ordered: Sequence[int], size: int) -> int:
 
 
 def share_out(lengths: Sequence[int], ranks: int) -> list[list[int]]:
-    """Share samples out between ranks so that none has much more to do than the others.
+    """Share samples out between ranks, so that all ranks have about as many tokens.
 
     Args:
         lengths: Input tokens of each sample.
@@ -65,7 +67,7 @@ def share_out(lengths: Sequence[int], ranks: int) -> list[list[int]]:
     shares: list[list[int]] = [[] for _ in range(ranks)]
     loads = [0] * ranks
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        least = loads.index(min(loads))
-        shares[least].append(i)
-        loads[least] += lengths[i]
+        rank = loads.index(min(loads))
+        shares[rank].append(i)
+        loads[rank] += lengths[i]
     return [sorted(share) for share in shares]

@@ -1,8 +1,8 @@
 """Decide once for all ranks which samples of an optimizer step are kept.
 
 Every rank gathers the same rows and computes the same decisions from them. Rows are put into the
-order of the data (micro-batch, then rank, then place), so that one process and several decide
-alike.
+order of the data (micro-batch, then rank, then place), so the number of processes does not change
+the decisions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,8 +24,8 @@ class Pool(NamedTuple):
     """Candidates that compete with each other, in the order of the data.
 
     Attributes:
-        rows: Those with answer tokens; the others are no candidates.
-        places: (rank, place in that rank's rows) of each of them.
+        rows: The rows with answer tokens; a row without any is no candidate.
+        places: (rank, place in that rank's rows) of each row.
         group: Number of the pool within the step.
     """
 
@@ -35,7 +35,7 @@ class Pool(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What was decided on one candidate, see ``plane.Selection``."""
+    """The decision on one candidate; the fields are those of ``plane.Selection``."""
 
     kept: bool = False
     quadrant: int = BAND
@@ -50,9 +50,9 @@ class Decisions:
 
     Attributes:
         rows: All candidates without repetitions, in the order of the data.
-        decided: The decision on each of them.
-        places: (rank, place in that rank's rows) of each of them.
-        selections: The selection of each pool; one, or one a micro-batch.
+        decided: The decision on each candidate.
+        places: (rank, place in that rank's rows) of each candidate.
+        selections: The selection of each pool: one for the step, or one for each micro-batch.
         bad: Ids of the candidates whose loss is NaN or infinite.
     """
 
@@ -63,48 +63,56 @@ class Decisions:
     bad: list[str]
 
     def with_scores(self, fresh: Mapping[tuple[int, int], CandidateRow]) -> "Decisions":
-        """The same after candidates, by place, were scored that had been decided on without.
+        """The decisions, with scores of candidates that were scored after the decision.
 
-        The scores that a decision was made from stay. One whose loss turns out bad is not kept.
+        Scores that a decision was made from stay. A candidate whose loss is NaN or infinite is not
+        kept.
+
+        Args:
+            fresh: The rows scored after the decision, by (rank, place in that rank's rows).
         """
-        rows, decided, bad = [], [], list(self.bad)
+        rows, decisions, bad = [], [], list(self.bad)
         for row, decision, where in zip(self.rows, self.decided, self.places, strict=True):
-            now = fresh.get(where)
-            if now is not None and now.is_bad:
+            fresh_row = fresh.get(where)
+            if fresh_row is not None and fresh_row.is_bad:
                 decision = decision._replace(kept=False, filled=False)
                 bad.append(row.sample_id)
-            if now is not None:
-                row = row._replace(scored=True) if row.is_known and not now.is_bad else now
+            if fresh_row is not None:
+                row = (
+                    row._replace(scored=True)
+                    if row.is_known and not fresh_row.is_bad
+                    else fresh_row
+                )
             rows.append(row)
-            decided.append(decision)
-        return replace(self, rows=rows, decided=decided, bad=bad)
+            decisions.append(decision)
+        return replace(self, rows=rows, decided=decisions, bad=bad)
 
     def of_rank(self, rank: int, n: int) -> list[Decision]:
-        """The decisions on a rank's own ``n`` rows; what is no candidate is not kept."""
-        own = [Decision()] * n
+        """The decisions on the ``n`` rows of a rank; a row that is no candidate is not kept."""
+        decisions = [Decision()] * n
         for (owner, place), decision in zip(self.places, self.decided, strict=True):
             if owner == rank:
-                own[place] = decision
-        return own
+                decisions[place] = decision
+        return decisions
 
     @classmethod
     def of_micro_batches(cls, gathered: Sequence[Sequence["Decisions"]]) -> "Decisions":
-        """The decisions of a step out of those that each rank took, micro-batch by micro-batch.
+        """Join the decisions that each rank took on its own micro-batches into those of a step.
 
         Args:
-            gathered: Of each rank, the decisions on its own rows of each micro-batch.
+            gathered: For each rank, the decisions on its rows of each micro-batch.
         """
         step = cls([], [], [], [], [])
-        seen = [0] * len(gathered)
+        n_rows = [0] * len(gathered)
         for parts in zip(*gathered, strict=True):  # the order of the data, as in ``decide``
             for rank, part in enumerate(parts):
                 step.rows.extend(part.rows)
                 step.decided.extend(part.decided)
-                step.places.extend((rank, seen[rank] + place) for _, place in part.places)
+                step.places.extend((rank, n_rows[rank] + place) for _, place in part.places)
                 step.selections.extend(part.selections)
                 step.bad.extend(part.bad)
-                # Repetitions, which have no row here, come after all that have one.
-                seen[rank] += len(part.rows)
+                # Repeated rows have no decision, and come after all rows that have one.
+                n_rows[rank] += len(part.rows)
         return step
 
 
@@ -115,10 +123,10 @@ def decide(
     moment: Moment,
     first_group: int = 0,
 ) -> Decisions:
-    """Run the sample pruner over the pool, or over each micro-batch's (``pool_scope="micro"``).
+    """Run the sample pruner over the step's pool, or over a pool for each micro-batch.
 
-    A candidate whose loss came out of scoring as NaN or infinite is never kept, whether or not
-    the sample pruner looks at scores.
+    ``pool_scope="micro"`` makes a pool of each micro-batch. A candidate whose loss is NaN or
+    infinite in scoring is never kept, whether or not the sample pruner looks at scores.
 
     Args:
         gathered: The rows of each rank.
@@ -127,12 +135,15 @@ def decide(
         moment: Where the run stands.
         first_group: Number of the first pool within the step.
 
+    Returns:
+        The decisions on all candidates without repetitions, in the order of the data.
+
     Raises:
-        UsageError: A user's pruner returned something else than N decisions.
+        UsageError: A user's pruner did not return a decision for each candidate of a pool.
     """
     places = _in_order(gathered)
     rows = [gathered[rank][place] for rank, place in places]
-    decided = dict.fromkeys(places, Decision())
+    decision_at = dict.fromkeys(places, Decision())
     selections = []
     for pool in candidate_pools(gathered, args.pool_scope):
         selection = selected(pool.rows, pruner, args, moment, group=first_group + pool.group)
@@ -150,10 +161,12 @@ def decide(
             weights.tolist(),
             strict=True,
         ):
-            good = not row.is_bad
-            decided[where] = Decision(kept and good, quadrant, filled and good, side, factor)
+            is_finite = not row.is_bad
+            decision_at[where] = Decision(
+                kept and is_finite, quadrant, filled and is_finite, side, factor
+            )
     bad = [row.sample_id for row in rows if row.is_bad]
-    return Decisions(rows, [decided[where] for where in places], places, selections, bad)
+    return Decisions(rows, [decision_at[where] for where in places], places, selections, bad)
 
 
 def selected(
@@ -164,10 +177,10 @@ def selected(
     *,
     group: int,
 ) -> Selection:
-    """What the sample pruner selects of one pool; nothing is known of what has a bad loss.
+    """Run the sample pruner over one pool; the scores of a bad loss are NaN to it.
 
     Raises:
-        UsageError: A user's pruner returned something else than N decisions.
+        UsageError: A user's pruner did not return a decision for each candidate of the pool.
     """
     bad = torch.tensor([row.is_bad for row in rows])
     ppl = torch.tensor([row.ppl for row in rows], dtype=torch.float64)
@@ -193,7 +206,12 @@ def selected(
 
 
 def candidate_pools(gathered: Sequence[Sequence[CandidateRow]], scope: str) -> list[Pool]:
-    """The pools of a step: one, or one a micro-batch and rank; none without candidates."""
+    """The pools of a step: one, or one for each micro-batch and rank; empty pools are left out.
+
+    Args:
+        gathered: The rows of each rank.
+        scope: "step" for one pool, else "micro".
+    """
     places = _in_order(gathered)
     if scope == "step":
         groups = [places]
@@ -202,18 +220,20 @@ def candidate_pools(gathered: Sequence[Sequence[CandidateRow]], scope: str) -> l
         groups = [list(members) for _, members in by_micro]
     pools = []
     for number, members in enumerate(groups):
-        usable = [(rank, place) for rank, place in members if gathered[rank][place].n_tokens > 0]
-        if usable:
-            pools.append(Pool([gathered[r][p] for r, p in usable], usable, number))
+        candidates = [
+            (rank, place) for rank, place in members if gathered[rank][place].n_tokens > 0
+        ]
+        if candidates:
+            pools.append(Pool([gathered[r][p] for r, p in candidates], candidates, number))
     return pools
 
 
 def _in_order(gathered: Sequence[Sequence[CandidateRow]]) -> list[tuple[int, int]]:
-    """(rank, place) of all rows that are no repetitions, in the order of the data."""
-    ordered = sorted(
+    """(rank, place) of all rows that repeat no other row, in the order of the data."""
+    keys = sorted(
         (row.micro, rank, place)
         for rank, rows in enumerate(gathered)
         for place, row in enumerate(rows)
         if not row.repeated
     )
-    return [(rank, place) for _, rank, place in ordered]
+    return [(rank, place) for _, rank, place in keys]

@@ -1,4 +1,4 @@
-"""When pruners are asked to decide."""
+"""Where a run stands when a pruner decides: step, seed and progress."""
 
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ class Moment:
         step: The optimizer step about to be taken, counted from 1.
         seed: The run's seed.
         progress: Share of the training steps done, in [0, 1).
-        memory: The sample pruner's own, see ``SamplePool``.
+        memory: What the sample pruner remembers, see ``SamplePool``.
     """
 
     step: int

@@ -1,12 +1,12 @@
-"""One-pass mode: the training forward itself is scored, and what is pruned gives no loss.
+"""One-pass mode: the training forward itself is scored, and pruned tokens give no loss.
 
-Two passes cost ``1 + 3r`` forward passes at sample ratio r, this one 3: above r = 2/3 it is the
-faster way, below it prunes for quality alone. Each pool is one device's micro-batch, since a pool
-over several would hold the graphs of all of them.
+Two passes cost ``1 + 3r`` forward passes at sample ratio r, and one pass costs 3: above r = 2/3
+one pass is faster, and below it prunes for quality alone. Each pool is one device's micro-batch,
+since a pool over several micro-batches would hold the graphs of all of them.
 
 How many tokens a step keeps is known only after its last forward, when most of its gradients are
-made already. So losses are divided by the number of answer tokens of all candidates, and the
-gradients are put right before the loop clips them.
+computed already. So losses are divided by the number of answer tokens of all candidates, and the
+gradients are rescaled before the loop clips them.
 """
 
 import time
@@ -32,11 +32,11 @@ from .work import StepCounts, Work, count
 
 
 class _MicroResult(NamedTuple):
-    """A micro-batch that has had its forward, as its rank tells the others at the step's end.
+    """A micro-batch after its forward, as ranks exchange it at the end of a step.
 
     Attributes:
         decisions: The decisions on its candidates.
-        work: What each of them cost.
+        work: What each candidate cost.
         entropy: Summed entropy of the kept answer tokens, in nats.
     """
 
@@ -46,11 +46,11 @@ class _MicroResult(NamedTuple):
 
 
 class OnePassStep:
-    """One optimizer step; ``loss`` must be called once a micro-batch, then ``finish``.
+    """One optimizer step; call ``loss`` once for each micro-batch, then ``finish``.
 
     Attributes:
         micro_batches: This rank's examples, exactly as many lists as came in, nothing pruned.
-        counts: Counts of the step; whole after ``finish``.
+        counts: Counts of the step, complete after ``finish``.
         entropy: Mean entropy of the kept answer tokens in nats, over all ranks, after ``finish``.
     """
 
@@ -63,7 +63,15 @@ class OnePassStep:
         step: int,
         first_repeated: int,
     ) -> None:
-        """Begin a step; arguments as for ``StepPruner``, to which the candidates belong."""
+        """Begin a step.
+
+        Args:
+            pruner: The step pruner of the run.
+            pruners: The sample pruner and the token pruner.
+            lists: This rank's rows, a list for each micro-batch.
+            step: The optimizer step about to be taken, counted from 1.
+            first_repeated: Place in the last list from which on rows repeat earlier ones.
+        """
         self._pruner, self._pruners = pruner, pruners
         self._step = step
         candidates = pruner.candidates(lists, first_repeated, step)
@@ -90,7 +98,7 @@ class OnePassStep:
         inputs: Mapping[str, Any],
         n_items: Tensor | int,
     ) -> Tensor:
-        """Forward of the next micro-batch, decisions on it, and the loss of what is kept.
+        """Run the forward of the next micro-batch, decide on it, and return its loss.
 
         Args:
             model: The bare model.
@@ -99,8 +107,8 @@ class OnePassStep:
             n_items: Answer tokens of all candidates of the step on all ranks.
 
         Returns:
-            Summed NLL of the kept answer tokens, over ``n_items``, times the number of ranks: DDP
-            averages gradients.
+            Summed NLL of the kept answer tokens in nats, divided by ``n_items`` and multiplied by
+            the number of ranks, since DDP averages gradients.
         """
         members = self._candidates[len(self._results)]
         scorer = self._pruner.scorer
@@ -116,18 +124,21 @@ class OnePassStep:
         self.counts.selection_seconds += time.perf_counter() - scored_at
 
         batch = [(c, keep) for c, keep in zip(members, keeps, strict=True) if _takes_part(c)]
-        sound = [(c, keep) for c, keep in batch if _is_finite(c)]
-        again = len(sound) < len(batch)
-        if again and sound:
+        finite_batch = [(c, keep) for c, keep in batch if _is_finite(c)]
+        second_forward = len(finite_batch) < len(batch)
+        if second_forward and finite_batch:
             # NaN activations make NaN gradients of the weights even where the loss ignores them,
-            # so train without. Not through the wrapper: other ranks have no second forward.
-            inputs = scorer.to_device(scorer.collate(self._examples([c for c, _ in sound])))
+            # so the forward is repeated without the bad samples. The wrapper is left out, since
+            # other ranks have no second forward.
+            inputs = scorer.to_device(scorer.collate(self._examples([c for c, _ in finite_batch])))
             forward = model_projection(model, model, inputs)
-        if sound:
-            nll = self._nll(forward, inputs["labels"], torch.cat([keep for _, keep in sound]))
+        if finite_batch:
+            nll = self._nll(
+                forward, inputs["labels"], torch.cat([keep for _, keep in finite_batch])
+            )
         else:
             nll = _zero(model)
-        self._results.append(_result(members, keeps, decisions, again))
+        self._results.append(_result(members, keeps, decisions, second_forward))
         scale = self._pruner.ranks.size / n_items
         loss: Tensor = nll.to(inputs["input_ids"].device) * scale
         self._n_items = n_items
@@ -135,24 +146,26 @@ class OnePassStep:
         return loss
 
     def finish(self, model: nn.Module) -> tuple[StepResult, Tensor]:
-        """Put the gradients right after the step's last backward; every rank must call it.
+        """Rescale the gradients after the step's last backward; every rank must call it.
 
         Args:
-            model: The model whose gradients they are.
+            model: The model that holds the gradients.
 
         Returns:
-            What became of the candidates, and the loss to report for the last micro-batch, so
-            that the reported losses of the step add up to the mean over its kept tokens.
+            The result of the step, and the loss to report for the last micro-batch, so that the
+            reported losses of the step add up to the mean over its kept tokens.
         """
-        gathered = self._pruner.ranks.gather(self._results)
-        in_order = [part for parts in zip(*gathered, strict=True) for part in parts]
-        decisions = Decisions.of_micro_batches([[d.decisions for d in own] for own in gathered])
-        work = [done for part in in_order for done in part.work]
+        results_of_ranks = self._pruner.ranks.gather(self._results)
+        in_order = [part for parts in zip(*results_of_ranks, strict=True) for part in parts]
+        decisions = Decisions.of_micro_batches(
+            [[part.decisions for part in parts] for parts in results_of_ranks]
+        )
+        work = [cost for part in in_order for cost in part.work]
         count(self.counts, decisions, work)
-        kept = self.counts.kept_answer_tokens
-        self.entropy = share(sum(part.entropy for part in in_order), kept)
+        n_kept = self.counts.kept_answer_tokens
+        self.entropy = share(sum(part.entropy for part in in_order), n_kept)
 
-        factor = float(self._n_items) / max(1, kept)  # all gradients are 0 if nothing was kept
+        factor = float(self._n_items) / max(1, n_kept)  # all gradients are 0 if nothing was kept
         for parameter in model.parameters():
             if parameter.grad is not None:
                 parameter.grad.mul_(factor)
@@ -163,21 +176,28 @@ class OnePassStep:
     def _examples(self, candidates: Sequence[Candidate]) -> list[Example]:
         return [candidate.example for candidate in candidates] or [self._spare]
 
-    def _score(self, forward: Projection, labels: Tensor, scored: Sequence[Candidate]) -> None:
-        check_labels(labels, sum(len(candidate.answers) for candidate in scored))
+    def _score(self, forward: Projection, labels: Tensor, candidates: Sequence[Candidate]) -> None:
+        """Set NLL and entropy of candidates from the forward of their micro-batch."""
+        check_labels(labels, sum(len(candidate.answers) for candidate in candidates))
         stats = token_stats(
             forward.hidden,
             forward.weight,
             labels.to(forward.hidden.device),
             **forward.head,
         )
-        counts = [len(candidate.answers) for candidate in scored]
+        counts = [len(candidate.answers) for candidate in candidates]
         scores = split_by_sample(answer_scores(stats), counts)
-        for candidate, one in zip(scored, scores, strict=True):
-            candidate.nll, candidate.entropy = one.nll, one.entropy
+        for candidate, sample_scores in zip(candidates, scores, strict=True):
+            candidate.nll, candidate.entropy = sample_scores.nll, sample_scores.entropy
 
     def _nll(self, forward: Projection, labels: Tensor, kept: Tensor) -> Tensor:
-        """Summed NLL of the answer tokens, sample after sample, that ``kept`` keeps."""
+        """Summed NLL in nats of the answer tokens that ``kept`` keeps.
+
+        Args:
+            forward: The forward of the micro-batch.
+            labels: ``(B, L)``.
+            kept: Which of the micro-batch's answer tokens are kept, ``(T,)`` bool.
+        """
         labels = labels.to(forward.hidden.device)
         keep = labels[:, 1:] != IGNORE_INDEX
         keep[keep.clone()] = kept.to(keep.device)
@@ -191,7 +211,7 @@ class OnePassStep:
             )
 
     def _decide(self, members: Sequence[Candidate]) -> tuple[Decisions, list[Tensor]]:
-        """The decisions on a micro-batch, and which answer tokens of each are kept, ``(T,)``."""
+        """The decisions on a micro-batch, and the answer tokens that each keeps, ``(T,)`` bool."""
         ranks = self._pruner.ranks
         decisions = decide(
             [[row_of(candidate) for candidate in members]],
@@ -200,18 +220,21 @@ class OnePassStep:
             Moment(self._step, self._pruner.seed),
             first_group=len(self._results) * ranks.size + ranks.rank,
         )
-        own = decisions.of_rank(0, len(members))
-        kept = [(c, d) for c, d in zip(members, own, strict=True) if d.kept]
+        decisions_here = decisions.of_rank(0, len(members))
+        kept_candidates = [(c, d) for c, d in zip(members, decisions_here, strict=True) if d.kept]
         # The pool is this device's alone: tokens are not ranked across devices.
-        keeps = iter(self._pruner.token_keeps(kept, self._pruners.token, self._step, gather=list))
+        keeps = iter(
+            self._pruner.token_keeps(kept_candidates, self._pruners.token, self._step, gather=list)
+        )
         nothing = (torch.zeros(len(c.answers), dtype=torch.bool) for c in members)
         return decisions, [
             next(keeps) if decision.kept else none
-            for decision, none in zip(own, nothing, strict=True)
+            for decision, none in zip(decisions_here, nothing, strict=True)
         ]
 
 
 def _takes_part(candidate: Candidate) -> bool:
+    """Whether a candidate is in the training forward."""
     return len(candidate.answers) > 0 and not candidate.repeated
 
 
@@ -223,20 +246,23 @@ def _is_finite(candidate: Candidate) -> bool:
 
 
 def _zero(model: nn.Module) -> Tensor:
-    """A zero without a forward that gives a zero gradient to all weights, as DDP waits for all."""
-    trained = [weight for weight in model.parameters() if weight.requires_grad]
-    nothing = [weight.flatten()[:0].sum().float().to(trained[0].device) for weight in trained]
+    """A zero loss without a forward; its gradient reaches all weights, which DDP waits for."""
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    nothing = [weight.flatten()[:0].sum().float().to(weights[0].device) for weight in weights]
     return torch.stack(nothing).sum()
 
 
 def _result(
-    members: Sequence[Candidate], keeps: Sequence[Tensor], decisions: Decisions, again: bool
+    members: Sequence[Candidate],
+    keeps: Sequence[Tensor],
+    decisions: Decisions,
+    second_forward: bool,
 ) -> _MicroResult:
     work, entropy = [], 0.0
     for _, place in decisions.places:
         candidate, keep = members[place], keeps[place]
         n_input = len(candidate.example["input_ids"])
-        forward = n_input * (again and _takes_part(candidate))
+        forward = n_input * (second_forward and _takes_part(candidate))
         work.append(Work(int(keep.sum()), n_input * _is_finite(candidate), forward))
         if candidate.entropy is not None:
             entropy += float(candidate.entropy[keep].sum())

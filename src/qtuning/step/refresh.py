@@ -1,4 +1,4 @@
-"""Which candidates of a step are scored anew, where not all are: the rest keep their last scores.
+"""Choose which candidates of a step are scored again; the rest keep their last scores.
 
 All ranks compute the same choice from the same rows.
 """
@@ -23,11 +23,11 @@ Rows = list[list[CandidateRow]]
 
 @dataclass(frozen=True)
 class Refresh:
-    """Chooses what is scored anew, and fills in the last known scores of the rest.
+    """Chooses which candidates are scored again, and fills in the last scores of the rest.
 
     Attributes:
         store: The last known scores.
-        share: Share of each pool's known samples that is scored anew, in [0, 1].
+        share: Share of each pool's known samples that is scored again, in [0, 1].
     """
 
     store: ScoreStore
@@ -42,51 +42,56 @@ class Refresh:
     ) -> list[set[int]]:
         """Places of the rows to score, a set for each rank.
 
-        Never seen samples always are. Of the others the share nearest to a decision boundary is,
-        the ones not scored for longest first where that does not tell.
+        Samples without scores are always scored. Of the others the share nearest to a decision
+        boundary is scored; at the same distance the oldest scores come first.
         """
-        chosen: list[set[int]] = [set() for _ in gathered]
+        places: list[set[int]] = [set() for _ in gathered]
         for pool in candidate_pools(gathered, args.pool_scope):
-            known = [self.store.of(row) for row in pool.rows]
-            again = self._again(pool, known, pruner, args, moment)
+            last_scores = [self.store.of(row) for row in pool.rows]
+            numbers = self._again(pool, last_scores, pruner, args, moment)
             for number, (rank, place) in enumerate(pool.places):
-                if known[number] is None or number in again:
-                    chosen[rank].add(place)
-        return chosen
+                if last_scores[number] is None or number in numbers:
+                    places[rank].add(place)
+        return places
 
     def _again(
         self,
         pool: Pool,
-        known: Sequence[Known | None],
+        last_scores: Sequence[Known | None],
         pruner: SamplePruner,
         args: PruningArguments,
         moment: Moment,
     ) -> set[int]:
-        old = [(number, scores) for number, scores in enumerate(known) if scores is not None]
-        n = math.ceil(self.share * len(old) - 1e-9)
-        if n in (0, len(old)):
-            return {number for number, _ in old[:n]}
-        ppl = torch.tensor([scores.ppl for _, scores in old], dtype=torch.float64)
-        entropy = torch.tensor([scores.entropy for _, scores in old], dtype=torch.float64)
+        """Numbers within the pool of the known samples that are scored again."""
+        known_scores = [
+            (number, scores) for number, scores in enumerate(last_scores) if scores is not None
+        ]
+        n = math.ceil(self.share * len(known_scores) - 1e-9)
+        if n in (0, len(known_scores)):
+            return {number for number, _ in known_scores[:n]}
+        ppl = torch.tensor([scores.ppl for _, scores in known_scores], dtype=torch.float64)
+        entropy = torch.tensor([scores.entropy for _, scores in known_scores], dtype=torch.float64)
         rows = [
             pool.rows[number]._replace(ppl=scores.ppl, entropy=scores.entropy, extras=scores.extras)
-            for number, scores in old
+            for number, scores in known_scores
         ]
-        # A rehearsal: nothing is remembered of it.
-        rehearsal = replace(moment, memory=dict(moment.memory))
-        selection = selected(rows, pruner, args, rehearsal, group=pool.group)
+        # The pruner must not remember this trial, so it writes into a copy of its memory.
+        trial = replace(moment, memory=dict(moment.memory))
+        selection = selected(rows, pruner, args, trial, group=pool.group)
         distance = boundary_distance(ppl, entropy, selection.kept).tolist()
-        order = sorted(range(len(old)), key=lambda i: (distance[i], old[i][1].step, i))
-        return {old[i][0] for i in order[:n]}
+        order = sorted(
+            range(len(known_scores)), key=lambda i: (distance[i], known_scores[i][1].step, i)
+        )
+        return {known_scores[i][0] for i in order[:n]}
 
     def fill(self, gathered: Rows) -> Rows:
-        """The rows with the last known scores where they were not scored."""
+        """The rows; a row that was not scored in this step gets its last known scores."""
         return [[self._filled(row) for row in rows] for rows in gathered]
 
     def _filled(self, row: CandidateRow) -> CandidateRow:
-        known = None if row.scored else self.store.of(row)
+        scores = None if row.scored else self.store.of(row)
         return (
             row
-            if known is None
-            else row._replace(ppl=known.ppl, entropy=known.entropy, extras=known.extras)
+            if scores is None
+            else row._replace(ppl=scores.ppl, entropy=scores.entropy, extras=scores.extras)
         )

@@ -43,14 +43,14 @@ from .work import StepCounts, Work, count
 
 
 class StepResult(NamedTuple):
-    """What became of the candidates of a step.
+    """The result of a step: micro-batches to train on, decisions and costs.
 
     Attributes:
         micro_batches: This rank's examples, exactly as many lists as came in.
-        skipped: How many of them, the first ones, no rank has anything to train on in.
-        pruned: Whether they went through ``Labels.of``; else they are the rows as they came.
+        skipped: Number of micro-batches, from the first on, that are empty on all ranks.
+        pruned: Whether the examples went through ``Labels.of``; else they are the rows as read.
         decisions: The decisions on all ranks' candidates.
-        work: What each of them cost, in their order.
+        work: What each candidate cost, in the order of ``decisions``.
         counts: Counts over all ranks.
     """
 
@@ -64,7 +64,7 @@ class StepResult(NamedTuple):
 
 @dataclass(frozen=True)
 class StepPruner:
-    """Prunes optimizer steps.
+    """Prunes the candidates of optimizer steps in two passes: score and decide, then train.
 
     Attributes:
         args: The pruning arguments.
@@ -74,9 +74,9 @@ class StepPruner:
         ranks: The other ranks.
         protected_ids: Token ids that mark the end of a turn.
         micro_batch_size: Samples that a micro-batch may hold if they are as long as the longest.
-        overhead: Fixed cost of a pass in tokens, see ``dealing.pass_overhead``.
-        refresh: Chooses what is scored anew; None scores everything every time.
-        more: Scores by other means than a forward of the model.
+        overhead: Fixed cost of a pass in tokens, see ``examples.grouping.pass_overhead``.
+        refresh: Chooses what is scored again; None scores every candidate in every step.
+        more: Adds signals of the kept samples that no forward of the model being trained gives.
         memory: What the sample pruner remembers from step to step.
     """
 
@@ -109,53 +109,60 @@ class StepPruner:
             model: The bare model.
             wrapped: The model as the trainer wrapped it.
             lists: This rank's rows, a list for each micro-batch.
-            pruners: What decides.
+            pruners: The sample pruner and the token pruner.
             step: The optimizer step about to be taken, counted from 1.
             first_repeated: Place in the last list from which on rows repeat earlier ones.
-            progress: Share of the training steps done.
+            progress: Share of the training steps done, in [0, 1).
+
+        Raises:
+            UsageError: A user's pruner returned decisions or masks of another number or shape.
         """
         counts = StepCounts(steps=1)
         candidates = self.candidates(lists, first_repeated, step)
         started = time.perf_counter()
 
         def score(chosen: Sequence[Candidate]) -> None:
-            from_here = time.perf_counter()
+            scoring_from = time.perf_counter()
             self._score(model, wrapped, chosen)
-            counts.scoring_seconds += time.perf_counter() - from_here
+            counts.scoring_seconds += time.perf_counter() - scoring_from
 
         moment = Moment(step, self.seed, progress, self.memory)
         if SCORES in pruners.sample.needs:
             score([candidates[place] for place in self._to_score(candidates, pruners, moment)])
-        gathered = self._gather(candidates, step)
-        decisions = decide(gathered, pruners.sample, self.args, moment)
+        rows_of_ranks = self._gather(candidates, step)
+        decisions = decide(rows_of_ranks, pruners.sample, self.args, moment)
         if pruners.score_kept:
             decisions = self._score_kept(candidates, decisions, score, step)
-        own = decisions.of_rank(self.ranks.rank, len(candidates))
-        kept = [(c, d) for c, d in zip(candidates, own, strict=True) if d.kept]
+        decisions_here = decisions.of_rank(self.ranks.rank, len(candidates))
+        kept_candidates = [
+            (c, d) for c, d in zip(candidates, decisions_here, strict=True) if d.kept
+        ]
         if self.more is not None:
-            from_here = time.perf_counter()
-            self.more(model, [candidate for candidate, _ in kept], pruners.token.needs)
-            counts.scoring_seconds += time.perf_counter() - from_here
-        keeps = self.token_keeps(kept, pruners.token, step, self.ranks.gather_flat)
+            scoring_from = time.perf_counter()
+            self.more(model, [candidate for candidate, _ in kept_candidates], pruners.token.needs)
+            counts.scoring_seconds += time.perf_counter() - scoring_from
+        keeps = self.token_keeps(kept_candidates, pruners.token, step, self.ranks.gather_flat)
         examples = [
             prune_tokens(candidate.example, candidate.answers, keep, self.args.token_mode)
-            for (candidate, _), keep in zip(kept, keeps, strict=True)
+            for (candidate, _), keep in zip(kept_candidates, keeps, strict=True)
         ]
 
-        done = [Work(scored_tokens=candidate.scored_tokens) for candidate in candidates]
-        places = [place for place, decision in enumerate(own) if decision.kept]
+        work_here = [Work(scored_tokens=candidate.scored_tokens) for candidate in candidates]
+        places = [place for place, decision in enumerate(decisions_here) if decision.kept]
         for place, keep, example in zip(places, keeps, examples, strict=True):
-            done[place] = Work(
+            work_here[place] = Work(
                 int(keep.sum()), len(example["input_ids"]), candidates[place].scored_tokens
             )
-        everybodys = self.ranks.gather(done)
-        work = [everybodys[rank][place] for rank, place in decisions.places]
+        work_of_ranks = self.ranks.gather(work_here)
+        work = [work_of_ranks[rank][place] for rank, place in decisions.places]
         count(counts, decisions, work)
-        examples = _weighted(examples, [decision for _, decision in kept], decisions, work)
+        examples = _weighted(
+            examples, [decision for _, decision in kept_candidates], decisions, work
+        )
 
         if pruners.prune:
             micro_batches, skipped = self._deal(examples, candidates, len(lists))
-        else:  # as the stock trainer would, repetitions and all
+        else:  # the stock trainer's micro-batches, with repeated rows
             micro_batches, skipped = [list(rows) for rows in lists], 0
         counts.selection_seconds = time.perf_counter() - started - counts.scoring_seconds
         return StepResult(micro_batches, skipped, pruners.prune, decisions, work, counts)
@@ -163,18 +170,18 @@ class StepPruner:
     def candidates(
         self, lists: Sequence[Sequence[Example]], first_repeated: int, step: int
     ) -> list[Candidate]:
-        """The samples of this rank's rows, packed ones too; arguments as in ``__call__``."""
+        """The samples of this rank's rows, packed rows unpacked; arguments as in ``__call__``."""
         candidates: list[Candidate] = []
         for micro, rows in enumerate(lists):
             for place, row in enumerate(rows):
-                repeated = micro == len(lists) - 1 and place >= first_repeated
+                is_repeated = micro == len(lists) - 1 and place >= first_repeated
                 for sample in unpack(row):
                     example = self.labels.of(sample)
                     name = example.pop(SAMPLE_ID, None)
-                    if name is None:  # a stream without ids: name it after its place
+                    if name is None:  # a stream without ids: the place is the name
                         name = f"{step}.{self.ranks.rank}.{len(candidates)}"
                     answers = answer_positions(example["labels"])
-                    candidates.append(Candidate(example, str(name), micro, repeated, answers))
+                    candidates.append(Candidate(example, str(name), micro, is_repeated, answers))
         return candidates
 
     def _to_score(
@@ -183,17 +190,17 @@ class StepPruner:
         """Places of this rank's candidates to score before the decision."""
         if self.refresh is None:
             return range(len(candidates))
-        gathered = self.ranks.gather([row_of(candidate) for candidate in candidates])
-        chosen = self.refresh.choose(gathered, pruners.sample, self.args, moment)
-        return sorted(chosen[self.ranks.rank])
+        rows_of_ranks = self.ranks.gather([row_of(candidate) for candidate in candidates])
+        places_of_ranks = self.refresh.choose(rows_of_ranks, pruners.sample, self.args, moment)
+        return sorted(places_of_ranks[self.ranks.rank])
 
     def _gather(self, candidates: Sequence[Candidate], step: int) -> list[list[CandidateRow]]:
-        """Everybody's rows, with the last known scores of those not scored now."""
-        gathered = self.ranks.gather([row_of(candidate) for candidate in candidates])
+        """The rows of all ranks; a row not scored in this step has its last known scores."""
+        rows_of_ranks = self.ranks.gather([row_of(candidate) for candidate in candidates])
         if self.refresh is None:
-            return gathered
-        self.refresh.store.learn((row for rows in gathered for row in rows), step)
-        return self.refresh.fill(gathered)
+            return rows_of_ranks
+        self.refresh.store.learn((row for rows in rows_of_ranks for row in rows), step)
+        return self.refresh.fill(rows_of_ranks)
 
     def _score_kept(
         self,
@@ -202,36 +209,41 @@ class StepPruner:
         score: Callable[[Sequence[Candidate]], None],
         step: int,
     ) -> Decisions:
-        """Score what is kept without having been scored now: a token pruner reads its tokens."""
-        wanted = [
+        """Score kept samples that this step has not scored, since the token pruner reads them."""
+        unscored_places = [
             where
             for row, decision, where in zip(
                 decisions.rows, decisions.decided, decisions.places, strict=True
             )
             if decision.kept and not row.scored
         ]
-        if not wanted:  # on all ranks alike
+        if not unscored_places:  # the same on all ranks, so none waits for another
             return decisions
-        own = [candidates[place] for rank, place in wanted if rank == self.ranks.rank]
-        score(own)
-        gathered = iter(self.ranks.gather_flat([row_of(candidate) for candidate in own]))
-        # Ranks follow each other, and each told its candidates in the order of the data.
-        fresh = {where: next(gathered) for where in sorted(wanted, key=lambda where: where[0])}
+        unscored_here = [
+            candidates[place] for rank, place in unscored_places if rank == self.ranks.rank
+        ]
+        score(unscored_here)
+        new_rows = iter(self.ranks.gather_flat([row_of(candidate) for candidate in unscored_here]))
+        # The rows come rank by rank, those of a rank in the order of the data.
+        row_at = {
+            where: next(new_rows) for where in sorted(unscored_places, key=lambda where: where[0])
+        }
         if self.refresh is not None:
-            self.refresh.store.learn(fresh.values(), step)
-        return decisions.with_scores(fresh)
+            self.refresh.store.learn(row_at.values(), step)
+        return decisions.with_scores(row_at)
 
     def _score(
         self, model: PreTrainedModel, wrapped: nn.Module, chosen: Sequence[Candidate]
     ) -> None:
-        scored = [c for c in chosen if len(c.answers) and not c.repeated]
-        scores = self.scorer(model, wrapped, [(c.example, len(c.answers)) for c in scored])
-        for candidate, one in zip(scored, scores, strict=True):
-            candidate.nll, candidate.entropy = one.nll, one.entropy
-            candidate.extras.update(one.extras)
+        """Run the scoring pass over candidates with answer tokens, and set their scores."""
+        candidates = [c for c in chosen if len(c.answers) and not c.repeated]
+        scores = self.scorer(model, wrapped, [(c.example, len(c.answers)) for c in candidates])
+        for candidate, sample_scores in zip(candidates, scores, strict=True):
+            candidate.nll, candidate.entropy = sample_scores.nll, sample_scores.entropy
+            candidate.extras.update(sample_scores.extras)
             candidate.scored_tokens += len(candidate.example["input_ids"])
         if WITHOUT_PROMPT in self.scorer.needs:
-            score_without_prompt(self.scorer, model, wrapped, scored)
+            score_without_prompt(self.scorer, model, wrapped, candidates)
 
     def token_keeps(
         self,
@@ -243,13 +255,13 @@ class StepPruner:
         """Which answer tokens of each kept sample are kept, ``(T,)`` bool.
 
         Args:
-            kept: The kept candidates of this rank that are one pool, and why.
-            pruner: What decides.
+            kept: The kept candidates of this rank that are one pool, and the decision on each.
+            pruner: The token pruner.
             step: The optimizer step about to be taken, counted from 1.
-            gather: See ``TokenPool``.
+            gather: Gathers values from all ranks, see ``TokenPool``.
 
         Raises:
-            UsageError: A user's pruner returned something else.
+            UsageError: A user's pruner did not return a bool mask for each sample.
         """
         samples = [
             TokenSample(
@@ -268,6 +280,7 @@ class StepPruner:
         return checked_masks(pruner(pool, self.args), [sample.n_tokens for sample in samples])
 
     def _protected(self, candidate: Candidate) -> Tensor:
+        """Which answer tokens must be kept because they end a turn, ``(T,)`` bool."""
         labels = torch.tensor(candidate.example["labels"])[candidate.answers]
         if not self.args.protect_eos:
             return torch.zeros(labels.shape, dtype=torch.bool)
@@ -278,48 +291,50 @@ class StepPruner:
     ) -> tuple[list[list[Example]], int]:
         """This rank's micro-batches, exactly ``n``, and how many of them are empty on all ranks.
 
-        Ranks wait for each other, so the kept examples are shared out evenly first. Empty
-        micro-batches come first: the last one is where ranks exchange gradients.
+        Ranks wait for each other, so the kept examples are shared out evenly before they are
+        grouped. Empty micro-batches come first, since ranks exchange gradients in the last one.
         """
-        everybodys = self.ranks.gather_flat(examples)
-        lengths = [len(example["input_ids"]) for example in everybodys]
+        all_examples = self.ranks.gather_flat(examples)
+        lengths = [len(example["input_ids"]) for example in all_examples]
         size = self.micro_batch_size * max(lengths, default=0)
-        dealt = [
+        groups_of_ranks = [
             [
-                [everybodys[share[i]] for i in group]
+                [all_examples[share[i]] for i in group]
                 for group in deal([lengths[i] for i in share], n, size, self.overhead)
             ]
             for share in share_out(lengths, self.ranks.size)
         ]
-        own = dealt[self.ranks.rank]
+        micro_batches = groups_of_ranks[self.ranks.rank]
         # NaN activations would make NaN gradients even without a label.
-        sound = (c.example for c in candidates if c.nll is None or bool(c.nll.isfinite().all()))
-        spare = nothing_to_train_on((*everybodys, *sound, candidates[0].example)[0])
-        if any(LOSS_WEIGHT in example for example in everybodys):
-            # The loss of every micro-batch on every rank is then ours: the trainer's own waits for
-            # the other ranks.
+        finite_examples = (
+            c.example for c in candidates if c.nll is None or bool(c.nll.isfinite().all())
+        )
+        spare = nothing_to_train_on((*all_examples, *finite_examples, candidates[0].example)[0])
+        if any(LOSS_WEIGHT in example for example in all_examples):
+            # The trainer's own loss waits for the other ranks, so no micro-batch of any rank may
+            # use it when another uses the weighted loss.
             spare[LOSS_WEIGHT] = 1.0
-        skipped = n - max(1, *map(len, dealt))
-        return [[spare] for _ in range(n - len(own))] + own, skipped
+        skipped = n - max(1, *map(len, groups_of_ranks))
+        return [[spare] for _ in range(n - len(micro_batches))] + micro_batches, skipped
 
 
 def _weighted(
     examples: list[Example],
-    own: Sequence[Decision],
+    kept_decisions: Sequence[Decision],
     decisions: Decisions,
     work: Sequence[Work],
 ) -> list[Example]:
-    """The kept examples with the weight of their loss, if a sample pruner gave any.
+    """The kept examples, with the weight of their loss if the sample pruner weighs samples.
 
-    The weights' mean over the kept tokens of all ranks is 1, since the loss is divided by the
-    number of those.
+    The weights are scaled to a mean of 1 over the kept tokens of all ranks, since the loss is
+    divided by the number of kept tokens.
     """
-    kept = [(d, w) for d, w in zip(decisions.decided, work, strict=True) if d.kept]
-    if all(decision.weight == 1.0 for decision, _ in kept):
+    kept_work = [(d, w) for d, w in zip(decisions.decided, work, strict=True) if d.kept]
+    if all(decision.weight == 1.0 for decision, _ in kept_work):
         return examples
-    weighed = sum(decision.weight * done.kept_tokens for decision, done in kept)
-    scale = share(sum(done.kept_tokens for _, done in kept), weighed)
+    weighted_tokens = sum(decision.weight * cost.kept_tokens for decision, cost in kept_work)
+    scale = share(sum(cost.kept_tokens for _, cost in kept_work), weighted_tokens)
     return [
         {**example, LOSS_WEIGHT: decision.weight * scale}
-        for example, decision in zip(examples, own, strict=True)
+        for example, decision in zip(examples, kept_decisions, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""What the candidates of a step cost, one by one and counted."""
+"""What the candidates of a step cost: each of them, and their sum."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -9,7 +9,7 @@ from .decide import Decisions
 
 @dataclass
 class StepCounts:
-    """What one optimizer step counted, over all ranks; also their sum over a run.
+    """Counts of one optimizer step over all ranks, or their sum over a run.
 
     Tokens are those of the samples, without padding.
 
@@ -20,13 +20,13 @@ class StepCounts:
         answer_tokens: Answer tokens of all candidates.
         kept_answer_tokens: Answer tokens that gave a loss.
         input_tokens: Input tokens of all candidates: the forward and backward of a full run.
-        scored_samples: Candidates scored anew.
+        scored_samples: Candidates that this step scored.
         scored_tokens: Input tokens of the scoring pass, forward only.
         trained_tokens: Input tokens trained on, forward and backward.
         bad_samples: Candidates whose loss was NaN or infinite in scoring.
         empty_samples: Samples without answer tokens.
         scoring_seconds: Time in the scoring pass.
-        selection_seconds: Time in deciding, with what ranks tell each other.
+        selection_seconds: Time in deciding, including the exchange between ranks.
         collation_seconds: Time in making micro-batches.
         training_seconds: Time in forward and backward passes of training.
         total_seconds: Wall-clock time of training.
@@ -64,7 +64,7 @@ class StepCounts:
 
 
 class Work(NamedTuple):
-    """What a candidate cost.
+    """What one candidate cost.
 
     Attributes:
         kept_tokens: Answer tokens that give a loss.
@@ -81,18 +81,18 @@ def count(counts: StepCounts, decisions: Decisions, work: Sequence[Work]) -> Non
     """Add a step's candidates to ``counts``.
 
     Args:
-        counts: What to add to.
+        counts: The counts to add to.
         decisions: The decisions on all candidates.
-        work: What each of them cost.
+        work: What each candidate cost, in the order of ``decisions``.
     """
-    for row, decision, done in zip(decisions.rows, decisions.decided, work, strict=True):
+    for row, decision, cost in zip(decisions.rows, decisions.decided, work, strict=True):
         counts.samples += row.n_tokens > 0
         counts.empty_samples += row.n_tokens == 0
         counts.kept_samples += decision.kept
         counts.answer_tokens += row.n_tokens
-        counts.kept_answer_tokens += done.kept_tokens
+        counts.kept_answer_tokens += cost.kept_tokens
         counts.input_tokens += row.n_input
         counts.scored_samples += row.scored
-        counts.scored_tokens += done.scored_tokens
-        counts.trained_tokens += done.trained_tokens
+        counts.scored_tokens += cost.scored_tokens
+        counts.trained_tokens += cost.trained_tokens
     counts.bad_samples = len(decisions.bad)

@@ -1,1 +1,1 @@
-"""The trainer: pruning on the hooks of any transformers.Trainer."""
+"""The trainer: pruning through the hooks of any ``transformers.Trainer``."""

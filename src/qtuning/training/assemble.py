@@ -1,4 +1,4 @@
-"""What prunes the steps of a run, put together from the trainer and its arguments."""
+"""Build the step pruner of a run from the trainer and its arguments."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -34,13 +34,13 @@ from ..step.two_pass import StepPruner
 
 @dataclass(frozen=True)
 class Loaded:
-    """What is loaded when a trainer is made, while the model is as it came.
+    """What is loaded when a trainer is constructed, before accelerate prepares the model.
 
     Attributes:
-        fused_head: Whether the model has TRL's fused head; accelerate hides it later on.
-        scorer: Scores in place of the model being trained, if any.
-        reference: The model to compare with, see ``scoring.other_models.reference_model``.
-        initial_scores: Scores known from the start.
+        fused_head: Whether the model has TRL's fused head, which accelerate hides later.
+        scorer: The model that scores in place of the model being trained; None if there is none.
+        reference: The model to compare with, see ``signals.other_models.reference_model``.
+        initial_scores: Scores known from the start, by sample id.
     """
 
     fused_head: bool
@@ -53,27 +53,28 @@ class Loaded:
         """Load what the arguments and the pruners' needs ask for.
 
         Raises:
-            UsageError: It cannot be loaded.
+            UsageError: A model or the initial scores cannot be loaded, or none of the scores is of
+                a training sample.
         """
-        known: dict[str, Known] = {}
+        initial_scores: dict[str, Known] = {}
         if pruning.initial_scores is not None:
-            known = read_initial_scores(pruning.initial_scores)
-            check_some_known(known, trainer.train_dataset, pruning.initial_scores)
+            initial_scores = read_initial_scores(pruning.initial_scores)
+            check_some_known(initial_scores, trainer.train_dataset, pruning.initial_scores)
         return cls(
             fused_head=has_fused_head(causal_lm_of(trainer.model)),
             scorer=load_other_model(trainer, SCORER, pruning.scorer_model_name_or_path),
             reference=reference_model(trainer, pruning.reference_model_name_or_path, needs),
-            initial_scores=known,
+            initial_scores=initial_scores,
         )
 
 
 class Assembled(NamedTuple):
-    """What prunes the steps of a run.
+    """The step pruner of a run, and what a checkpoint must keep for it.
 
     Attributes:
-        step_pruner: Prunes a step.
-        stores: What it remembers, by the file in a checkpoint.
-        share_anew: Share of the known samples that is scored anew.
+        step_pruner: Prunes the candidates of a step.
+        stores: What the step pruner remembers, by file name within a checkpoint.
+        share_anew: Share of the known samples that is scored again.
     """
 
     step_pruner: StepPruner
@@ -89,7 +90,15 @@ def assemble(
     ranks: Ranks,
     pruners: Pruners,
 ) -> Assembled:
-    """Put it together when training begins.
+    """Build the step pruner when training begins.
+
+    Args:
+        trainer: The trainer, its model prepared.
+        pruning: The pruning arguments.
+        loaded: What was loaded when the trainer was constructed.
+        labels: Reads the labels of examples.
+        ranks: The data-parallel ranks.
+        pruners: The sample pruner and the token pruner.
 
     Raises:
         UsageError: The token pruner reads text and the trainer has no tokenizer.
@@ -110,7 +119,7 @@ def assemble(
         other_model=loaded.scorer,
         needs=needs,
     )
-    # A model that does not learn says the same of a sample every time.
+    # A model that is not trained gives a sample the same scores every time.
     share_anew = pruning.score_refresh if loaded.scorer is None else 0.0
     memory, reference = PrunerMemory(), ReferenceStore()
     stores: dict[str, Store] = {MEMORY_FILE: memory}
@@ -143,10 +152,11 @@ def assemble(
 
 
 def _fused_is_better(trainer: Trainer) -> bool:
-    """On the CPU TRL's fused head projects all positions, so there ours is faster.
+    """Whether scoring should use TRL's fused head rather than our own projection.
 
-    ZeRO-3 fetches shards ahead in the order of the forward before, and the trainer's own forward
-    has the fused head: one that runs the head as a module would have it fetch the head in vain.
+    On the CPU the fused head projects all positions, so our own projection is faster. ZeRO-3
+    prefetches shards in the order of the previous forward, and training uses the fused head: a
+    scoring forward that runs the head as a module would make ZeRO-3 prefetch the head in vain.
     """
     if trainer.args.device.type == "cuda":
         return True
@@ -155,17 +165,18 @@ def _fused_is_better(trainer: Trainer) -> bool:
 
 
 def _precision(trainer: Trainer, dtype: str) -> Callable[[], AbstractContextManager[Any]]:
+    """The autocast context of the scoring pass."""
     if dtype == "same":
         autocast: Callable[[], AbstractContextManager[Any]] = trainer.accelerator.autocast
         return autocast
-    chosen = {"bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
-    return functools.partial(torch.autocast, trainer.args.device.type, chosen)
+    torch_dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
+    return functools.partial(torch.autocast, trainer.args.device.type, torch_dtype)
 
 
 def _reference_scorer(
     scorer: Scorer, model: PreTrainedModel | None, trainer: Trainer
 ) -> Scorer | None:
-    """Scores with the reference model; None if no pruner asks for it."""
+    """The scorer that uses the reference model; None if no pruner reads its scores."""
     if not scorer.needs & {REFERENCE, BASE}:
         return None
     autocast = scorer.autocast
@@ -182,6 +193,11 @@ def _reference_scorer(
 
 
 def _step_reader(needs: frozenset[str], trainer: Trainer) -> StepReader | None:
+    """The reader of reasoning steps; None if no pruner reads steps.
+
+    Raises:
+        UsageError: A pruner reads steps and the trainer has no tokenizer.
+    """
     if STEPS not in needs:
         return None
     tokenizer = trainer.processing_class

@@ -1,12 +1,12 @@
-"""Tells the trainer where the training loop is, which has no other public hook for it."""
+"""Forward events of the training loop to the trainer, which has no other public hook for them."""
 
 from typing import Any, Protocol
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 
-class Told(Protocol):
-    """Who wants to know."""
+class _Listener(Protocol):
+    """A trainer that acts on events of its training loop."""
 
     def _begin(self) -> None: ...
 
@@ -18,32 +18,32 @@ class Told(Protocol):
 
 
 class RunCallback(TrainerCallback):
-    """Tells one trainer."""
+    """Forwards the events of a training loop to one trainer."""
 
-    def __init__(self, trainer: Told) -> None:
-        """Take the trainer."""
+    def __init__(self, trainer: _Listener) -> None:
+        """Forward events to ``trainer``."""
         self._trainer = trainer
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """The model is prepared and the state is that of the checkpoint."""
+        """Training begins: the model is prepared, and a checkpoint's state is loaded."""
         self._trainer._begin()
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """The gradients are there."""
+        """The gradients of a step are complete."""
         self._trainer._trained()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """The weights have changed."""
+        """The optimizer has updated the weights."""
         self._trainer._step_ended()
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """No step is left."""
+        """Training has ended."""
         self._trainer._ended()

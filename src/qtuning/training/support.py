@@ -1,4 +1,4 @@
-"""The one place that refuses what pruning does not work with."""
+"""Refuse combinations that pruning does not support; the one place that does."""
 
 from collections.abc import Iterator
 
@@ -19,19 +19,19 @@ def check_supported(
     needs: frozenset[str] = frozenset(),
     pruning: PruningArguments | None = None,
 ) -> None:
-    """Refuse combinations that would train something else than asked, most of them silently.
+    """Refuse combinations under which pruning would train on something else, often silently.
 
     Args:
         trainer: The trainer.
-        stock_loss: Its loss is that of ``Trainer`` or ``SFTTrainer``, not of a subclass.
+        stock_loss: Whether the loss is that of ``Trainer`` or ``SFTTrainer``, not of a subclass.
         needs: What the pruners read.
         pruning: The pruning arguments; None takes them from the training arguments.
 
     Raises:
-        UsageError: The first one found, with what to do instead.
+        UsageError: A combination is not supported; the message says what to do instead.
     """
-    own: PruningArguments = trainer.args if pruning is None else pruning
-    for refused, why in (
+    arguments: PruningArguments = trainer.args if pruning is None else pruning
+    for is_refused, why in (
         (
             _splits_sequences(trainer),
             "context or sequence parallelism splits a sequence over ranks",
@@ -62,18 +62,20 @@ def check_supported(
             "train_sampling_strategy='batch_rebalance': micro-batches are balanced after pruning",
         ),
         (
-            bool(vars(trainer.args).get("enable_jit_checkpoint")),  # newer transformers
+            bool(
+                vars(trainer.args).get("enable_jit_checkpoint")
+            ),  # only newer transformers have it
             "enable_jit_checkpoint, which saves between a step's decisions and its end: call "
             "train() within qtuning.stop_on_signals(trainer), as `qtuning train` does",
         ),
         (
-            _forgets_scores(trainer, own, needs),
+            _forgets_scores(trainer, arguments, needs),
             "score_refresh, scorer_model_name_or_path and pruners that look back (infobatch) on a "
             "torch IterableDataset, whose samples have no names to remember scores by: use "
             "datasets' IterableDataset",
         ),
         (
-            own.probe_samples > 0 and isinstance(trainer.train_dataset, TorchIterableDataset),
+            arguments.probe_samples > 0 and isinstance(trainer.train_dataset, TorchIterableDataset),
             "probe_samples on a stream, from which no fixed set can be drawn: leave it out, or "
             "load the data without streaming",
         ),
@@ -83,15 +85,17 @@ def check_supported(
             "parallelism): choose another token_pruner",
         ),
         (
-            BASE in needs and own.reference_model_name_or_path is None and _is_sharded(trainer),
+            BASE in needs
+            and arguments.reference_model_name_or_path is None
+            and _is_sharded(trainer),
             "a copy of the model before training with sharded weights: name that model as "
             "reference_model_name_or_path",
         ),
-        *(_own_loss(trainer, stock_loss, *_ONE_PASS) if own.one_pass else ()),
-        *(_one_pass(trainer) if own.one_pass else ()),
+        *(_own_loss(trainer, stock_loss, *_ONE_PASS) if arguments.one_pass else ()),
+        *(_one_pass(trainer) if arguments.one_pass else ()),
         *(_own_loss(trainer, stock_loss, *_WEIGHTS) if WEIGHTS in needs else ()),
     ):
-        if refused:
+        if is_refused:
             raise UsageError(f"pruning does not support {why}")
 
 
@@ -102,7 +106,14 @@ _WEIGHTS = ("a sample pruner that weighs samples", "choose another sample_pruner
 def _own_loss(
     trainer: Trainer, stock_loss: bool, who: str, instead: str
 ) -> Iterator[tuple[bool, str]]:
-    """What the trainer's own loss can do, and one that looks at single samples cannot."""
+    """What is refused where our own per-sample loss replaces the trainer's, and why.
+
+    Args:
+        trainer: The trainer.
+        stock_loss: Whether the trainer's loss is that of ``Trainer`` or ``SFTTrainer``.
+        who: What replaces the loss, for messages.
+        instead: What to do instead, for messages.
+    """
     args = vars(trainer.args)
     yield (
         _is_sharded(trainer),
@@ -123,7 +134,7 @@ def _own_loss(
 
 
 def _one_pass(trainer: Trainer) -> Iterator[tuple[bool, str]]:
-    """What two passes can do and one, which scales gradients afterwards, cannot."""
+    """What is refused in one-pass mode, which rescales gradients after the backward, and why."""
     args = vars(trainer.args)
     yield bool(args["ddp_static_graph"]), "one_pass with ddp_static_graph: turn one of them off"
     optimizer = str(args["optim"]).lower()
@@ -138,11 +149,13 @@ def _is_sharded(trainer: Trainer) -> bool:
     return kind in (DistributedType.FSDP, DistributedType.DEEPSPEED) or trainer.get_tp_size() > 1
 
 
-def _forgets_scores(trainer: Trainer, own: PruningArguments, needs: frozenset[str]) -> bool:
+def _forgets_scores(trainer: Trainer, arguments: PruningArguments, needs: frozenset[str]) -> bool:
+    """Whether scores must be remembered of samples that have no names."""
     rows = trainer.train_dataset
-    remembers = remembers_scores(own, needs)
-    named = isinstance(rows, IterableDataset)  # a torch one as well, once torch is there
-    return remembers and isinstance(rows, TorchIterableDataset) and not named
+    needs_memory = remembers_scores(arguments, needs)
+    # With torch imported, datasets' IterableDataset is a torch IterableDataset as well.
+    has_names = isinstance(rows, IterableDataset)
+    return needs_memory and isinstance(rows, TorchIterableDataset) and not has_names
 
 
 def _splits_sequences(trainer: Trainer) -> bool:

@@ -1,4 +1,4 @@
-"""The trainers: TRL's ``SFTTrainer`` that prunes, and any other one."""
+"""The trainers that prune: a subclass of TRL's ``SFTTrainer``, and one of any other trainer."""
 
 import functools
 from pathlib import Path
@@ -15,7 +15,7 @@ from .mixin import PruningMixin
 def with_pruning(
     trainer_class: type[Trainer], pruning: PruningArguments | None = None
 ) -> type[Trainer]:
-    """A subclass of any ``transformers.Trainer`` class that prunes (arXiv:2509.23873).
+    """Make a subclass of any ``transformers.Trainer`` class that prunes (arXiv:2509.23873).
 
     Example::
 
@@ -23,29 +23,42 @@ def with_pruning(
         Pruning(model, Seq2SeqTrainingArguments("out"), train_dataset=rows).train()
 
     Args:
-        trainer_class: The class. One that prunes already is returned as it is, unless it is
-            given other arguments.
-        pruning: What to prune, for trainers whose training arguments are of any class; None reads
-            it off training arguments that carry ``PruningArguments``.
+        trainer_class: The trainer class. A class that prunes already is returned as it is, unless
+            ``pruning`` is given.
+        pruning: The pruning arguments, for training arguments of any class; None takes them from
+            training arguments that are ``PruningArguments`` as well.
+
+    Returns:
+        The subclass, whose constructor is that of ``trainer_class``. The constructor raises
+        UsageError for unsupported combinations, without pruning arguments, and if no sample has
+        answer tokens.
     """
-    known: Any = trainer_class  # to mypy, a class of transformers cannot be hashed
-    made = _pruning(known)
-    return made if pruning is None else type(made.__name__, (made,), {"pruning": pruning})
+    hashable_class: Any = trainer_class  # mypy takes classes of transformers for unhashable
+    pruning_class = _pruning(hashable_class)
+    return (
+        pruning_class
+        if pruning is None
+        else type(pruning_class.__name__, (pruning_class,), {"pruning": pruning})
+    )
 
 
 @functools.cache
 def _pruning(trainer_class: Any) -> type[Trainer]:
-    made: type[Trainer] = trainer_class
-    if issubclass(made, PruningMixin):
-        return made
+    """The subclass that prunes; cached, so that a class has one."""
+    base: type[Trainer] = trainer_class
+    if issubclass(base, PruningMixin):
+        return base
     return type(f"Pruning{trainer_class.__name__}", (PruningMixin, trainer_class), {})
 
 
 class QTuningTrainer(PruningMixin, SFTTrainer):
-    """TRL's ``SFTTrainer`` that trains at every step only on what is worth training on.
+    """TRL's ``SFTTrainer`` with samples and tokens pruned at every optimizer step.
 
-    The constructor is SFTTrainer's; without ``args`` the paper's settings are taken, at a sample
-    ratio of 0.25.
+    The constructor is SFTTrainer's; without ``args`` the settings are the paper's
+    (arXiv:2509.23873), at a sample ratio of 0.25.
+
+    Raises:
+        UsageError: The combination is not supported, or no sample has answer tokens.
     """
 
     _tag_names = ["trl", "sft", "q-tuning"]  # noqa: RUF012 - TRL's own way of tagging
@@ -57,7 +70,7 @@ class QTuningTrainer(PruningMixin, SFTTrainer):
     }
 
     def __init__(self, model: Any, args: QTuningConfig | None = None, *more: Any, **kwargs: Any):
-        """See ``SFTTrainer``."""
+        """Construct the trainer; the arguments are those of ``SFTTrainer``."""
         if args is None:
             name = model if isinstance(model, str) else model.config.name_or_path
             args = QTuningConfig(f"{Path(name).name or 'model'}-Q-Tuning")

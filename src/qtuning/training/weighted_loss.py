@@ -1,4 +1,4 @@
-"""The training loss where a sample pruner weighs samples."""
+"""The training loss for sample pruners that weigh samples."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,9 +18,12 @@ def weighted_nll(
 
     Args:
         model: The bare model, its weights not sharded.
-        wrapped: The model as DDP wrapped it, whose hooks must run in a forward.
+        wrapped: The model as DDP wrapped it; its hooks must run in a forward.
         inputs: The collated micro-batch on the model's device; ``labels`` is ``(B, L)``.
         weights: Weight of each label, ``(B, L)``.
+
+    Returns:
+        The weighted sum, a scalar.
     """
     forward = model_projection(model, wrapped, inputs)
     labels = inputs["labels"].to(forward.hidden.device)
