@@ -1,4 +1,3 @@
-import gc
 import os
 from collections.abc import Iterator
 
@@ -10,16 +9,17 @@ import pytest
 import torch
 from hypothesis import settings
 
+from . import quick
+
 # A deadline would assert a time, which a busy machine breaks.
 settings.register_profile("qtuning", deadline=None)
 settings.load_profile("qtuning")
+quick.ask_once_for_packages()
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _old_objects_are_no_garbage() -> None:
-    """Every training run collects garbage; looking through all that was imported takes longest."""
-    gc.collect()
-    gc.freeze()
+def _settled() -> None:
+    quick.settle()
 
 
 @pytest.fixture(autouse=True)

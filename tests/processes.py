@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-WAIT = 1800.0
-"""Seconds after which a process hangs: many times what it needs on a busy machine."""
+WAIT = 900.0
+"""Seconds after which a process hangs: many times what any needs on a busy machine."""
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.preloaded"])

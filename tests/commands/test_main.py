@@ -19,7 +19,7 @@ from qtuning import read_ledger
 from qtuning.commands import main as cli
 from qtuning.commands.train_arguments import parse
 
-from .. import tiny
+from .. import processes, tiny
 
 FAST = ["--use_cpu", "--bf16", "false", "--report_to", "none", "--logging_steps", "1"]
 FAST += ["--per_device_train_batch_size", "4", "--disable_tqdm", "true"]
@@ -313,12 +313,7 @@ def test_accelerate_launch_and_python_m(tmp_path, model, data) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert read_ledger(tmp_path / "out").num_rows == 4
-    bad = subprocess.run(
-        [sys.executable, "-m", "qtuning", "train", *flags, "--sample_ratio", "2"],
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    bad = processes.run([sys.executable, "-m", "qtuning", "train", *flags, "--sample_ratio", "2"])
     assert bad.returncode == 2
     assert bad.stderr.strip().splitlines()[-1].startswith("qtuning: sample_ratio")
     assert "Traceback" not in bad.stderr

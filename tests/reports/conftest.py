@@ -43,6 +43,7 @@ def opened(browser):
 
     def open_(path, **options):
         context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **options})
+        context.set_default_timeout(600_000)  # milliseconds; a busy machine is no failure
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda said: complaints.append(said.text))

@@ -70,6 +70,7 @@ def test_a_second_sigterm_does_nothing(tmp_path) -> None:
 
 
 def test_a_second_ctrl_c_stops_at_once(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(stopping, "_ECHO_SECONDS", 900.0)
     with pytest.raises(StoppedError):  # what a launcher passes on is no second one
         stopped(tmp_path, 2, signal.SIGINT, signal.SIGINT)
     monkeypatch.setattr(stopping, "_ECHO_SECONDS", -1.0)
