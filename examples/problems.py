@@ -8,6 +8,8 @@ Row = dict[str, Any]
 
 NAMES = ("Ada", "Ben", "Chen", "Dora", "Emil", "Fay")
 THINGS = ("apples", "books", "coins", "pens", "shells", "stamps")
+# In place of the chat template's own system message, which is longer than a problem.
+TASK = "Solve the problem."
 
 
 class Draw(NamedTuple):
@@ -21,7 +23,7 @@ class Draw(NamedTuple):
 
 
 def make_problems(n: int, seed: int) -> list[Row]:
-    """``n`` problems as prompt and completion, the same for the same seed.
+    """``n`` problems as conversational prompt and completion, the same for the same seed.
 
     Each completion ends in ``#### <answer>``; ``answer`` holds the number.
     """
@@ -51,8 +53,11 @@ def _problem(draw: random.Random, number: int) -> Row:
     question, steps, answer = kind(drawn)
     return {
         "id": f"problem-{number}",
-        "prompt": f"{question}\n",
-        "completion": f"{steps}\n#### {answer}",
+        "prompt": [
+            {"role": "system", "content": TASK},
+            {"role": "user", "content": question},
+        ],
+        "completion": [{"role": "assistant", "content": f"{steps}\n#### {answer}"}],
         "answer": str(answer),
     }
 
