@@ -113,8 +113,8 @@ def run(folder: Path, shared: list[str], *more: str) -> None:
     """Carry out a run in a process of its own; the demo ends if it fails."""
     script = str(HERE / "demo_run.py")
     done = subprocess.run([sys.executable, script, "--output_dir", str(folder), *shared, *more])
-    if done.returncode:
-        sys.exit(done.returncode)
+    if done.returncode:  # a run that was killed, for its memory say, has said nothing itself
+        sys.exit(f"the run in {folder} ended with exit code {done.returncode}")
 
 
 def own_sample_ratio() -> float:
