@@ -81,8 +81,8 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output_dir", default="outputs/demo")
     parser.add_argument("--problems", type=int, default=96, help="problems to train on")
-    parser.add_argument("--held_out", type=int, default=24, help="problems for the NLL")
-    parser.add_argument("--solve", type=int, default=16, help="held-out problems to solve")
+    parser.add_argument("--held_out", type=int, default=16, help="problems for the NLL")
+    parser.add_argument("--solve", type=int, default=16, help="those of them to solve")
     return parser.parse_args()
 
 
@@ -113,8 +113,8 @@ def run(folder: Path, shared: list[str], *more: str) -> None:
     """Carry out a run in a process of its own; the demo ends if it fails."""
     script = str(HERE / "demo_run.py")
     done = subprocess.run([sys.executable, script, "--output_dir", str(folder), *shared, *more])
-    if done.returncode:
-        sys.exit(done.returncode)
+    if done.returncode:  # a run that was killed, for its memory say, has said nothing itself
+        sys.exit(f"the run in {folder} ended with exit code {done.returncode}")
 
 
 def own_sample_ratio() -> float:

@@ -25,7 +25,7 @@ from qtuning import TOKEN_PRUNERS, QTuningConfig, QTuningTrainer
 from qtuning.io.models import load_causal_lm, load_tokenizer
 
 SETTINGS = Path(__file__).with_name("demo.yaml")
-ANSWER_TOKENS = 48  # the longest solution has fewer
+ANSWER_TOKENS = 40  # the longest solution has fewer
 
 
 def main() -> None:
