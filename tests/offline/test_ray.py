@@ -14,7 +14,16 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def two_workers():
     """A local Ray of two processors; its workers are as urgent as other tests, else they starve."""
     urgent = {"worker_niceness": 0}
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _system_config=urgent)
+    for _ in range(10):
+        try:
+            ray.init(
+                num_cpus=2, include_dashboard=False, log_to_driver=False, _system_config=urgent
+            )
+            break
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
     yield
     ray.shutdown()
 

@@ -73,16 +73,11 @@ def test_what_is_missing_is_said_with_its_extra(
 
 
 def test_every_extra_that_is_named_is_there() -> None:
-    root = Path(__file__).parents[2]
-    files = [*(root / "src").rglob("*.py"), root / "README.md", *(root / "docs").rglob("*.md")]
-    named = {
-        extra
-        for file in files
-        for found in re.findall(r"qtuning\[([a-z,]+)\]", file.read_text(encoding="utf-8"))
-        for extra in found.split(",")
-    }
-    assert named >= {"eval", "report"}
-    assert named | {extra for _, extras, _ in CASES for extra in extras.split(",")} <= {
+    called = re.compile(r"""\bneed\([^)]*?, "([a-z,]+)", "[a-z_.", ]+"\)""")
+    files = (Path(__file__).parents[2] / "src").rglob("*.py")
+    named = [one for file in files for one in called.findall(file.read_text(encoding="utf-8"))]
+    assert set(named) == {extra for _, extra, _ in CASES}
+    assert {extra for one in named for extra in one.split(",")} <= {
         *PROJECT["optional-dependencies"]
     }
 
