@@ -159,7 +159,11 @@ def reason(row: dict[str, Any]) -> str:
 
 def quoted(text: str, lines: int = 20, mark: str = "| ") -> str:
     """Text set in from the margin, wrapped and cut."""
-    wrapped = [part for line in text.splitlines() for part in textwrap.wrap(line, 88) or [""]]
+    wrapped = [
+        part
+        for line in text.splitlines()
+        for part in textwrap.wrap(line, 88, break_on_hyphens=False) or [""]
+    ]
     if len(wrapped) > lines:
         wrapped = [*wrapped[:lines], "..."]
     return "\n".join(f"     {mark}{line}" for line in wrapped) + "\n"
