@@ -1,13 +1,11 @@
-"""Run commands of qtuning and print the peak of the process's own memory in each.
+"""Run a command of qtuning and print the peak of the process's own memory.
 
-``peak_memory.py COMMANDS.json``; in bytes, files mapped into memory apart.
+In bytes, files mapped into memory apart.
 """
 
-import json
 import re
 import sys
 import threading
-from multiprocessing import get_context
 from pathlib import Path
 
 from qtuning.commands.main import main
@@ -34,7 +32,4 @@ def peak_of(command):
 
 
 if __name__ == "__main__":
-    # A process for each: what one command leaves to the allocator is no merit of the next.
-    with get_context("fork").Pool(1, maxtasksperchild=1) as pool:
-        commands = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-        print(*pool.map(peak_of, commands, chunksize=1))
+    print(peak_of(sys.argv[1:]))

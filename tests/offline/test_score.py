@@ -175,7 +175,7 @@ def test_killed_at_random_the_result_is_that_of_an_undisturbed_run(model, rows, 
 @pytest.mark.parametrize("more", [[], ["--dataset_streaming"]])
 def test_memory_does_not_grow_with_the_data(model, tmp_path, more):
     """Ten times the rows, 150 MB more of data; held even once they would show."""
-    commands = []
+    peaks = []
     for n in (400, 4000):
         path = tmp_path / f"{n}.jsonl"
         with path.open("w") as file:
@@ -183,16 +183,16 @@ def test_memory_does_not_grow_with_the_data(model, tmp_path, more):
                 file.write(json.dumps({**row, "note": f"{i} " * 10_000}) + "\n")
         command = ["score", "--model_name_or_path", str(model), "--dataset_name", str(path)]
         command += ["--output", str(path.with_suffix(".parquet")), "--rows_per_part", "100"]
-        commands.append([*command, *more])
-    (tmp_path / "commands.json").write_text(json.dumps(commands))
-    said = subprocess.run(
-        [sys.executable, peak_memory.__file__, tmp_path / "commands.json"],
-        env={**os.environ, "HF_HOME": str(tmp_path / "cache")},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert said.returncode == 0
-    peaks = [int(peak) for peak in said.stdout.split()[-2:]]
+        command += ["--bf16", "false"]  # oneDNN remembers a kernel for each shape of bfloat16
+        # A process for each: what one leaves to the allocator is no merit of the next.
+        said = subprocess.run(
+            [sys.executable, peak_memory.__file__, *command, *more],
+            env={**os.environ, "HF_HOME": str(tmp_path / "cache")},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert said.returncode == 0
+        peaks.append(int(said.stdout.split()[-1]))
     data = (tmp_path / "4000.jsonl").stat().st_size - (tmp_path / "400.jsonl").stat().st_size
     assert data > 150_000_000
     assert peaks[1] - peaks[0] < 0.8 * data  # datasets 4.0 maps 0.7 of it into memory
