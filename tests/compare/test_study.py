@@ -13,7 +13,7 @@ from qtuning.compare.grid import Budget, read_grid
 from qtuning.compare.key import cell_key, determined_by
 
 STUDY = Path(__file__).parents[2] / "study"
-RESULTS_OF = {"grid.yaml": "results"}
+RESULTS_OF = {"grid.yaml": "results", "cheaper_scoring.yaml": "cheaper_scoring"}
 RESULTS = """### m, both: mean of a, b
 
 | budget | method | score | NLL |
