@@ -10,6 +10,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from qtuning.run.budget import full_run_seconds
+from qtuning.step.work import StepCounts
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -69,16 +72,9 @@ def same_tokens(budget: Mapping[str, float], sample_ratio: float) -> dict[str, A
     }
 
 
-def full_seconds(budget: Mapping[str, float]) -> float:
-    """Estimated time of training on everything, as in the table of the budget.
-
-    Forward and backward of all input tokens at the run's own speed, and the optimizer and whatever
-    else does not grow with the tokens as it was.
-    """
-    training = budget["training_seconds"]
-    pruning = sum(budget[f"{name}_seconds"] for name in ("scoring", "selection", "collation"))
-    rest = max(0.0, budget["total_seconds"] - pruning - training)
-    return training * budget["input_tokens"] / max(1, budget["trained_tokens"]) + rest
+def full_seconds(budget: Mapping[str, Any]) -> float:
+    """Estimated time of training on everything, as in the table of the budget."""
+    return full_run_seconds(StepCounts(**budget))
 
 
 def read_lines(name: str, folder: Path) -> list[Line]:

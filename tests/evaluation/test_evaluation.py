@@ -311,6 +311,8 @@ def test_a_model_at_hand_is_evaluated_with_its_tokenizer(model, rows):
     at_hand = Dataset.from_list(tiny.rows(5))
     found = qtuning.evaluate(tiny.llama(), at_hand, tokenizer=tiny.tokenizer(), bf16=False)
     assert found.held_out == qtuning.evaluate(model, rows, bf16=False).held_out
+    with pytest.raises(UsageError, match="has its own tokenizer"):
+        qtuning.evaluate(model, rows, tokenizer=tiny.tokenizer())
     with pytest.raises(UsageError, match="needs its tokenizer"):
         qtuning.evaluate(tiny.llama(), at_hand)
     with pytest.raises(UsageError, match="nothing to evaluate on"):

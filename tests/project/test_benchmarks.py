@@ -27,7 +27,6 @@ sys.path.append(str(BENCHMARKS))
 import bound  # noqa: E402
 import cases  # noqa: E402
 import forward  # noqa: E402
-import headline  # noqa: E402
 import machine  # noqa: E402
 import plots  # noqa: E402
 import report  # noqa: E402
@@ -394,21 +393,3 @@ def test_a_smaller_scorers_padding_is_not_seen() -> None:
     runs = by_hand()
     runs[2]["padded"]["scored"] = 0
     assert summary.rows(runs, "by hand")[1].padding == pytest.approx(260 / 250)
-
-
-def test_readme_and_docs_have_the_tables_of_the_committed_results() -> None:
-    content = json.loads((BENCHMARKS / "results" / "speed.json").read_text())
-    for path, text in headline.pages(content).items():
-        assert path.read_text() == text, "python benchmarks/headline.py --write"
-
-
-def test_every_table_has_its_place() -> None:
-    content = json.loads((BENCHMARKS / "results" / "speed.json").read_text())
-    placed = [name for names in headline.PLACES.values() for name in names]
-    assert sorted(placed) == sorted(headline.tables_by_name(content))
-
-
-def test_the_committed_page_is_made_of_the_committed_results() -> None:
-    results = BENCHMARKS / "results"
-    page = tables.document(json.loads((results / "speed.json").read_text()))
-    assert (results / "speed.md").read_text().startswith(page)

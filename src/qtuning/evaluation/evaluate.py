@@ -101,6 +101,8 @@ def evaluate(
     if tasks:
         check_tasks(tasks, folder)
     if isinstance(model, Path | str):
+        if tokenizer is not None:
+            raise UsageError("evaluate: a model by name has its own tokenizer: leave tokenizer out")
         options = {"revision": revision, "trust_remote_code": trust_remote_code}
         name = str(model)
         model, tokenizer = load_evaluated(name, dtype=dtype, **options)

@@ -56,6 +56,22 @@ def break_even(cost: float, scoring: float = FORWARD_COST) -> float:
     return 1.0 - scoring / cost
 
 
+def full_run_seconds(counts: StepCounts) -> float:
+    """Estimate the time of the same steps without pruning, in seconds.
+
+    Forward and backward of all input tokens at this run's own speed, plus this run's time in the
+    optimizer and in whatever else does not grow with the tokens.
+    """
+    tokens = share(counts.input_tokens, counts.trained_tokens)
+    return counts.training_seconds * tokens + _rest_seconds(counts)
+
+
+def _rest_seconds(counts: StepCounts) -> float:
+    """Time in neither pruning nor forward and backward passes, in seconds."""
+    pruning = counts.scoring_seconds + counts.selection_seconds + counts.collation_seconds
+    return max(0.0, counts.total_seconds - pruning - counts.training_seconds)
+
+
 def budget_table(
     counts: StepCounts, sample_ratio: float, token_ratio: float
 ) -> list[tuple[str, str, str]]:
@@ -81,8 +97,7 @@ def budget_table(
         ("backward tokens", nothing, _of(counts.trained_tokens, counts.input_tokens)),
     ]
     total = counts.total_seconds
-    pruning = counts.scoring_seconds + counts.selection_seconds + counts.collation_seconds
-    rest = max(0.0, total - pruning - counts.training_seconds)
+    rest = _rest_seconds(counts)
     for name, seconds in (
         ("time: scoring", counts.scoring_seconds),
         ("time: selection", counts.selection_seconds),
@@ -91,7 +106,7 @@ def budget_table(
         ("time: optimizer and the rest", rest),
     ):
         rows.append((name, nothing, f"{share(seconds, total):.1%} ({seconds:.1f} s)"))
-    full = counts.training_seconds * share(counts.input_tokens, counts.trained_tokens) + rest
+    full = full_run_seconds(counts)
     rows.append(
         (
             "time: all, of a full run (estimated)",
