@@ -15,11 +15,14 @@ from safetensors.torch import load_file
 from qtuning import read_ledger, read_probe
 
 from .. import processes, runs, tiny
+from . import worker
 
 REPOSITORY = Path(__file__).parents[2]
 # Neither SGD nor this norm hides a wrong factor on the gradients, as Adam and clipping would.
 ONE_PASS = {"one_pass": True, "pool_scope": "micro", "optim": "sgd", "learning_rate": 0.02}
 ONE_PASS |= {"max_grad_norm": 1e9}
+# One sample a step, since the loss of the routers depends on who shares a micro-batch.
+EXPERTS = {"experts": True, "optim": "sgd", "learning_rate": 0.02, "max_grad_norm": 1e9}
 DECISIONS = ["epoch", "step", "sample_id", "n_tokens", "quadrant", "kept", "filled", "tokens_kept"]
 DECISIONS += ["scored"]
 ROWS = 22  # 16 in the first step, 6 in the last: the loader repeats rows to make it even
@@ -36,9 +39,8 @@ def launch(
 
 def alone(folder: Path, **settings) -> int:
     """What the worker does, in this process; the number of steps."""
-    poison = settings.pop("poison", None)
-    model = tiny.poisoned(poison) if poison else tiny.llama()
-    trainer = runs.pruning(folder, data=tiny.dataset(ROWS), model=model, **settings)
+    made = worker.model(settings.pop("poison", None), settings.pop("experts", False))
+    trainer = runs.pruning(folder, data=tiny.dataset(ROWS), model=made, **settings)
     trainer.train()
     trainer.save_model()
     return trainer.state.global_step
@@ -75,22 +77,26 @@ def launched(module: str, n_ranks: int, *arguments: str) -> None:
     [
         {},
         {"token_mode": "drop", "sample_ratio": 0.0625, "protect_eos": False},
+        {**EXPERTS, "sample_ratio": 0.0625, "token_pruner": "none"},
         {"sample_pruner": "random", "token_pruner": "random"},
         {"pool_factor": 2, "error_scale": "log_ppl", "fill_tokens": "side", "command": True},
         {"score_refresh": 0.25},
         {**ONE_PASS, "sample_pruner": "random"},
         {**ONE_PASS, "sample_pruner": "tests.distributed.worker:first_pool"},
+        {**ONE_PASS, "sample_pruner": "tests.distributed.worker:every_other_pool"},
         {**ONE_PASS, "gradient_checkpointing": True},
         {**ONE_PASS, "poison": "7"},
     ],
     ids=[
         "q-tuning",
         "one rank has nothing to train on",
+        "experts, and one rank has nothing to train on",
         "random",
         "larger pools",
         "last known scores",
         "one pass, random samples",
         "one pass, one rank has nothing to train on",
+        "one pass, what is remembered",
         "one pass, checkpointing",
         "one pass, bad samples",
     ],

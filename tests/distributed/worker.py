@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 from accelerate.utils import DistributedType
 from torch.distributed.tensor import DTensor
+from transformers import PreTrainedModel
 
 from qtuning.pruners.protocols import SamplePool
 
-from .. import runs, tiny
+from .. import architectures, runs, tiny
 from .sharding import shard_on_the_cpu, zero
 
 
@@ -20,9 +21,24 @@ def first_pool(pool: SamplePool, args: object) -> torch.Tensor:
     return torch.full((len(pool),), pool.group == 0)
 
 
+def every_other_pool(pool: SamplePool, args: object) -> torch.Tensor:
+    """Keep every other pool of the run, as the pruner remembers it."""
+    n = pool.memory.get("pools", torch.zeros(()))
+    pool.memory["pools"] = n + 1
+    return torch.full((len(pool),), bool(n % 2))
+
+
+def model(poison: str | None, experts: bool) -> PreTrainedModel:
+    """A model without dropout, since ranks draw differently from one process."""
+    if experts:
+        tokens = {"vocab_size": 100, "eos_token_id": 1, "bos_token_id": None, "pad_token_id": 0}
+        return architectures.build("mixtral", router_aux_loss_coef=5.0, **tokens).train()
+    return tiny.poisoned(poison) if poison else tiny.llama()
+
+
 def main() -> None:
     folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
-    poison = settings.pop("poison", None)
+    made = model(settings.pop("poison", None), settings.pop("experts", False))
     data = tiny.dataset(int(sys.argv[3]))
     if shards := settings.pop("stream_of_shards", None):
         data = data.to_iterable_dataset(num_shards=shards)
@@ -31,14 +47,7 @@ def main() -> None:
     sharded = settings.pop("sharded", False)
     if sharded:
         settings |= shard_on_the_cpu()
-    trainer = runs.pruning(
-        folder,
-        data=data,
-        model=tiny.poisoned(poison)
-        if poison
-        else tiny.llama(),  # no dropout: ranks draw differently from one process
-        **settings,
-    )
+    trainer = runs.pruning(folder, data=data, model=made, **settings)
     fetched: list[int] = []
     original = trainer.get_batch_samples
 

@@ -1,13 +1,22 @@
 """Every sample has a name that leads back to the user's data."""
 
+import datetime
+import json
+
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset, IterableDataset
+from datasets.distributed import split_dataset_by_node
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import IterableDataset as TorchIterableDataset
 
-from qtuning.examples.names import with_sample_ids
+from qtuning import UsageError
+from qtuning.examples.names import content_name, with_sample_ids
 
 COLUMNS = {
     "the row's number": ({"x": [7, 8]}, ["0", "1"]),
@@ -43,11 +52,73 @@ def test_rows_of_a_data_set_are_named_and_otherwise_unchanged(data, names):
 
 
 @columns
-def test_rows_of_a_stream_are_named_alike(data, names):
+def test_rows_of_a_stream_are_named_by_their_ids_else_by_their_content(data, names):
     stream = with_sample_ids(Dataset.from_dict(data).to_iterable_dataset())
     assert isinstance(stream, IterableDataset)
+    if names == ["0", "1"]:
+        names = [content_name({"x": x}) for x in data["x"]]
     assert [row["sample_id"] for row in stream] == names
     assert [row["x"] for row in stream] == data["x"]
+
+
+def visits(stream, workers: int) -> list[tuple[str, str]]:
+    loader = DataLoader(stream, batch_size=None, num_workers=workers)
+    return [(row["sample_id"], row["text"]) for row in loader]
+
+
+@pytest.mark.parametrize("with_ids", [False, True])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_one_name_means_one_row_of_a_stream_in_every_order(workers, with_ids):
+    """Epochs reshuffle, workers and ranks have their own shards; texts occur once."""
+    rows = [{"text": f"row {i}", "id": i if i % 3 else None} for i in range(40)]
+    if not with_ids:
+        rows = [{"text": row["text"]} for row in rows]
+    plain = Dataset.from_list(rows).to_iterable_dataset(num_shards=4)
+    shuffled = plain.shuffle(seed=0, buffer_size=10)
+    text_of: dict[str, str] = {}
+    for stream in (
+        with_sample_ids(plain),
+        with_sample_ids(shuffled),
+        *(with_sample_ids(plain).shard(num_shards=2, index=i) for i in range(2)),
+        *(split_dataset_by_node(with_sample_ids(shuffled), i, 4) for i in range(4)),
+    ):
+        for epoch in range(2):
+            stream.set_epoch(epoch)
+            for name, text in visits(stream, workers):
+                assert text_of.setdefault(name, text) == text
+    assert sorted(text_of.values()) == sorted(row["text"] for row in rows)
+
+
+plain = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text())
+values = st.recursive(
+    plain, lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(), v, max_size=3)
+)
+
+
+@given(a=st.dictionaries(st.text(), values, max_size=4), b=st.dictionaries(st.text(), values))
+def test_a_content_has_one_name_and_a_name_has_one_content(a, b):
+    assert content_name(dict(reversed(a.items()))) == content_name(a)
+    # JSON tells True from 1, and 1 from 1.0, which Python's == does not.
+    assert (content_name(a) == content_name(b)) == (
+        json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
+    )
+
+
+def test_whatever_a_row_holds_has_a_name():
+    held = {
+        "bytes": b"a",
+        "tensor": torch.ones(2),
+        "array": np.ones(2),
+        "number": np.int64(3),
+        "day": datetime.date(2026, 1, 1),
+        "moment": np.datetime64("2026-01-01T00:00"),
+        "image": Image.new("RGB", (2, 2)),
+    }
+    names = {content_name({key: value}) for key, value in held.items()}
+    assert len(names) == len(held)
+    assert content_name({"image": Image.new("RGB", (2, 2), "red")}) not in names
+    with pytest.raises(UsageError, match="give the rows an id column"):
+        content_name({"x": object()})
 
 
 @columns
@@ -79,8 +150,8 @@ def test_a_torch_stream_and_anything_else_is_left_as_it_is():
         def __iter__(self):
             return iter([{"x": 1}])
 
-    for given in (Stream(), [{"x": 1}], None):
-        assert with_sample_ids(given) is given
+    for one in (Stream(), [{"x": 1}], None):
+        assert with_sample_ids(one) is one
 
 
 @pytest.mark.parametrize("kind", ["data set", "stream", "torch data set"])

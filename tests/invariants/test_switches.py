@@ -2,15 +2,17 @@
 
 import json
 import math
+from functools import partial
 
 import pytest
 import torch
 from datasets import IterableDataset
 from torch.utils.data import IterableDataset as TorchIterableDataset
-from transformers import Trainer, TrainerCallback
+from transformers import DataCollatorForLanguageModeling, Trainer, TrainerCallback
 
 from qtuning import UsageError, read_ledger, with_pruning
 from qtuning.run.record import BUDGET_FILE
+from qtuning.training.idle import marked
 
 from .. import runs, tiny
 from .test_stock import PlainArguments, plain_data
@@ -192,12 +194,17 @@ class Nameless(TorchIterableDataset):
         return iter(plain_data())
 
 
-def test_samples_without_names_have_no_last_scores(tmp_path) -> None:
+def test_samples_of_a_torch_stream_are_remembered_by_their_tokens(tmp_path) -> None:
     arguments = PlainArguments(
-        str(tmp_path), **runs.SETTINGS | {"max_steps": 4, "score_refresh": 0.5}
+        str(tmp_path), **runs.SETTINGS | {"max_steps": 6, "score_refresh": 0.5}
     )
-    with pytest.raises(UsageError, match="no names to remember scores by"):
-        with_pruning(Trainer)(tiny.llama(), arguments, train_dataset=Nameless())
+    collator = DataCollatorForLanguageModeling(tiny.tokenizer(), mlm=False)
+    with_pruning(Trainer)(
+        tiny.llama(), arguments, train_dataset=Nameless(), data_collator=collator
+    ).train()
+    rows = ledger(tmp_path)
+    assert len({row["sample_id"] for row in rows}) == 24
+    assert sum(row["scored"] for row in rows[24:]) == 12
 
 
 def test_a_stream_has_last_scores(tmp_path) -> None:
@@ -208,14 +215,25 @@ def test_a_stream_has_last_scores(tmp_path) -> None:
     assert sum(scored[24:]) == 6
 
 
+def test_what_looks_back_remembers_from_the_first_step(tmp_path) -> None:
+    """So with ``prune_start`` pruning starts there, not an epoch later."""
+
+    def kept(folder, **settings) -> list[float]:
+        settings |= {"sample_pruner": "infobatch", "token_pruner": "none", "num_train_epochs": 3}
+        train(folder, model=tiny.llama(), data=tiny.dataset(64), **settings)
+        rows = ledger(folder)
+        return [sum(row["kept"] for row in rows if row["epoch"] == e) / 64 for e in range(3)]
+
+    at_once, later = kept(tmp_path / "0"), kept(tmp_path / "1", prune_start=0.33)
+    assert at_once[0] == later[0] == 1.0
+    assert later[1] < 0.85
+    # what is remembered is the same, since nothing is pruned before in either
+    assert later[1] == at_once[1]
+    first = [row for row in ledger(tmp_path / "1") if row["epoch"] == 0]
+    assert all(row["scored"] for row in first)
+
+
 # What no rank has anything to train on in
-
-
-class NeverSkipped:
-    """Stands for ``NothingToTrain``, and makes batches that go forward all the same."""
-
-    def __new__(cls, batch):
-        return dict(batch)
 
 
 class Forwards(TrainerCallback):
@@ -241,10 +259,14 @@ def test_kept_samples_share_a_forward_and_empty_micro_batches_have_none(tmp_path
     assert forwards.of_step == [1] * 6  # 2 of 8 samples fit one micro-batch of 4
 
 
+def marked_never_to_skip(own, *args, skips):
+    return own(*args, skips=False)
+
+
 def test_weights_are_those_of_running_the_empty_ones_as_well(tmp_path, monkeypatch) -> None:
     settings = {"model": tiny.llama(), "sample_ratio": 0.25}
     skipping = train(tmp_path / "a", **settings)
-    monkeypatch.setattr("qtuning.training.mixin.NothingToTrain", NeverSkipped)
+    monkeypatch.setattr("qtuning.training.mixin.marked", partial(marked_never_to_skip, marked))
     running = train(tmp_path / "b", **{**settings, "model": tiny.llama()})
     for name, weight in running.model.state_dict().items():
         torch.testing.assert_close(skipping.model.state_dict()[name], weight, rtol=0, atol=1e-6)

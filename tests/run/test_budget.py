@@ -269,7 +269,9 @@ def result(ppl: list[float], pruner: str = "q-tuning", **counts) -> StepResult:
     rows = [Row(0, f"s{i}", x, 1.0 + (7 * i) % 5, 3, 9, False, True) for i, x in enumerate(ppl)]
     args = PruningArguments(sample_ratio=0.5)
     decisions: Decisions = decide([rows], resolve_sample_pruner(pruner), args, Moment(1, 0))
-    return StepResult([], 0, True, decisions, [], StepCounts(samples=8, kept_samples=4, **counts))
+    return StepResult(
+        [], 0, 0, 0, True, decisions, [], StepCounts(samples=8, kept_samples=4, **counts)
+    )
 
 
 def test_the_metrics_of_a_step_describe_the_plane():

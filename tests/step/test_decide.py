@@ -91,17 +91,14 @@ def test_micro_batches_decided_apart_make_the_decisions_of_the_step(
     whole = run(gathered, pruner, pool_scope="micro")
     args = PruningArguments(sample_ratio=0.5, pool_scope="micro")
     apart = [
-        [
-            decide(
-                [[r for r in rows if r.micro == micro]],
-                resolve_sample_pruner(pruner),
-                args,
-                Moment(3, 7),
-                first_group=micro * ranks + rank,
-            )
-            for micro in range(n_micro)
-        ]
-        for rank, rows in enumerate(gathered)
+        decide(
+            [[r for r in rows if r.micro == micro] for rows in gathered],
+            resolve_sample_pruner(pruner),
+            args,
+            Moment(3, 7),
+            first_group=micro * ranks,
+        )
+        for micro in range(n_micro)
     ]
     merged = Decisions.of_micro_batches(apart)
     assert merged.decided == whole.decided

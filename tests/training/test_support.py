@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from accelerate.utils import DistributedType
+from datasets import Dataset
 from peft import LoraConfig, PrefixTuningConfig, get_peft_model
 from torch.utils.data import IterableDataset
 from transformers import Trainer, TrainingArguments
@@ -90,8 +91,6 @@ def test_what_is_supported_passes() -> None:
         ({"parallel": SimpleNamespace(cp_enabled=False, sp_enabled=True)}, "sequence"),
         ({"n_gpu": 2}, "DataParallel"),
         ({"enable_jit_checkpoint": True}, "stop_on_signals"),
-        ({"train_dataset": TorchStream(), "score_refresh": 0.5}, "no names"),
-        ({"train_dataset": TorchStream(), "scorer_model_name_or_path": "m"}, "no names"),
         ({"train_dataset": TorchStream(), "probe_samples": 100}, "probe_samples on a stream"),
         ({"packing": True, "packing_strategy": "wrapped"}, "wrapped"),
         ({"dispatch_batches": True}, "dispatch_batches"),
@@ -196,8 +195,17 @@ def test_weighted_samples_need_a_loss_of_our_own(changes) -> None:
         check_supported(stand_in(**changes), needs=needs)
 
 
-def test_a_stream_without_names_has_no_history() -> None:
-    with pytest.raises(UsageError, match="no names"):
-        check_supported(
-            stand_in(train_dataset=TorchStream()), needs=SAMPLE_PRUNERS["infobatch-budget"].needs
-        )
+@pytest.mark.parametrize(
+    ("needs", "settings"),
+    [
+        (SAMPLE_PRUNERS["infobatch-budget"].needs, {}),
+        (frozenset({SCORES, BASE}), {}),
+        (frozenset({SCORES}), {"score_refresh": 0.5}),
+    ],
+)
+def test_scores_are_not_remembered_by_names_that_several_rows_share(needs, settings) -> None:
+    rows = Dataset.from_dict({"sample_id": ["a", "b", "a", "c"]})
+    with pytest.raises(UsageError, match="2 rows share their id with another, as 'a' does"):
+        check_supported(stand_in(train_dataset=rows, **settings), needs=needs)
+    check_supported(stand_in(train_dataset=rows), needs=frozenset({SCORES}))
+    check_supported(stand_in(train_dataset=rows.select([0, 1]), **settings), needs=needs)

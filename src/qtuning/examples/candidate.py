@@ -27,6 +27,7 @@ class CandidateRow(NamedTuple):
         repeated: Whether the loader repeated the sample to fill up an epoch's last batch.
         scored: Whether the sample was scored in this step; other rows may have earlier scores.
         extras: Further statistics that the sample pruner reads, by the name in its ``needs``.
+        packed: Input tokens of the packed row that the sample comes from; 0 if it was not packed.
     """
 
     micro: int
@@ -38,6 +39,7 @@ class CandidateRow(NamedTuple):
     repeated: bool
     scored: bool = False
     extras: RowExtras = ()
+    packed: int = 0
 
     @property
     def is_known(self) -> bool:
@@ -60,6 +62,7 @@ class Candidate:
         micro: Number of the sample's micro-batch within the step.
         repeated: Whether the loader repeated the sample to fill up an epoch's last batch.
         answers: Positions of the answer tokens, ``(T,)``.
+        packed: Input tokens of the packed row that the sample comes from; 0 if it was not packed.
         nll: NLL of the answer tokens in nats, ``(T,)`` float32; None until the sample is scored.
         entropy: Entropy of the answer tokens in nats, ``(T,)`` float32; None until then.
         extras: Further statistics that pruners read, by the name in their ``needs``.
@@ -71,6 +74,7 @@ class Candidate:
     micro: int
     repeated: bool
     answers: Tensor
+    packed: int = 0
     nll: Tensor | None = None
     entropy: Tensor | None = None
     extras: dict[str, Tensor] = field(default_factory=dict)
@@ -97,4 +101,5 @@ def row_of(candidate: Candidate) -> CandidateRow:
             for name, values in sorted(candidate.extras.items())
             if name in SAMPLE_EXTRAS
         ),
+        packed=candidate.packed,
     )

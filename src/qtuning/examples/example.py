@@ -29,8 +29,16 @@ class RawBatch:
     examples: list[Example]
 
 
+class NothingHere(dict[str, Any]):
+    """A collated micro-batch without a label on this rank, for which a forward pass is made."""
+
+
+class NothingAnywhere(NothingHere):
+    """A collated micro-batch without a label on any rank, for which a forward pass is made."""
+
+
 class NothingToTrain(dict[str, Any]):
-    """A collated micro-batch without a label on any rank: no forward pass is made for it."""
+    """A micro-batch without a label on any rank and without rows: no forward pass is made."""
 
 
 def unpack(example: Mapping[str, Any]) -> list[Example]:

@@ -1,12 +1,18 @@
 """A name for every sample, so that a decision can be traced back to the user's data."""
 
+import json
 from collections.abc import Mapping
+from datetime import date, time, timedelta
+from decimal import Decimal
+from hashlib import blake2b
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import IterableDataset as TorchIterableDataset
 
+from ..errors import UsageError
 from .example import SAMPLE_ID
 
 
@@ -14,8 +20,12 @@ def with_sample_ids(dataset: Any) -> Any:
     """The data set with a ``sample_id`` for each row.
 
     The id is the first of these that exists: the ``sample_id`` column, the ``id`` column, the row's
-    number. Ids are set before rows are shuffled or dropped. A torch iterable data set is left as it
-    is; its samples are named after their place in the run.
+    number. Ids are set before rows are shuffled or dropped. A stream has no row numbers, since its
+    order changes with epochs, workers and shards: there a row without an id is named after its
+    content. A torch iterable data set is left as it is; its samples are named after their tokens.
+
+    Raises:
+        UsageError: A row of a stream has neither an id nor content that can be named.
     """
     from datasets import Dataset, IterableDataset
 
@@ -27,17 +37,55 @@ def with_sample_ids(dataset: Any) -> Any:
         names = [str(number if i is None else i) for number, i in enumerate(ids)]
         return dataset.add_column(SAMPLE_ID, names)
     if isinstance(dataset, IterableDataset):
-        return dataset.map(_name_row, with_indices=True)
+        return dataset.map(_name_streamed_row)
     if isinstance(dataset, TorchDataset) and not isinstance(dataset, TorchIterableDataset):
         return NamedRows(dataset)
     return dataset
 
 
-def _name_row(row: Mapping[str, Any], number: int) -> dict[str, str]:
-    """The ``sample_id`` column of a row."""
-    candidates = (row.get(SAMPLE_ID), row.get("id"), number)
-    name = next(value for value in candidates if value is not None)
-    return {SAMPLE_ID: str(name.item() if isinstance(name, Tensor) else name)}
+def content_name(row: Mapping[str, Any]) -> str:
+    """A name that rows of equal content share, in any order and on any machine.
+
+    Args:
+        row: Text, numbers, bytes, arrays, images, and lists and dictionaries of these.
+
+    Returns:
+        24 hexadecimal digits.
+
+    Raises:
+        UsageError: A value is of another type.
+    """
+    content = json.dumps(row, default=_plain, sort_keys=True)
+    return blake2b(content.encode(), digest_size=12).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON lacks, as one that it has."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Tensor):
+        return value.tolist()
+    if isinstance(value, date | time | timedelta | Decimal):
+        return str(value)
+    array = np.asarray(value)  # of numpy, or an image
+    if array.dtype == object:
+        raise UsageError(
+            f"rows of a stream are named after their content, and {type(value).__name__} cannot "
+            "be read: give the rows an id column"
+        )
+    return array.tolist() if array.dtype.kind in "biuf" else str(array)
+
+
+def _name_streamed_row(row: Mapping[str, Any]) -> dict[str, str]:
+    """The ``sample_id`` column of a row whose number is not known."""
+    name = _own_name(row)
+    return {SAMPLE_ID: content_name(row) if name is None else name}
+
+
+def _own_name(row: Mapping[str, Any]) -> str | None:
+    """The id that a row brings; None if it has none."""
+    name = next((row[key] for key in (SAMPLE_ID, "id") if row.get(key) is not None), None)
+    return None if name is None else str(name.item() if isinstance(name, Tensor) else name)
 
 
 class NamedRows(TorchDataset[dict[str, Any]]):
@@ -54,4 +102,5 @@ class NamedRows(TorchDataset[dict[str, Any]]):
     def __getitem__(self, number: int) -> dict[str, Any]:
         """The row with its ``sample_id``."""
         row = dict(self._dataset[number])
-        return {**row, **_name_row(row, number)}
+        name = _own_name(row)
+        return {**row, SAMPLE_ID: str(number) if name is None else name}

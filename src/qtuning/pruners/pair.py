@@ -57,12 +57,24 @@ class Pruners:
         return self.sample.own_budget if isinstance(self.sample, OwnBudget) else None
 
     @property
+    def before(self) -> "Pruners":
+        """The pair for steps before pruning starts: all is kept, and what must be is remembered."""
+        return _REMEMBERING if HISTORY in self.sample.needs else NO_PRUNING
+
+    @property
     def prune(self) -> bool:
         """Whether the pair can prune anything."""
         return not (self.keep_all_samples and isinstance(self.token, NoTokenPruning))
 
 
+class _Remembering(FullSamples):
+    """Keeps every sample, and has its scores remembered."""
+
+    needs = frozenset({HISTORY})
+
+
 NO_PRUNING = Pruners(FullSamples(), NoTokenPruning())
+_REMEMBERING = Pruners(_Remembering(), NoTokenPruning())
 
 
 def remembers_scores(args: PruningArguments, sample_needs: frozenset[str]) -> bool:

@@ -59,14 +59,23 @@ def check_some_known(known: Mapping[str, Known], dataset: Any, path: str) -> Non
 
     Args:
         known: The initial scores, by sample id.
-        dataset: The training data; a stream is not checked.
+        dataset: The training data; of a stream only the first row is looked at.
         path: The path of the scores, for messages.
 
     Raises:
         UsageError: None of the scored samples is in the training data.
     """
-    from datasets import Dataset
+    from datasets import Dataset, IterableDataset
 
+    if isinstance(dataset, IterableDataset):
+        first = next(iter(dataset), None)
+        if first is not None and first[SAMPLE_ID] not in known:
+            logger.warning(
+                f"initial_scores {path}: the first row of the stream is not among its samples, and "
+                "samples that are not are scored anew; rows of a stream without a sample_id or id "
+                "column have names of their own, which only another run's ledger knows"
+            )
+        return
     if not isinstance(dataset, Dataset) or not len(dataset):
         return
     n = sum(name in known for name in dataset[SAMPLE_ID])

@@ -71,6 +71,11 @@ def start_lines(
         f"over samples of equal length (training on a token: {cost:.2f} forward passes; scoring: "
         f"{scoring:.2f}).",
     ]
+    if one_pass and args.score_dtype != "same":
+        lines.append(
+            "Warning: score_dtype has no effect with one_pass, whose scores come from the training "
+            "forward."
+        )
     if one_pass and ratio < break_even(cost):
         lines.append(
             f"Warning: below a sample ratio of {break_even(cost):.2f} two passes cost less, here "

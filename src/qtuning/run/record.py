@@ -92,6 +92,7 @@ class RunRecord(AbstractContextManager["RunRecord"]):
                 checkpoint is damaged.
         """
         self.counts, self._is_main, self._stores = StepCounts(), is_main, stores
+        self.window = MetricWindow()  # auto_find_batch_size begins again after a failed try
         self._marks = {}
         if checkpoint is not None:
             self._load(checkpoint)

@@ -5,8 +5,10 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from shutil import rmtree
 
+import torch
 from safetensors import SafetensorError
 from transformers import TrainingArguments
+from transformers.trainer import TRAINING_ARGS_NAME
 
 from ..errors import UsageError, first_line
 from ..ranks import Ranks
@@ -43,6 +45,8 @@ def whole_checkpoint(
         args.save_total_limit = limit
     with _written_everywhere(checkpoint, ranks, args):
         if args.should_save:
+            if (checkpoint / TRAINING_ARGS_NAME).exists():  # with the limit that the user set
+                torch.save(args, checkpoint / TRAINING_ARGS_NAME)
             seal(checkpoint)
     if args.should_save:
         with room_for(checkpoint.parent):

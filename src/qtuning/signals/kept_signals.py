@@ -52,7 +52,9 @@ class KeptSignals:
     ) -> None:
         """Add NLLs under the reference model, which scores only samples not in the store."""
         new_candidates = [c for c in kept if self.store.of(c.sample_id, len(c.answers)) is None]
-        scores = scorer(model, model, [(c.example, len(c.answers)) for c in new_candidates])
+        examples = [(c.example, len(c.answers)) for c in new_candidates]
+        packed = max((c.packed for c in new_candidates), default=0)
+        scores = scorer(model, model, examples, packed)
         for candidate, one in zip(new_candidates, scores, strict=True):
             candidate.extras[REFERENCE] = one.nll
             candidate.scored_tokens += len(candidate.example["input_ids"])

@@ -63,7 +63,11 @@ class Scorer:
 
     @torch.no_grad()
     def __call__(
-        self, model: PreTrainedModel, wrapped: nn.Module, examples: Sequence[tuple[Example, int]]
+        self,
+        model: PreTrainedModel,
+        wrapped: nn.Module,
+        examples: Sequence[tuple[Example, int]],
+        packed: int = 0,
     ) -> list[Scores]:
         """Score examples.
 
@@ -71,6 +75,8 @@ class Scorer:
             model: The bare model.
             wrapped: The model as the trainer wrapped it.
             examples: Examples, each with its number of answer tokens, at least 1.
+            packed: Input tokens of the longest packed row that an example comes from: a pass may
+                be as large as ``batch_size`` such rows.
 
         Returns:
             The scores of each example, in the order given.
@@ -79,7 +85,7 @@ class Scorer:
             UsageError: The collator changed the labels, or the model cannot be scored.
         """
         lengths = [len(example["input_ids"]) for example, _ in examples]
-        size = self.batch_size * max(lengths, default=0)
+        size = self.batch_size * max([packed, *lengths])
         batches = group_by_length(lengths, size, self.overhead)
         sharded_model = wrapped if self.highest is not None else None
         if self.other_model is not None:

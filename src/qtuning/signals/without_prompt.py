@@ -28,7 +28,8 @@ def score_without_prompt(
     """
     candidates = [c for c in scored if len(c.answers) > 1]
     examples = [(without_prompt(c.example, c.answers), len(c.answers) - 1) for c in candidates]
-    scores = replace(scorer, needs=frozenset())(model, wrapped, examples)
+    packed = max((c.packed for c in candidates), default=0)
+    scores = replace(scorer, needs=frozenset())(model, wrapped, examples, packed)
     for candidate in scored:
         candidate.extras[WITHOUT_PROMPT] = torch.full((2,), torch.nan)
     for candidate, one in zip(candidates, scores, strict=True):

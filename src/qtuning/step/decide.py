@@ -5,6 +5,7 @@ order of the data (micro-batch, then rank, then place), so the number of process
 the decisions.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -96,23 +97,22 @@ class Decisions:
         return decisions
 
     @classmethod
-    def of_micro_batches(cls, gathered: Sequence[Sequence["Decisions"]]) -> "Decisions":
-        """Join the decisions that each rank took on its own micro-batches into those of a step.
+    def of_micro_batches(cls, parts: Sequence["Decisions"]) -> "Decisions":
+        """Join the decisions on the micro-batches of a step.
 
         Args:
-            gathered: For each rank, the decisions on its rows of each micro-batch.
+            parts: The decisions on each micro-batch of all ranks.
         """
         step = cls([], [], [], [], [])
-        n_rows = [0] * len(gathered)
-        for parts in zip(*gathered, strict=True):  # the order of the data, as in ``decide``
-            for rank, part in enumerate(parts):
-                step.rows.extend(part.rows)
-                step.decided.extend(part.decided)
-                step.places.extend((rank, n_rows[rank] + place) for _, place in part.places)
-                step.selections.extend(part.selections)
-                step.bad.extend(part.bad)
-                # Repeated rows have no decision, and come after all rows that have one.
-                n_rows[rank] += len(part.rows)
+        n_rows: Counter[int] = Counter()  # of each rank, in earlier micro-batches
+        for part in parts:
+            step.rows.extend(part.rows)
+            step.decided.extend(part.decided)
+            step.places.extend((rank, n_rows[rank] + place) for rank, place in part.places)
+            step.selections.extend(part.selections)
+            step.bad.extend(part.bad)
+            # Repeated rows have no decision, and come after all rows that have one.
+            n_rows.update(rank for rank, _ in part.places)
         return step
 
 

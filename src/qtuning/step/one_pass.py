@@ -10,7 +10,8 @@ gradients are rescaled before the loop clips them.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import torch
@@ -35,12 +36,10 @@ class _MicroResult(NamedTuple):
     """A micro-batch after its forward, as ranks exchange it at the end of a step.
 
     Attributes:
-        decisions: The decisions on its candidates.
-        work: What each candidate cost.
+        work: What each candidate cost, without repetitions.
         entropy: Summed entropy of the kept answer tokens, in nats.
     """
 
-    decisions: Decisions
     work: list[Work]
     entropy: float
 
@@ -62,6 +61,8 @@ class OnePassStep:
         *,
         step: int,
         first_repeated: int,
+        progress: float,
+        autocast: Callable[[], AbstractContextManager[Any]],
     ) -> None:
         """Begin a step.
 
@@ -71,10 +72,14 @@ class OnePassStep:
             lists: This rank's rows, a list for each micro-batch.
             step: The optimizer step about to be taken, counted from 1.
             first_repeated: Place in the last list from which on rows repeat earlier ones.
+            progress: Share of the training steps done, in [0, 1).
+            autocast: The precision of training, as a context.
         """
         self._pruner, self._pruners = pruner, pruners
-        self._step = step
-        candidates = pruner.candidates(lists, first_repeated, step)
+        self._moment = Moment(step, pruner.seed, progress, pruner.memory)
+        self._autocast = autocast
+        self._earlier: dict[nn.Parameter, Tensor] = {}
+        candidates = pruner.candidates(lists, first_repeated)
         self._candidates = [[c for c in candidates if c.micro == m] for m in range(len(lists))]
         self._spare = nothing_to_train_on(candidates[0].example)
         self.micro_batches = [
@@ -82,6 +87,7 @@ class OnePassStep:
         ]
         self.counts = StepCounts(steps=1)
         self.entropy = 0.0
+        self._decisions: list[Decisions] = []
         self._results: list[_MicroResult] = []
         self._losses: list[Tensor] = []
         self._n_items: Tensor | int = 1
@@ -110,6 +116,8 @@ class OnePassStep:
             Summed NLL of the kept answer tokens in nats, divided by ``n_items`` and multiplied by
             the number of ranks, since DDP averages gradients.
         """
+        if not self._results:
+            self._set_gradients_aside(model)
         members = self._candidates[len(self._results)]
         scorer = self._pruner.scorer
         scorer.check(model, inputs["input_ids"][:1, :8])
@@ -119,7 +127,7 @@ class OnePassStep:
         started = time.perf_counter()
         self._score(forward, inputs["labels"], [c for c in members if _takes_part(c)])
         scored_at = time.perf_counter()
-        decisions, keeps = self._decide(members)
+        keeps = self._decide(members)
         self.counts.scoring_seconds += scored_at - started
         self.counts.selection_seconds += time.perf_counter() - scored_at
 
@@ -138,7 +146,7 @@ class OnePassStep:
             )
         else:
             nll = _zero(model)
-        self._results.append(_result(members, keeps, decisions, second_forward))
+        self._results.append(_result(members, keeps, second_forward))
         scale = self._pruner.ranks.size / n_items
         loss: Tensor = nll.to(inputs["input_ids"].device) * scale
         self._n_items = n_items
@@ -157,9 +165,7 @@ class OnePassStep:
         """
         results_of_ranks = self._pruner.ranks.gather(self._results)
         in_order = [part for parts in zip(*results_of_ranks, strict=True) for part in parts]
-        decisions = Decisions.of_micro_batches(
-            [[part.decisions for part in parts] for parts in results_of_ranks]
-        )
+        decisions = Decisions.of_micro_batches(self._decisions)
         work = [cost for part in in_order for cost in part.work]
         count(self.counts, decisions, work)
         n_kept = self.counts.kept_answer_tokens
@@ -169,9 +175,24 @@ class OnePassStep:
         for parameter in model.parameters():
             if parameter.grad is not None:
                 parameter.grad.mul_(factor)
+        for parameter, earlier in self._earlier.items():
+            parameter.grad = earlier if parameter.grad is None else parameter.grad.add_(earlier)
         losses = torch.stack(self._losses)
         last = losses.sum() * factor - losses[:-1].sum()
-        return StepResult([], 0, self._pruners.prune, decisions, work, self.counts), last
+        n = len(self._losses)
+        passes = n * self._pruner.ranks.size
+        result = StepResult([], 0, 0, passes, self._pruners.prune, decisions, work, self.counts)
+        return result, last
+
+    def _set_gradients_aside(self, model: nn.Module) -> None:
+        """Take away gradients from before the step, which ``finish`` must not rescale.
+
+        Where the epoch of a stream ends within an accumulation, the loop leaves the gradients of
+        its remainder to the next step.
+        """
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                self._earlier[parameter], parameter.grad = parameter.grad, None
 
     def _examples(self, candidates: Sequence[Candidate]) -> list[Example]:
         return [candidate.example for candidate in candidates] or [self._spare]
@@ -201,7 +222,7 @@ class OnePassStep:
         labels = labels.to(forward.hidden.device)
         keep = labels[:, 1:] != IGNORE_INDEX
         keep[keep.clone()] = kept.to(keep.device)
-        with self._pruner.scorer.autocast():  # the head in the precision of training
+        with self._autocast():
             return summed_nll(
                 forward.hidden,
                 forward.weight,
@@ -210,24 +231,31 @@ class OnePassStep:
                 **forward.head,
             )
 
-    def _decide(self, members: Sequence[Candidate]) -> tuple[Decisions, list[Tensor]]:
-        """The decisions on a micro-batch, and the answer tokens that each keeps, ``(T,)`` bool."""
+    def _decide(self, members: Sequence[Candidate]) -> list[Tensor]:
+        """The answer tokens that each sample of a micro-batch keeps, ``(T,)`` bool.
+
+        Every rank decides on the pools of all ranks, so that what a pruner remembers is the same on
+        all of them.
+        """
         ranks = self._pruner.ranks
         decisions = decide(
-            [[row_of(candidate) for candidate in members]],
+            ranks.gather([row_of(candidate) for candidate in members]),
             self._pruners.sample,
             self._pruner.args,
-            Moment(self._step, self._pruner.seed),
-            first_group=len(self._results) * ranks.size + ranks.rank,
+            self._moment,
+            first_group=len(self._results) * ranks.size,
         )
-        decisions_here = decisions.of_rank(0, len(members))
+        self._decisions.append(decisions)
+        decisions_here = decisions.of_rank(ranks.rank, len(members))
         kept_candidates = [(c, d) for c, d in zip(members, decisions_here, strict=True) if d.kept]
         # The pool is this device's alone: tokens are not ranked across devices.
         keeps = iter(
-            self._pruner.token_keeps(kept_candidates, self._pruners.token, self._step, gather=list)
+            self._pruner.token_keeps(
+                kept_candidates, self._pruners.token, self._moment.step, gather=list
+            )
         )
         nothing = (torch.zeros(len(c.answers), dtype=torch.bool) for c in members)
-        return decisions, [
+        return [
             next(keeps) if decision.kept else none
             for decision, none in zip(decisions_here, nothing, strict=True)
         ]
@@ -253,17 +281,15 @@ def _zero(model: nn.Module) -> Tensor:
 
 
 def _result(
-    members: Sequence[Candidate],
-    keeps: Sequence[Tensor],
-    decisions: Decisions,
-    second_forward: bool,
+    members: Sequence[Candidate], keeps: Sequence[Tensor], second_forward: bool
 ) -> _MicroResult:
     work, entropy = [], 0.0
-    for _, place in decisions.places:
-        candidate, keep = members[place], keeps[place]
+    for candidate, keep in zip(members, keeps, strict=True):
+        if candidate.repeated:
+            continue
         n_input = len(candidate.example["input_ids"])
         forward = n_input * (second_forward and _takes_part(candidate))
         work.append(Work(int(keep.sum()), n_input * _is_finite(candidate), forward))
         if candidate.entropy is not None:
             entropy += float(candidate.entropy[keep].sum())
-    return _MicroResult(decisions, work, entropy)
+    return _MicroResult(work, entropy)

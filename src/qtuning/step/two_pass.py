@@ -22,6 +22,7 @@ from ..examples.example import (
     unpack,
 )
 from ..examples.labels import Labels
+from ..examples.names import content_name
 from ..pruners.checked import checked_masks
 from ..pruners.pair import Pruners
 from ..pruners.protocols import (
@@ -41,6 +42,8 @@ from .moment import Moment
 from .refresh import Refresh
 from .work import StepCounts, Work, count
 
+_CONTENT = ("input_ids", "labels")
+
 
 class StepResult(NamedTuple):
     """The result of a step: micro-batches to train on, decisions and costs.
@@ -48,6 +51,8 @@ class StepResult(NamedTuple):
     Attributes:
         micro_batches: This rank's examples, exactly as many lists as came in.
         skipped: Number of micro-batches, from the first on, that are empty on all ranks.
+        idle: Number of micro-batches, from the first on, that are empty on this rank.
+        passes: Number of micro-batches of all ranks that are not empty.
         pruned: Whether the examples went through ``Labels.of``; else they are the rows as read.
         decisions: The decisions on all ranks' candidates.
         work: What each candidate cost, in the order of ``decisions``.
@@ -56,10 +61,21 @@ class StepResult(NamedTuple):
 
     micro_batches: list[list[Example]]
     skipped: int
+    idle: int
+    passes: int
     pruned: bool
     decisions: Decisions
     work: list[Work]
     counts: StepCounts
+
+
+class Dealt(NamedTuple):
+    """The micro-batches of a rank; the fields are those of ``StepResult``."""
+
+    micro_batches: list[list[Example]]
+    skipped: int
+    idle: int
+    passes: int
 
 
 @dataclass(frozen=True)
@@ -118,7 +134,7 @@ class StepPruner:
             UsageError: A user's pruner returned decisions or masks of another number or shape.
         """
         counts = StepCounts(steps=1)
-        candidates = self.candidates(lists, first_repeated, step)
+        candidates = self.candidates(lists, first_repeated)
         started = time.perf_counter()
 
         def score(chosen: Sequence[Candidate]) -> None:
@@ -161,27 +177,32 @@ class StepPruner:
         )
 
         if pruners.prune:
-            micro_batches, skipped = self._deal(examples, candidates, len(lists))
+            packed = max((row.packed for row in decisions.rows), default=0)
+            dealt = self._deal(examples, candidates, len(lists), packed)
         else:  # the stock trainer's micro-batches, with repeated rows
-            micro_batches, skipped = [list(rows) for rows in lists], 0
+            dealt = Dealt([list(rows) for rows in lists], 0, 0, len(lists) * self.ranks.size)
         counts.selection_seconds = time.perf_counter() - started - counts.scoring_seconds
-        return StepResult(micro_batches, skipped, pruners.prune, decisions, work, counts)
+        return StepResult(*dealt, pruners.prune, decisions, work, counts)
 
     def candidates(
-        self, lists: Sequence[Sequence[Example]], first_repeated: int, step: int
+        self, lists: Sequence[Sequence[Example]], first_repeated: int
     ) -> list[Candidate]:
         """The samples of this rank's rows, packed rows unpacked; arguments as in ``__call__``."""
         candidates: list[Candidate] = []
         for micro, rows in enumerate(lists):
             for place, row in enumerate(rows):
                 is_repeated = micro == len(lists) - 1 and place >= first_repeated
-                for sample in unpack(row):
+                samples = unpack(row)
+                packed = len(row["input_ids"]) if "seq_lengths" in row else 0
+                for sample in samples:
                     example = self.labels.of(sample)
                     name = example.pop(SAMPLE_ID, None)
-                    if name is None:  # a stream without ids: the place is the name
-                        name = f"{step}.{self.ranks.rank}.{len(candidates)}"
+                    if name is None:  # a torch stream, or a packed one
+                        name = content_name({key: example[key] for key in _CONTENT})
                     answers = answer_positions(example["labels"])
-                    candidates.append(Candidate(example, str(name), micro, is_repeated, answers))
+                    candidates.append(
+                        Candidate(example, str(name), micro, is_repeated, answers, packed)
+                    )
         return candidates
 
     def _to_score(
@@ -237,7 +258,12 @@ class StepPruner:
     ) -> None:
         """Run the scoring pass over candidates with answer tokens, and set their scores."""
         candidates = [c for c in chosen if len(c.answers) and not c.repeated]
-        scores = self.scorer(model, wrapped, [(c.example, len(c.answers)) for c in candidates])
+        scores = self.scorer(
+            model,
+            wrapped,
+            [(c.example, len(c.answers)) for c in candidates],
+            max((c.packed for c in candidates), default=0),
+        )
         for candidate, sample_scores in zip(candidates, scores, strict=True):
             candidate.nll, candidate.entropy = sample_scores.nll, sample_scores.entropy
             candidate.extras.update(sample_scores.extras)
@@ -287,16 +313,22 @@ class StepPruner:
         return torch.isin(labels, self.protected_ids)
 
     def _deal(
-        self, examples: Sequence[Example], candidates: Sequence[Candidate], n: int
-    ) -> tuple[list[list[Example]], int]:
-        """This rank's micro-batches, exactly ``n``, and how many of them are empty on all ranks.
+        self, examples: Sequence[Example], candidates: Sequence[Candidate], n: int, packed: int
+    ) -> Dealt:
+        """This rank's micro-batches, exactly ``n``.
 
         Ranks wait for each other, so the kept examples are shared out evenly before they are
         grouped. Empty micro-batches come first, since ranks exchange gradients in the last one.
+
+        Args:
+            examples: This rank's kept examples.
+            candidates: This rank's candidates.
+            n: Number of micro-batches.
+            packed: Input tokens of the longest packed row of all ranks; 0 if none is packed.
         """
         all_examples = self.ranks.gather_flat(examples)
         lengths = [len(example["input_ids"]) for example in all_examples]
-        size = self.micro_batch_size * max(lengths, default=0)
+        size = self.micro_batch_size * max([packed, *lengths])
         groups_of_ranks = [
             [
                 [all_examples[share[i]] for i in group]
@@ -314,8 +346,11 @@ class StepPruner:
             # The trainer's own loss waits for the other ranks, so no micro-batch of any rank may
             # use it when another uses the weighted loss.
             spare[LOSS_WEIGHT] = 1.0
-        skipped = n - max(1, *map(len, groups_of_ranks))
-        return [[spare] for _ in range(n - len(micro_batches))] + micro_batches, skipped
+        passes = list(map(len, groups_of_ranks))
+        idle = n - len(micro_batches)
+        return Dealt(
+            [[spare] for _ in range(idle)] + micro_batches, n - max(1, *passes), idle, sum(passes)
+        )
 
 
 def _weighted(

@@ -104,6 +104,7 @@ def assemble(
         UsageError: The token pruner reads text and the trainer has no tokenizer.
     """
     args, needs = trainer.args, pruners.needs
+    batch_size: int = vars(trainer)["_train_batch_size"]  # auto_find_batch_size lowers it
     sharded = trainer.accelerator.distributed_type in (
         DistributedType.FSDP,
         DistributedType.DEEPSPEED,
@@ -112,7 +113,7 @@ def assemble(
         collate=labels.collate,
         to_device=functools.partial(send_to_device, device=args.device),
         autocast=_precision(trainer, pruning.score_dtype),
-        batch_size=pruning.score_batch_size or args.per_device_train_batch_size,
+        batch_size=pruning.score_batch_size or batch_size,
         overhead=pass_overhead(args.device.type),
         highest=ranks.highest if sharded else None,
         fused=loaded.fused_head and loaded.scorer is None and _fused_is_better(trainer),
@@ -137,7 +138,7 @@ def assemble(
         scorer=scorer,
         ranks=ranks,
         protected_ids=end_of_turn_ids(trainer.model, trainer.processing_class),
-        micro_batch_size=args.per_device_train_batch_size,
+        micro_batch_size=batch_size,
         overhead=pass_overhead(args.device.type),
         refresh=refresh,
         more=KeptSignals(

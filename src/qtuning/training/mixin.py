@@ -1,7 +1,7 @@
 """Pruning on the ``get_batch_samples`` hook of any ``transformers.Trainer``."""
 
 import inspect
-import sys
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,22 +14,24 @@ from accelerate.utils import DistributedType
 from datasets import Dataset
 from torch.utils.data import IterableDataset as TorchIterableDataset
 from transformers import Trainer
-from transformers.trainer_pt_utils import get_model_param_count
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTTrainer
 
 from ..arguments import PruningArguments, pruning_fields
-from ..core.ratio import share
 from ..errors import UsageError
-from ..examples.example import LOSS_WEIGHT, SAMPLE_ID, NothingToTrain, RawBatch
+from ..examples.example import (
+    LOSS_WEIGHT,
+    SAMPLE_ID,
+    NothingAnywhere,
+    NothingHere,
+    NothingToTrain,
+    RawBatch,
+)
 from ..examples.labels import Labels
 from ..examples.names import with_sample_ids
 from ..examples.prepare import check_answers
-from ..precision import precision_line
 from ..pruners.pair import NO_PRUNING, Pruners
 from ..ranks import Ranks
-from ..run.budget import scoring_cost, training_cost
-from ..run.messages import start_lines, tell
 from ..run.peers import lost_peers_named
 from ..run.probe import Probe, probe_metrics
 from ..run.record import RunRecord
@@ -38,10 +40,16 @@ from ..step.one_pass import OnePassStep
 from ..step.two_pass import StepResult
 from .assemble import Loaded, assemble
 from .callback import RunCallback
+from .idle import marked, nothing_added
+from .router_loss import is_in_model_loss, more_router_loss
+from .start import cost_of_token, find_pruning, first_repeated, print_start
 from .support import check_supported
 from .weighted_loss import weighted_nll
 
 logger = get_logger(__name__)
+
+_OF_TRAINING = frozenset({"loss", "total_flos"})
+"""Of these names, each log of training has one, and no log of an evaluation."""
 
 if TYPE_CHECKING:  # super() is a Trainer, since the mixin is combined with a Trainer class
     from transformers import Trainer as _Trainer
@@ -86,7 +94,7 @@ class PruningMixin(_Trainer):
             config = arguments.accelerator_config
             config.dispatch_batches = config.dispatch_batches or False
         super().__init__(*bound.args, **bound.kwargs)
-        self._pruning_args = self._find_pruning()
+        self._pruning_args = find_pruning(self, self.pruning)
         stock_loss = super().compute_loss.__func__ in (
             Trainer.compute_loss,
             SFTTrainer.compute_loss,
@@ -100,31 +108,10 @@ class PruningMixin(_Trainer):
         self._record = RunRecord(Path(vars(self.args)["output_dir"]))
         self._resumed_from: Path | None = None
         self._one_pass: OnePassStep | None = None
+        self._router_in_model = is_in_model_loss(self)
+        self._passes = self._router_weight = 1.0
         self._probe: Probe | None = None
         self.add_callback(RunCallback(self))
-
-    def _find_pruning(self) -> PruningArguments:
-        """The pruning arguments of the class, else those among the training arguments.
-
-        Raises:
-            UsageError: No pruning arguments are given, or both places have them.
-        """
-        inside = isinstance(self.args, PruningArguments)
-        if self.pruning is not None and inside:
-            raise UsageError(
-                "pruning arguments stand in two places, with_pruning(..., pruning=...) and "
-                f"{type(self.args).__name__}: leave one of them out"
-            )
-        if self.pruning is not None:
-            return self.pruning
-        if not inside:
-            raise UsageError(
-                f"{type(self).__name__} needs pruning arguments: use QTuningConfig, give "
-                "with_pruning a pruning=PruningArguments(...), or make a dataclass of your own "
-                f"with the bases (PruningArguments, {type(self.args).__name__})"
-            )
-        pruning: PruningArguments = self.args
-        return pruning
 
     def get_train_dataloader(self) -> Any:
         """The trainer class' loader, with raw examples in batches ``pool_factor`` times larger."""
@@ -157,20 +144,21 @@ class PruningMixin(_Trainer):
             self._ranks.check_even(len(lists), self.state.global_step + 1)
         if not lists:
             return [], None
-        pruners = self._pruners if self._pruning_now() else NO_PRUNING
+        pruners = self._pruners_now()
         place = {
             "step": self.state.global_step + 1,
-            "first_repeated": self._first_repeated(len(lists[-1])),
+            "first_repeated": first_repeated(self, self._ranks, len(lists[-1])),
+            "progress": self._progress,
         }
         collate = self._labels.collate
         step: OnePassStep | StepResult
         if self._pruning_args.one_pass and pruners.score:
-            step = self._one_pass = OnePassStep(self._step_pruner, pruners, lists, **place)
+            step = self._one_pass = OnePassStep(
+                self._step_pruner, pruners, lists, autocast=self.accelerator.autocast, **place
+            )
         else:
             self._one_pass = None
-            step = self._step_pruner(
-                self.model, self.model_wrapped, lists, pruners, progress=self._progress, **place
-            )
+            step = self._step_pruner(self.model, self.model_wrapped, lists, pruners, **place)
             collate = self._labels.collate if step.pruned else self._labels.collate_as_is
         started = time.perf_counter()
         batches = [collate(examples) for examples in step.micro_batches]
@@ -184,8 +172,12 @@ class PruningMixin(_Trainer):
             if any(LOSS_WEIGHT in batch for batch in batches):
                 self._count_tokens(step.counts.trained_tokens)
             # DeepSpeed counts the passes of a step, so there no micro-batch may be skipped.
-            if self.accelerator.distributed_type != DistributedType.DEEPSPEED:
-                batches[: step.skipped] = map(NothingToTrain, batches[: step.skipped])
+            skips = self.accelerator.distributed_type != DistributedType.DEEPSPEED
+            batches = marked(batches, step.skipped, step.idle, skips=skips)
+            self._passes = max(1, step.passes) / self._ranks.size
+        else:
+            self._passes = len(batches)
+        self._router_weight = len(batches) / self._passes
         return batches, n_items
 
     def compute_loss(
@@ -200,10 +192,27 @@ class PruningMixin(_Trainer):
             return self._one_pass.loss(self.model, model, inputs, num_items_in_batch)
         weights = inputs.pop(LOSS_WEIGHT, None)
         if weights is None:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            return self._own_loss(model, inputs, return_outputs, num_items_in_batch)
         with self.accelerator.autocast():  # the head in the precision of the model
             nll = weighted_nll(self.model, model, inputs, weights)
         return nll.to(self.args.device) * self._ranks.size / num_items_in_batch
+
+    def _own_loss(self, model: Any, inputs: Any, return_outputs: bool, n_items: Any) -> Any:
+        """The trainer class' loss; that of routers weighs as much as if no pass was left out.
+
+        What the class notes down for its log is dropped if no rank has a label.
+        """
+        weight = 0.0 if isinstance(inputs, NothingHere) else self._router_weight
+        if not self.model.training or weight == 1.0:
+            return super().compute_loss(model, inputs, return_outputs, n_items)
+        is_empty = isinstance(inputs, NothingAnywhere)
+        metrics = self._metrics["train"] if isinstance(self, SFTTrainer) and is_empty else {}
+        with nothing_added(metrics):
+            if not self._router_in_model:
+                return super().compute_loss(model, inputs, return_outputs, n_items)
+            loss, outputs = super().compute_loss(model, inputs, True, n_items)
+        loss = loss + more_router_loss(self.model, outputs, self._ranks.size, weight)
+        return (loss, outputs) if return_outputs else loss
 
     def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Run forward and backward of a micro-batch, unless it is empty on all ranks.
@@ -212,6 +221,9 @@ class PruningMixin(_Trainer):
         """
         if isinstance(inputs, NothingToTrain):
             return torch.zeros((), device=self.args.device)
+        # TRL divides the auxiliary loss of routers by the number of passes of a rank.
+        is_idle = isinstance(inputs, NothingHere)
+        self.current_gradient_accumulation_steps = math.inf if is_idle else self._passes
         loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
         if self._one_pass is None or not self._one_pass.done:
             return loss
@@ -240,28 +252,20 @@ class PruningMixin(_Trainer):
         """Share of the training steps done."""
         return float(self.state.global_step / max(1, self.state.max_steps))
 
-    def _pruning_now(self) -> bool:
-        """Whether the step about to be taken is between ``prune_start`` and ``prune_end``."""
-        return bool(self._pruning_args.prune_start <= self._progress < self._pruning_args.prune_end)
+    def _pruners_now(self) -> Pruners:
+        """The pruners of the step about to be taken."""
+        if self._progress < self._pruning_args.prune_start:
+            return self._pruners.before
+        return self._pruners if self._progress < self._pruning_args.prune_end else NO_PRUNING
 
-    def _first_repeated(self, n_rows: int) -> int:
-        """Place in the last micro-batch from which on rows repeat the epoch's first rows.
-
-        accelerate repeats rows at the end of an epoch, so that all ranks have as many.
-        """
-        loader = self.callback_handler.train_dataloader
-        ends = self.accelerator.gradient_state.end_of_dataloader
-        if self._ranks.size == 1 or not ends or self.args.dataloader_drop_last:
-            return sys.maxsize
-        try:
-            rest = len(loader.dataset) % loader.total_batch_size
-        except TypeError:  # a stream has no length
-            return sys.maxsize
-        return max(0, rest - self._ranks.rank * n_rows) if rest else sys.maxsize
+    def get_total_train_batch_size(self, args: Any) -> int:
+        """Candidates of an optimizer step, which the speed at the end counts."""
+        size: int = super().get_total_train_batch_size(args)
+        return size * self._pruning_args.pool_factor
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Add the pruning metrics to what the trainer logs."""
-        if not any(name.startswith("eval_") for name in logs):
+        """Add the pruning metrics to what the trainer logs of training."""
+        if not _OF_TRAINING.isdisjoint(logs):
             logs.update(self._record.window.take())
         super().log(logs, *args, **kwargs)
 
@@ -318,7 +322,14 @@ class PruningMixin(_Trainer):
             probes=self._probe is not None,
         )
         if self._ranks.is_main:
-            self._print_start(assembled.share_anew)
+            print_start(
+                self,
+                self._pruning_args,
+                self._pruners,
+                self._loaded,
+                self._ranks,
+                assembled.share_anew,
+            )
         self._probed = self.state.global_step
         if self._probed == 0:  # a resumed run has this visit on record
             self._look_at_probe()
@@ -326,27 +337,7 @@ class PruningMixin(_Trainer):
     @property
     def token_cost(self) -> float:
         """Cost of training on a token, in forward passes."""
-        trained = share(
-            get_model_param_count(self.model, trainable_only=True),
-            get_model_param_count(self.model),
-        )
-        return training_cost(trained, self.args.gradient_checkpointing)
-
-    def _print_start(self, share_anew: float) -> None:
-        """Print what will be pruned, the expected speed-up, and the precision."""
-        args, pruning = self.args, self._pruning_args
-        micro = args.per_device_train_batch_size * pruning.pool_factor
-        candidates = micro * args.gradient_accumulation_steps * self._ranks.size
-        pool = candidates if pruning.pool_scope == "step" else micro
-        has_initial_scores = bool(self._loaded.initial_scores)
-        scoring = scoring_cost(share_anew, self.state.num_train_epochs, has_initial_scores)
-        if self._loaded.scorer is not None:
-            sizes = map(get_model_param_count, (self._loaded.scorer, self.model))
-            scoring *= share(*sizes)
-        lines = start_lines(pruning, self._pruners, candidates, pool, self.token_cost, scoring)
-        precision = precision_line(args.device, bf16=args.bf16, fp16=args.fp16)
-        for line in [*lines, *([precision] if precision else [])]:
-            tell(args, line)
+        return cost_of_token(self)
 
     def _trained(self) -> None:
         """Stop the clock of training, before the optimizer's step."""

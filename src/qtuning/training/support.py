@@ -1,16 +1,18 @@
 """Refuse combinations that pruning does not support; the one place that does."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 from accelerate.utils import DistributedType, is_peft_model
-from datasets import IterableDataset
+from datasets import Dataset
 from torch.utils.data import IterableDataset as TorchIterableDataset
 from transformers import Trainer
 
 from ..arguments import PruningArguments
 from ..errors import UsageError
+from ..examples.example import SAMPLE_ID
 from ..pruners.pair import remembers_scores
-from ..pruners.protocols import ATTENTION, BASE, WEIGHTS
+from ..pruners.protocols import ATTENTION, BASE, REFERENCE, WEIGHTS
 
 
 def check_supported(
@@ -68,12 +70,7 @@ def check_supported(
             "enable_jit_checkpoint, which saves between a step's decisions and its end: call "
             "train() within qtuning.stop_on_signals(trainer), as `qtuning train` does",
         ),
-        (
-            _forgets_scores(trainer, arguments, needs),
-            "score_refresh, scorer_model_name_or_path and pruners that look back (infobatch) on a "
-            "torch IterableDataset, whose samples have no names to remember scores by: use "
-            "datasets' IterableDataset",
-        ),
+        *_remembers_by_shared_names(trainer, arguments, needs),
         (
             arguments.probe_samples > 0 and isinstance(trainer.train_dataset, TorchIterableDataset),
             "probe_samples on a stream, from which no fixed set can be drawn: leave it out, or "
@@ -149,13 +146,24 @@ def _is_sharded(trainer: Trainer) -> bool:
     return kind in (DistributedType.FSDP, DistributedType.DEEPSPEED) or trainer.get_tp_size() > 1
 
 
-def _forgets_scores(trainer: Trainer, arguments: PruningArguments, needs: frozenset[str]) -> bool:
-    """Whether scores must be remembered of samples that have no names."""
+def _remembers_by_shared_names(
+    trainer: Trainer, arguments: PruningArguments, needs: frozenset[str]
+) -> Iterator[tuple[bool, str]]:
+    """What is refused where scores are remembered by names that several rows share, and why."""
     rows = trainer.train_dataset
-    needs_memory = remembers_scores(arguments, needs)
-    # With torch imported, datasets' IterableDataset is a torch IterableDataset as well.
-    has_names = isinstance(rows, IterableDataset)
-    return needs_memory and isinstance(rows, TorchIterableDataset) and not has_names
+    if not isinstance(rows, Dataset) or not (
+        remembers_scores(arguments, needs) or needs & {REFERENCE, BASE}
+    ):
+        return
+    counts = Counter(rows[SAMPLE_ID])
+    shared = sum(n for n in counts.values() if n > 1)
+    yield (
+        shared > 0,
+        "scores remembered by sample id (score_refresh, scorer_model_name_or_path, infobatch, "
+        f"reference models) where {shared:,} rows share their id with another, as "
+        f"{max(counts, key=counts.__getitem__, default='')!r} does: make the ids unique, or remove "
+        "the column",
+    )
 
 
 def _splits_sequences(trainer: Trainer) -> bool:
