@@ -12,12 +12,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import torch
-
 from .cell import RESULT
+from .gpus import VISIBLE, visible_gpus
 from .grid import Budget, Cell, Grid
 from .key import cell_key, determined_by
 from .record_file import read_record
+from .uninterrupted import uninterrupted
 
 CELLS = "cells"
 _WORK = "work"
@@ -109,7 +109,8 @@ class Runner:
                     if ready is None:
                         break
                     todo.remove(ready[0])
-                    running.append(self._start(*ready, running))
+                    with uninterrupted():  # a process that is not yet listed would go on alone
+                        running.append(self._start(*ready, running))
                 if not running:  # the remaining cells depend on a cell that failed
                     failed += todo
                     break
@@ -156,14 +157,15 @@ class Runner:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         device = min(set(range(self.jobs)) - {job_running.device for job_running in running})
-        threads = None if torch.cuda.is_available() else max(1, (os.cpu_count() or 1) // self.jobs)
+        gpus = visible_gpus()
+        threads = None if gpus else max(1, (os.cpu_count() or 1) // self.jobs)
         job = {**self._job(resolved), "threads": threads}
         (work / "job.json").write_text(json.dumps(job, indent=1) + "\n", encoding="utf-8")
         environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
         if threads is not None:
             environment["OMP_NUM_THREADS"] = str(threads)
         else:
-            environment["CUDA_VISIBLE_DEVICES"] = str(device % torch.cuda.device_count())
+            environment[VISIBLE] = gpus[device % len(gpus)]
         command = [sys.executable, "-m", "qtuning.compare.cell", str(work / "job.json")]
         with (work / "log.txt").open("wb") as log:
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
@@ -240,8 +242,8 @@ def kind(cell: Cell) -> str:
 
 def jobs_with_room(model_bytes: int) -> int:
     """Return how many cells fit: one per GPU; on the CPU one per two cores, as memory allows."""
-    if torch.cuda.is_available():
-        return torch.cuda.device_count()
+    if gpus := visible_gpus():
+        return len(gpus)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     # Weights, gradients, two moments of Adam, and the same amount again for activations.
     return max(1, min((os.cpu_count() or 1) // 2, memory // max(1, 8 * model_bytes)))
