@@ -14,8 +14,9 @@ from typing import Any
 
 from .cell import RESULT
 from .gpus import VISIBLE, visible_gpus
-from .grid import Budget, Cell, Grid
+from .grid import Budget, Cell, Data, Grid
 from .key import cell_key, determined_by
+from .made_with import made_with_here, refuse_mixed
 from .record_file import read_record
 from .uninterrupted import uninterrupted
 
@@ -94,9 +95,18 @@ class Runner:
         return replace(cell, budget=budget)
 
     def run(self) -> list[Cell]:
-        """Run the cells without a result; return the cells that failed."""
+        """Run the cells without a result; return the cells that failed.
+
+        Raises:
+            UsageError: Cells would be mixed with finished ones that are made otherwise, see
+                ``refuse_mixed``.
+        """
         cells = self.grid.cells()
-        todo = [cell for cell in cells if self.result(cell) is None]
+        found = [(cell, self.result(cell)) for cell in cells]
+        todo = [cell for cell, record in found if record is None]
+        if todo:
+            done = [(cell, record) for cell, record in found if record is not None]
+            refuse_mixed(done, self.folder, self._made_with)
         self._say(f"{len(cells)} cells, {len(cells) - len(todo)} done")
         failed: list[Cell] = []
         running: list[Running] = []
@@ -177,11 +187,17 @@ class Runner:
             "model": self.grid.models[cell.model],
             "data": asdict(cell.data),
             "train": cell.method.train,
-            "training": {**self.grid.training, **cell.data.training},
+            "training": self._training(cell.data),
             "pruning": {**cell.method.pruning, **ratios},
             "seed": cell.seed,
             "evaluation": dict(self.grid.evaluation),
         }
+
+    def _training(self, data: Data) -> dict[str, Any]:
+        return {**self.grid.training, **data.training}
+
+    def _made_with(self, data: Data) -> dict[str, Any]:
+        return made_with_here(data, self._training(data))
 
     def _finish(self, job: Running) -> bool:
         work = self.folder / _WORK / job.key
