@@ -21,6 +21,7 @@ from qtuning.commands.main import main
 from qtuning.compare.figures import groups, lines, partner
 from qtuning.compare.grid import Data, read_grid
 from qtuning.compare.key import cell_key, determined_by
+from qtuning.compare.made_with import made_with_here
 from qtuning.compare.power import power_table
 from qtuning.compare.quadrants import quadrant_tables
 from qtuning.compare.runner import CELLS, Runner
@@ -108,6 +109,8 @@ def test_a_comparison_runs_once_and_says_what_came_of_it(grid, forked, tmp_path,
     records = [json.loads(path.read_text()) for path in (out / CELLS).glob("*.json")]
     assert len(records) == 9
     assert not list((out / "work").iterdir())
+    made = made_with_here(Data("sums", ("x",)), TRAINING)
+    assert all(record.items() >= made.items() for record in records), "as foreseen"
     by_method = {(r["method"], r["seed"]): r for r in records}
     q, full = by_method["q-tuning", 0], by_method["full", 0]
     assert full["cost"] == {"samples": 1, "answer_tokens": 1, "compute": 1, "token_cost": 3}

@@ -97,6 +97,47 @@ def test_paths_of_a_method_are_relative_to_the_file_too(folder):
     }
 
 
+def test_paths_of_training_are_relative_to_the_file_too(folder, monkeypatch):
+    (folder / "template.jinja").touch()
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    training = {
+        "chat_template_path": "template.jinja",
+        "deepspeed": "zero.json",  # a file that is not there is missed at its place
+        "fsdp_config": {"fsdp_version": 2},
+        "reference_model_name_or_path": "model",
+        "learning_rate": 0.1,
+    }
+    resolved = {
+        **training,
+        "chat_template_path": str(folder / "template.jinja"),
+        "deepspeed": str(folder / "zero.json"),
+        "reference_model_name_or_path": str(folder / "model"),
+    }
+    assert grid_of(folder, training=training).training == resolved
+    data = {"sums": {**GRID["data"]["sums"], "training": training}}
+    assert grid_of(folder, data=data).data["sums"].training == resolved
+
+
+def test_a_name_in_the_working_directory_is_no_name_beside_the_file(folder, monkeypatch):
+    (folder / "elsewhere" / "org" / "model").mkdir(parents=True)
+    (folder / "elsewhere" / "rows.jsonl").touch()
+    monkeypatch.chdir(folder / "elsewhere")
+    data = {"sums": {"train": "rows.jsonl", "held_out": "rows.jsonl"}}
+    grid = grid_of(folder, data=data, evaluation={"data_dir": "tasks"})
+    assert grid.data["sums"].train == grid.data["sums"].held_out == (str(folder / "rows.jsonl"),)
+    assert grid.evaluation == {"data_dir": str(folder / "tasks")}
+    assert grid_of(folder, models={"tiny": "org/other"}).models == {"tiny": "org/other"}
+    for changes in (
+        {"models": {"tiny": "org/model"}},
+        {"methods": {"a": {"scorer_model_name_or_path": "org/model"}}},
+    ):
+        with pytest.raises(
+            UsageError, match=r"paths are relative to the grid's file: write /.*org"
+        ):
+            grid_of(folder, **{**changes, "grid": [{"budgets": [[1, 1]], "seeds": [0]}]})
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -117,6 +117,14 @@ def test_the_seed_draws_it() -> None:
     assert sorted(drawn(100, 1), key=int) == list(map(str, range(24)))
 
 
+def test_it_is_not_what_is_trained_on_first(tmp_path) -> None:
+    trainer = train(tmp_path, data=tiny.dataset(200), probe_samples=32, probe_steps=4, max_steps=4)
+    probed = {row["sample_id"] for row in rows(tmp_path)}
+    trained_on = {row["sample_id"] for row in read_ledger(tmp_path).to_pylist()}
+    assert (trainer.state.global_step, len(probed), len(trained_on)) == (4, 32, 32)
+    assert len(probed & trained_on) < 16, "by chance about 5"
+
+
 def test_samples_without_answers_are_not_drawn() -> None:
     labels = Labels(DataCollatorForLanguageModeling(tiny.tokenizer(), mlm=False))
     empty = {"input_ids": [5, 6], "labels": [-100, -100], "sample_id": "empty"}

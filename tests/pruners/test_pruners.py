@@ -15,6 +15,7 @@ from torch import Tensor
 from qtuning.arguments import PruningArguments
 from qtuning.core.plane import BAND, Q1, Q2, Q3, Q4, Selection
 from qtuning.core.ratio import keep_count
+from qtuning.core.seeds import seeded_generator
 from qtuning.core.tokens import keep_tokens
 from qtuning.pruners.protocols import (
     ATTENTION,
@@ -32,7 +33,6 @@ from qtuning.pruners.protocols import (
     TokenPool,
     TokenPruner,
     TokenSample,
-    seeded_generator,
 )
 from qtuning.pruners.registry import (
     SAMPLE_PRUNERS,

@@ -15,6 +15,7 @@ from ..compare.agreement import agreement_tables
 from ..compare.differences import difference_tables
 from ..compare.figures import Compared, Record, groups, lines
 from ..compare.grid import Cell, Grid, read_grid
+from ..compare.made_with import refuse_mixed
 from ..compare.means import mean_groups, mean_tables
 from ..compare.plots import draw
 from ..compare.power import power_table
@@ -38,7 +39,8 @@ def run(argv: Sequence[str]) -> None:
     """Run the cells without a result, then write the tables and plots of all results.
 
     Raises:
-        UsageError: The grid or an argument is unusable, or a cell failed.
+        UsageError: The grid or an argument is unusable, a cell failed, or cells of a table are made
+            with different devices, precisions or versions.
     """
     options = read_options(argv)
     grid = read_grid(options.config, own_code=options.own_code)
@@ -72,7 +74,9 @@ def run(argv: Sequence[str]) -> None:
         with _stopped_by_sigterm():
             failures = runner.run()
         cell_records = [(cell, runner.result(cell)) for cell in grid.cells()]
-    write(grid, [(cell, record) for cell, record in cell_records if record is not None], output)
+    done = [(cell, record) for cell, record in cell_records if record is not None]
+    refuse_mixed(done, output)
+    write(grid, done, output)
     console.print(f"{output / NAME}.md, .csv, .tex and PNGs")
     if failures:
         names = "; ".join(cell.name for cell in failures)

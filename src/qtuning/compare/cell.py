@@ -24,6 +24,7 @@ from ..training.config import QTuningConfig
 from ..training.trainer import QTuningTrainer
 from .agreement import kept_bits
 from .grid import Data
+from .made_with import default_use_cpu, versions
 from .rows import Row, held_out_rows, training_rows
 
 RESULT = "result.json"
@@ -53,7 +54,9 @@ def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     trainer = make_trainer(job, data, rows, test, folder / "run")
     result: dict[str, Any] = {
         "torch_threads": torch.get_num_threads(),
+        "device": trainer.args.device.type,
         "precision": dtype_name(trainer.args.bf16, trainer.args.fp16),
+        "versions": versions(data),
     }
     if job["train"]:
         trainer.train()
@@ -100,7 +103,7 @@ def make_trainer(
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
-        "use_cpu": not torch.cuda.is_available(),
+        "use_cpu": default_use_cpu(),
         **job["training"],
     }
     columns = ("id", "prompt", "completion")

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..arguments import PruningArguments
 from ..errors import UsageError
-from ..io.paths import path_of
 from ..io.yaml_files import read_yaml, refuse_code
+from .grid_paths import file_path, model_path, with_paths
 from .grid_values import check_values, mapping
 
 
@@ -146,11 +146,6 @@ class Grid:
                 yield Cell(model, self.data[data], method, budget, seed)
 
 
-def names_files(field: str) -> bool:
-    """Return whether a field of ``PruningArguments`` names a model, or a file of scores."""
-    return field.endswith("_name_or_path") or field == "initial_scores"
-
-
 _KEYS = ("models", "data", "methods", "training", "grid", "evaluation", "means", "references")
 
 
@@ -182,10 +177,10 @@ def read_grid(path: Path, *, own_code: bool = False) -> Grid:
         if method.tokens_of is not None and method.tokens_of not in methods:
             raise UsageError(f"{path}, methods: {method.name}: no method {method.tokens_of}")
     return Grid(
-        models={name: _path(str(entry), path) for name, entry in content["models"].items()},
+        models={name: model_path(str(entry), path) for name, entry in content["models"].items()},
         data=data,
         methods=methods,
-        training=content.get("training") or {},
+        training=with_paths(content.get("training") or {}, path),
         blocks=tuple(_block(block, content, path) for block in content["grid"]),
         evaluation=_evaluation(content.get("evaluation") or {}, path),
         means={
@@ -207,10 +202,11 @@ def _data(name: str, entry: Mapping[str, Any], path: Path) -> Data:
         raise UsageError(f"{where}: train is missing; name the JSON Lines files")
     values = dict(entry)
     for key in ("train", "held_out"):
-        values[key] = tuple(_path(str(file), path) for file in _many(entry.get(key)))
+        values[key] = tuple(file_path(str(file), path) for file in _many(entry.get(key)))
     for key in ("record", "tasks", "score"):
         values[key] = tuple(_many(entry.get(key)))
     check_values(Data, values, where)
+    values["training"] = with_paths(values.get("training", {}), path)
     return Data(**{**values, "name": name})
 
 
@@ -220,13 +216,10 @@ def _method(name: str, entry: Mapping[str, Any], path: Path) -> Method:
     entry = mapping(entry, where)
     pruning_fields = [argument.name for argument in fields(PruningArguments)]
     _check_keys(entry, [*own_fields, *pruning_fields], where)
-    check_values(Method, {key: entry[key] for key in own_fields if key in entry}, where)
-    pruning = {
-        key: _path(str(value), path) if names_files(key) and value is not None else value
-        for key, value in entry.items()
-        if key not in own_fields
-    }
-    return Method(name, pruning, **{key: entry[key] for key in own_fields if key in entry})
+    own = {key: value for key, value in entry.items() if key in own_fields}
+    check_values(Method, own, where)
+    pruning = {key: value for key, value in entry.items() if key not in own_fields}
+    return Method(name, with_paths(pruning, path), **own)
 
 
 def _block(block: Mapping[str, Any], content: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
@@ -271,7 +264,7 @@ def _evaluation(settings: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     keys = ("data_dir", "num_fewshot", "batch_size", "apply_chat_template")
     _check_keys(settings, keys, f"{path}, evaluation")
     if "data_dir" in settings:
-        return {**settings, "data_dir": _path(str(settings["data_dir"]), path)}
+        return {**settings, "data_dir": file_path(str(settings["data_dir"]), path)}
     return settings
 
 
@@ -285,9 +278,3 @@ def _many(value: Any) -> list[Any]:
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _path(name: str, grid_file: Path) -> str:
-    """Resolve a path relative to the YAML file; a name without a file (a Hub id) stays as it is."""
-    path = path_of(grid_file.parent / path_of(name, str(grid_file)), str(grid_file))
-    return str(path.resolve()) if path.exists() else name

@@ -34,9 +34,15 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def _check(record: Any) -> None:
-    """Check the fields that tables and plots read."""
+    """Check the fields that are read of a record."""
     _check_type(record, dict, "the record")
     _check_type(record["cell"], str, "cell")
+    for name in ("device", "precision"):
+        _check_type(record.get(name, ""), str, name)
+    versions = record.get("versions", {})
+    _check_type(versions, dict, "versions")
+    for version in versions.values():
+        _check_type(version, str, "a version")
     for group, names in _NUMBERS.items():
         if group in record:
             _check_type(record[group], dict, group)

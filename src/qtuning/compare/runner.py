@@ -12,12 +12,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import torch
-
 from .cell import RESULT
-from .grid import Budget, Cell, Grid
+from .gpus import VISIBLE, visible_gpus
+from .grid import Budget, Cell, Data, Grid
 from .key import cell_key, determined_by
+from .made_with import made_with_here, refuse_mixed
 from .record_file import read_record
+from .uninterrupted import uninterrupted
 
 CELLS = "cells"
 _WORK = "work"
@@ -94,9 +95,18 @@ class Runner:
         return replace(cell, budget=budget)
 
     def run(self) -> list[Cell]:
-        """Run the cells without a result; return the cells that failed."""
+        """Run the cells without a result; return the cells that failed.
+
+        Raises:
+            UsageError: Cells would be mixed with finished ones that are made otherwise, see
+                ``refuse_mixed``.
+        """
         cells = self.grid.cells()
-        todo = [cell for cell in cells if self.result(cell) is None]
+        found = [(cell, self.result(cell)) for cell in cells]
+        todo = [cell for cell, record in found if record is None]
+        if todo:
+            done = [(cell, record) for cell, record in found if record is not None]
+            refuse_mixed(done, self.folder, self._made_with)
         self._say(f"{len(cells)} cells, {len(cells) - len(todo)} done")
         failed: list[Cell] = []
         running: list[Running] = []
@@ -109,7 +119,8 @@ class Runner:
                     if ready is None:
                         break
                     todo.remove(ready[0])
-                    running.append(self._start(*ready, running))
+                    with uninterrupted():  # a process that is not yet listed would go on alone
+                        running.append(self._start(*ready, running))
                 if not running:  # the remaining cells depend on a cell that failed
                     failed += todo
                     break
@@ -156,14 +167,15 @@ class Runner:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         device = min(set(range(self.jobs)) - {job_running.device for job_running in running})
-        threads = None if torch.cuda.is_available() else max(1, (os.cpu_count() or 1) // self.jobs)
+        gpus = visible_gpus()
+        threads = None if gpus else max(1, (os.cpu_count() or 1) // self.jobs)
         job = {**self._job(resolved), "threads": threads}
         (work / "job.json").write_text(json.dumps(job, indent=1) + "\n", encoding="utf-8")
         environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
         if threads is not None:
             environment["OMP_NUM_THREADS"] = str(threads)
         else:
-            environment["CUDA_VISIBLE_DEVICES"] = str(device % torch.cuda.device_count())
+            environment[VISIBLE] = gpus[device % len(gpus)]
         command = [sys.executable, "-m", "qtuning.compare.cell", str(work / "job.json")]
         with (work / "log.txt").open("wb") as log:
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
@@ -175,11 +187,17 @@ class Runner:
             "model": self.grid.models[cell.model],
             "data": asdict(cell.data),
             "train": cell.method.train,
-            "training": {**self.grid.training, **cell.data.training},
+            "training": self._training(cell.data),
             "pruning": {**cell.method.pruning, **ratios},
             "seed": cell.seed,
             "evaluation": dict(self.grid.evaluation),
         }
+
+    def _training(self, data: Data) -> dict[str, Any]:
+        return {**self.grid.training, **data.training}
+
+    def _made_with(self, data: Data) -> dict[str, Any]:
+        return made_with_here(data, self._training(data))
 
     def _finish(self, job: Running) -> bool:
         work = self.folder / _WORK / job.key
@@ -240,8 +258,8 @@ def kind(cell: Cell) -> str:
 
 def jobs_with_room(model_bytes: int) -> int:
     """Return how many cells fit: one per GPU; on the CPU one per two cores, as memory allows."""
-    if torch.cuda.is_available():
-        return torch.cuda.device_count()
+    if gpus := visible_gpus():
+        return len(gpus)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     # Weights, gradients, two moments of Adam, and the same amount again for activations.
     return max(1, min((os.cpu_count() or 1) // 2, memory // max(1, 8 * model_bytes)))

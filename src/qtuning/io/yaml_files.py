@@ -107,14 +107,16 @@ def refuse_code(config: Mapping[str, Any], path: Path, allow: str) -> None:
         runs = (
             (key in _RUN_CODE and value not in (None, False))
             or (key.endswith("_implementation") and "/" in str(value))
-            or (key.endswith("_pruner") and ":" in str(value) and not _is_own(str(value)))
+            or names_own_code(key, value)
         )
         if runs:
             raise UsageError(f"{path}: {key} would run code that a file names; {allow}")
 
 
-def _is_own(pruner: str) -> bool:
-    return pruner.startswith(_OWN_PRUNERS)
+def names_own_code(key: str, value: Any) -> bool:
+    """Whether a key and its value name a pruner of the user's, ``package.module:name``."""
+    name = str(value)
+    return key.endswith("_pruner") and ":" in name and not name.startswith(_OWN_PRUNERS)
 
 
 def entries(value: Any) -> Iterator[tuple[str, Any]]:

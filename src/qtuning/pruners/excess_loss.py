@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ..arguments import PruningArguments
 from ..core.ratio import keep_count
-from .protocols import REFERENCE, SCORES, TokenPool, TokenSample, seeded_generator
+from ..core.seeds import seeded_generator
+from .protocols import REFERENCE, SCORES, TokenPool, TokenSample
 
 
 class ExcessLoss:

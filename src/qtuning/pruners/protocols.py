@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from ..arguments import PruningArguments
 from ..core.plane import Selection
+from ..core.seeds import seeded_generator
 
 SCORES = "scores"
 """Need of any pruner: NLL and entropy from a scoring pass. All needs below except ``HISTORY`` and
@@ -194,9 +194,3 @@ class TokenPruner(Protocol):
     def __call__(self, pool: TokenPool, args: PruningArguments) -> list[Tensor]:
         """Select tokens: a keep mask, ``(T,)`` bool, for each sample of the pool."""
         ...
-
-
-def seeded_generator(*key: int | str) -> torch.Generator:
-    """A CPU generator whose seed depends on the key alone, on any machine and rank."""
-    digest = blake2b("/".join(map(str, key)).encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)

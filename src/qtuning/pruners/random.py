@@ -13,8 +13,9 @@ from torch import Tensor
 from ..arguments import PruningArguments
 from ..core.plane import Selection
 from ..core.ratio import keep_count
+from ..core.seeds import seeded_generator
 from ..core.tokens import keep_lowest
-from .protocols import SamplePool, TokenPool, seeded_generator
+from .protocols import SamplePool, TokenPool
 
 
 class RandomSamples:

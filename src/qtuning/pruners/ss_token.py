@@ -2,11 +2,13 @@
 
 What: keeps the tokens that the model has learnt since the start and that look at the prompt.
 Cost: a forward of what is kept with the model, with one layer's attention, and once with the model
-    as it was before training: LoRA contains that model, full fine-tuning keeps a copy.
+    as it was before training: LoRA contains that model, full fine-tuning keeps a copy. Adapters
+    that are trained already or change the base weights (PiSSA, OLoRA) do not contain it.
 When: no reference model is available.
 Source: ssToken, arXiv:2510.18250.
 Differs: the budget is rounded down as for all pruners here, not up; the original's ratio is 0.6.
-    ``reference_model_name_or_path`` may name another base.
+    ``reference_model_name_or_path`` may name another base, and must where adapters do not contain
+    the model before training.
 """
 
 from torch import Tensor

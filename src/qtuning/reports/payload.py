@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ..core.seeds import seed_of
 from ..errors import UsageError
 from ..io.row_text import text_columns, text_of
 from .agreement import differences
@@ -125,7 +126,7 @@ def _by_priority(
 ) -> list[int]:
     """Return the samples by priority of their texts: those in lists first, then random ones."""
     in_lists = [*worst, *(often["samples"] if often else [])]
-    rest = np.random.default_rng(0).permutation(np.unique(visits.sample))
+    rest = np.random.default_rng(seed_of("texts of a page")).permutation(np.unique(visits.sample))
     return list(dict.fromkeys([*in_lists, *(int(i) for i in rest)]))
 
 

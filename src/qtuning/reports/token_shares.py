@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ..core.seeds import seed_of
 from ..errors import UsageError
 from ..offline.origin import Origin
 from .token_kinds import KINDS, kinds_of
@@ -36,7 +37,8 @@ def token_shares(table: pa.Table, origin: Origin | None) -> dict[str, Any] | Non
         return None
     total = len(places)
     if total > MOST_ROWS:
-        places = np.sort(np.random.default_rng(0).choice(places, MOST_ROWS, replace=False))
+        draw = np.random.default_rng(seed_of("kinds of tokens"))
+        places = np.sort(draw.choice(places, MOST_ROWS, replace=False))
     sample_rows = table.take(places)
     rows = sample_rows.drop_columns(
         [name for name in _NOT_DATA if name in sample_rows.column_names]

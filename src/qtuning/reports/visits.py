@@ -7,6 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ..core.seeds import seed_of
+
 MOST_VISITS = 100_000
 """Highest number of decisions in a page."""
 
@@ -100,18 +102,18 @@ def visits_of(table: pa.Table, *, by_id: bool) -> tuple[Visits, list[str], NDArr
     return visits.take(in_order), names, first
 
 
-def thinned(visits: Visits, most: int, seed: int = 0) -> Visits:
+def thinned(visits: Visits, most: int) -> Visits:
     """Reduce visits to at most ``most``: whole steps at even distances, or random visits.
 
     Whole steps keep the candidates together that competed with each other. Visits are drawn at
-    random, by ``seed``, if a single step has more than ``most``.
+    random, the same in every call, if a single step has more than ``most``.
     """
     if len(visits) <= most:
         return visits
     pools = np.flatnonzero(np.diff(visits.step, prepend=visits.step[0] - 1))
     sizes = np.diff(np.append(pools, len(visits)))
     if sizes.max() > most:
-        draw = np.random.default_rng(seed)
+        draw = np.random.default_rng(seed_of("visits of a plane"))
         return visits.take(np.sort(draw.choice(len(visits), most, replace=False)))
     n_pools = int(len(pools) * most / len(visits))
     while True:

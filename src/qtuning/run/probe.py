@@ -16,6 +16,7 @@ from torch import nn
 from transformers import PreTrainedModel, Trainer
 
 from ..arguments import PruningArguments
+from ..core.seeds import seeded_generator
 from ..core.stats import stats_of_one
 from ..errors import UsageError
 from ..examples.example import SAMPLE_ID, Example, answer_positions, unpack
@@ -56,8 +57,9 @@ def draw_probe(
     Raises:
         UsageError: No row has an answer token.
     """
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(rows), generator=generator).tolist()
+    # Not the seed alone: the sampler of the first epoch draws by it, and the probe set would be the
+    # rows that are trained on first.
+    order = torch.randperm(len(rows), generator=seeded_generator(seed, "probe")).tolist()
     samples = list(islice(_samples(rows, order, labels, columns), n))
     if not samples:
         raise UsageError("probe_samples: no sample has answer tokens; raise max_length")
