@@ -196,7 +196,8 @@ class Nameless(TorchIterableDataset):
 
 def test_samples_of_a_torch_stream_are_remembered_by_their_tokens(tmp_path) -> None:
     arguments = PlainArguments(
-        str(tmp_path), **runs.SETTINGS | {"max_steps": 6, "score_refresh": 0.5}
+        str(tmp_path),
+        **runs.SETTINGS | {"max_steps": 6, "score_refresh": 0.5, "token_pruner": "none"},
     )
     collator = DataCollatorForLanguageModeling(tiny.tokenizer(), mlm=False)
     with_pruning(Trainer)(

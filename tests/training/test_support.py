@@ -17,6 +17,7 @@ from qtuning.pruners.registry import SAMPLE_PRUNERS, TOKEN_PRUNERS
 from qtuning.training.support import check_supported
 
 from .. import architectures, tiny
+from ..invariants.test_stock import PlainArguments
 
 
 class TorchStream(IterableDataset):
@@ -54,6 +55,7 @@ def stand_in(**changes):
             "ddp_static_graph": None,
             "label_smoothing_factor": 0.0,
             "optim": "adamw_torch",
+            "save_strategy": "no",
             **changes,
         }
     )
@@ -209,3 +211,20 @@ def test_scores_are_not_remembered_by_names_that_several_rows_share(needs, setti
         check_supported(stand_in(train_dataset=rows, **settings), needs=needs)
     check_supported(stand_in(train_dataset=rows), needs=frozenset({SCORES}))
     check_supported(stand_in(train_dataset=rows.select([0, 1]), **settings), needs=needs)
+
+
+def test_a_pruner_that_checkpoints_cannot_hold_is_refused_before_the_first() -> None:
+    def local(pool, args):
+        return args
+
+    for saving, is_refused in (("steps", True), ("no", False)):
+        args = PlainArguments("out", sample_pruner=local, save_strategy=saving, report_to="none")
+        trainer = stand_in()
+        trainer.args = args
+        if is_refused:
+            with pytest.raises(UsageError, match="sample_pruner that cannot be pickled"):
+                check_supported(trainer)
+        else:
+            check_supported(trainer)
+    trainer.args = PlainArguments("out", sample_pruner=stand_in, report_to="none")
+    check_supported(trainer)

@@ -58,6 +58,11 @@ def unpack(example: Mapping[str, Any]) -> list[Example]:
     return samples
 
 
+def packed_length(row: Mapping[str, Any]) -> int:
+    """Input tokens of a row packed by TRL's ``bfd``; 0 for any other row."""
+    return len(row["input_ids"]) if "seq_lengths" in row else 0
+
+
 def answer_positions(labels: Sequence[int] | Tensor) -> Tensor:
     """Positions of the answer tokens in ``labels`` (L,); the first token is never predicted."""
     labels = torch.as_tensor(labels)

@@ -19,7 +19,7 @@ from ..arguments import PruningArguments
 from ..core.seeds import seeded_generator
 from ..core.stats import stats_of_one
 from ..errors import UsageError
-from ..examples.example import SAMPLE_ID, Example, answer_positions, unpack
+from ..examples.example import SAMPLE_ID, Example, answer_positions, packed_length, unpack
 from ..examples.labels import Labels
 from ..ranks import Ranks
 from ..signals.scorer import Scorer
@@ -35,11 +35,13 @@ class ProbeSample(NamedTuple):
         name: The sample's name in the training set.
         example: Input ids and labels.
         n_tokens: Number of answer tokens, at least 1.
+        packed: Input tokens of the packed row that the sample comes from; 0 if it was not packed.
     """
 
     name: str
     example: Example
     n_tokens: int
+    packed: int = 0
 
 
 def draw_probe(
@@ -71,12 +73,13 @@ def _samples(
 ) -> Iterator[ProbeSample]:
     for place in order:
         row = {k: v for k, v in rows[place].items() if columns is None or k in columns}
+        packed = packed_length(row)
         for sample in unpack(row):
             example = labels.of(sample)
             name = str(example.pop(SAMPLE_ID, place))
             n_tokens = len(answer_positions(example["labels"]))
             if n_tokens:
-                yield ProbeSample(name, example, n_tokens)
+                yield ProbeSample(name, example, n_tokens, packed)
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,12 @@ class Probe:
         """
         rank, size = self.ranks.rank, self.ranks.size
         samples_here = self.samples[rank::size]
-        scores = self.scorer(model, wrapped, [(one.example, one.n_tokens) for one in samples_here])
+        scores = self.scorer(
+            model,
+            wrapped,
+            [(one.example, one.n_tokens) for one in samples_here],
+            max((one.packed for one in samples_here), default=0),
+        )
         rows = []
         for sample, (nll, entropy, _) in zip(samples_here, scores, strict=True):
             stats = stats_of_one(nll, entropy)

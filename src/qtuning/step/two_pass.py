@@ -18,6 +18,7 @@ from ..examples.example import (
     Example,
     answer_positions,
     nothing_to_train_on,
+    packed_length,
     prune_tokens,
     unpack,
 )
@@ -192,9 +193,8 @@ class StepPruner:
         for micro, rows in enumerate(lists):
             for place, row in enumerate(rows):
                 is_repeated = micro == len(lists) - 1 and place >= first_repeated
-                samples = unpack(row)
-                packed = len(row["input_ids"]) if "seq_lengths" in row else 0
-                for sample in samples:
+                packed = packed_length(row)
+                for sample in unpack(row):
                     example = self.labels.of(sample)
                     name = example.pop(SAMPLE_ID, None)
                     if name is None:  # a torch stream, or a packed one

@@ -1,5 +1,6 @@
 """Refuse combinations that pruning does not support; the one place that does."""
 
+import pickle
 from collections import Counter
 from collections.abc import Iterator
 
@@ -71,6 +72,7 @@ def check_supported(
             "train() within qtuning.stop_on_signals(trainer), as `qtuning train` does",
         ),
         *_remembers_by_shared_names(trainer, arguments, needs),
+        *_unsaved_pruners(trainer, arguments),
         (
             arguments.probe_samples > 0 and isinstance(trainer.train_dataset, TorchIterableDataset),
             "probe_samples on a stream, from which no fixed set can be drawn: leave it out, or "
@@ -164,6 +166,23 @@ def _remembers_by_shared_names(
         f"{max(counts, key=counts.__getitem__, default='')!r} does: make the ids unique, or remove "
         "the column",
     )
+
+
+def _unsaved_pruners(trainer: Trainer, arguments: PruningArguments) -> Iterator[tuple[bool, str]]:
+    """What is refused where checkpoints hold the arguments, and a pruner among them, and why."""
+    args = vars(trainer.args)
+    if arguments is not trainer.args or args["save_strategy"] == "no":
+        return
+    for name in ("sample_pruner", "token_pruner"):
+        try:
+            pickle.dumps(args[name])
+        except (AttributeError, TypeError, pickle.PicklingError):
+            yield (
+                True,
+                f"checkpoints with a {name} that cannot be pickled into training_args.bin: define "
+                "it at the top level of a module, name it as module:function, or set save_strategy "
+                "to 'no'",
+            )
 
 
 def _splits_sequences(trainer: Trainer) -> bool:
