@@ -206,11 +206,15 @@ def test_weighted_samples_need_a_loss_of_our_own(changes) -> None:
     ],
 )
 def test_scores_are_not_remembered_by_names_that_several_rows_share(needs, settings) -> None:
-    rows = Dataset.from_dict({"sample_id": ["a", "b", "a", "c"]})
-    with pytest.raises(UsageError, match="2 rows share their id with another, as 'a' does"):
+    ids = [[1], [2], [3], [2]]
+    rows = Dataset.from_dict({"sample_id": ["a", "b", "a", "b"], "input_ids": ids})
+    with pytest.raises(
+        UsageError, match=r"rows of other texts have one id, as those of \['a'\] do"
+    ):
         check_supported(stand_in(train_dataset=rows, **settings), needs=needs)
     check_supported(stand_in(train_dataset=rows), needs=frozenset({SCORES}))
-    check_supported(stand_in(train_dataset=rows.select([0, 1]), **settings), needs=needs)
+    repeated = rows.select([0, 1, 3])  # the same row twice, by the same name
+    check_supported(stand_in(train_dataset=repeated, **settings), needs=needs)
 
 
 def test_a_pruner_that_checkpoints_cannot_hold_is_refused_before_the_first() -> None:

@@ -3,6 +3,7 @@
 import pickle
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from accelerate.utils import DistributedType, is_peft_model
 from datasets import Dataset
@@ -153,18 +154,23 @@ def _remembers_by_shared_names(
 ) -> Iterator[tuple[bool, str]]:
     """What is refused where scores are remembered by names that several rows share, and why."""
     rows = trainer.train_dataset
-    if not isinstance(rows, Dataset) or not (
-        remembers_scores(arguments, needs) or needs & {REFERENCE, BASE}
-    ):
+    remembers = remembers_scores(arguments, needs) or needs & {REFERENCE, BASE}
+    if not remembers or not isinstance(rows, Dataset) or SAMPLE_ID not in rows.column_names:
         return
-    counts = Counter(rows[SAMPLE_ID])
-    shared = sum(n for n in counts.values() if n > 1)
+    names = list(rows[SAMPLE_ID])
+    counts = Counter(names)
+    places = [place for place, name in enumerate(names) if counts[name] > 1]
+    texts: dict[str, Any] = {}  # a row that stands twice may have one name
+    shared = [
+        names[place]
+        for place, ids in zip(places, rows.select(places)["input_ids"], strict=True)
+        if texts.setdefault(names[place], ids) != ids
+    ]
     yield (
-        shared > 0,
+        bool(shared),
         "scores remembered by sample id (score_refresh, scorer_model_name_or_path, infobatch, "
-        f"reference models) where {shared:,} rows share their id with another, as "
-        f"{max(counts, key=counts.__getitem__, default='')!r} does: make the ids unique, or remove "
-        "the column",
+        f"reference models) where rows of other texts have one id, as those of {shared[:1]} do: "
+        "make the ids unique, or remove the column",
     )
 
 
