@@ -11,7 +11,7 @@ from accelerate.logging import get_logger
 from transformers import TrainingArguments
 
 from ..arguments import PruningArguments
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 from ..step.two_pass import StepResult
 from ..step.work import StepCounts
 from .ledger import FOLDER, Ledger, writing
@@ -152,12 +152,23 @@ class RunRecord(AbstractContextManager["RunRecord"]):
             store.save(checkpoint / name)
 
     def _load(self, checkpoint: Path) -> None:
-        """Load counts, marks and stores of a checkpoint, with a warning for missing files."""
+        """Load counts, marks and stores of a checkpoint, with a warning for missing files.
+
+        Raises:
+            UsageError: A file is damaged.
+        """
         path = checkpoint / STATE_FILE
         if path.is_file():
-            state = json.loads(path.read_text())
-            self._marks = state.pop(_MARKS, {})  # checkpoints of older versions have none
-            self.counts.load_state_dict(state)
+            try:
+                state = dict(json.loads(path.read_text(encoding="utf-8")))
+                self._marks = dict(state.pop(_MARKS, {}))  # older versions have none
+                if not all(isinstance(value, int | float) for value in state.values()):
+                    raise TypeError("a count is no number")
+                self.counts.load_state_dict(state)
+            except (OSError, ValueError, TypeError) as error:
+                raise UsageError(
+                    f"{path} cannot be read ({first_line(error)}): resume from another checkpoint"
+                ) from error
         else:
             logger.warning(f"{checkpoint} has no {STATE_FILE}; the budget counts from here")
         for name, store in self._stores.items():
