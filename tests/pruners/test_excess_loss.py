@@ -13,9 +13,10 @@ from torch import Tensor
 
 from qtuning.arguments import PruningArguments
 from qtuning.core.ratio import keep_count
+from qtuning.core.seeds import seeded_generator
 from qtuning.pruners import excess_loss
 from qtuning.pruners.excess_loss import ExcessLoss
-from qtuning.pruners.protocols import REFERENCE, TokenPool, TokenSample, seeded_generator
+from qtuning.pruners.protocols import REFERENCE, TokenPool, TokenSample
 
 Pruner = Callable[[TokenPool, PruningArguments], list[Tensor]]
 
