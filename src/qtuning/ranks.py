@@ -37,7 +37,8 @@ class Ranks:
         """The items of every rank, one list for each rank; every rank must call this method.
 
         Python objects travel, not tensors: lengths differ between ranks, and floats arrive
-        exactly as they left.
+        exactly as they left. A tensor among them would be sent with the whole storage that it is a
+        view of, so send an array.
         """
         return self.of_every_process(list(items))[:: self._tensor_parallel_size]
 

@@ -4,9 +4,9 @@ import json
 import random
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from datasets import Dataset
 
 from qtuning.run.ledger import Ledger, LedgerRow
@@ -76,9 +76,10 @@ def make(folder: Path) -> None:
     Dataset.from_list(rows).to_parquet(str(data / "g.parquet"))
     Dataset.from_list(rows).save_to_disk(str(data / "saved"))
     stores = folder / "stores"
-    ScoreStore({"a": Known(1.0, 0.5, 3, 1, (("el2n", (0.5,)),))}).save(stores / "scores.parquet")
+    extras = (("el2n", np.float32([0.5])),)
+    ScoreStore({"a": Known(1.0, 0.5, 3, 1, extras)}).save(stores / "scores.parquet")
     reference = ReferenceStore()
-    reference.learn([("a", torch.ones(3))])
+    reference.learn([("a", np.ones(3, np.float32))])
     reference.save(stores / "reference.parquet")
     PrunerMemory().save(stores / "memory.safetensors")
     (folder / "yaml" / "config.yaml").write_text(CONFIG)
@@ -122,7 +123,7 @@ def _gguf(path: Path) -> None:
     writer.add_tokenizer_model("gpt2")
     writer.add_token_list(["a", "b", "c", "d"])
     writer.add_token_merges(["a b"])
-    writer.add_tensor("token_embd.weight", torch.ones(4, 4).numpy())
+    writer.add_tensor("token_embd.weight", np.ones((4, 4), np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -112,6 +112,7 @@ def test_uds_forgets_the_oldest():
     memory = {"uds_queue": torch.arange(1024.0)[:, None].repeat(1, 1024)}
     kept("uds", uds_pool([3.0, 2.0], [[7.0], [8.0]], memory))
     queue = memory["uds_queue"]
+    assert queue.untyped_storage().nbytes() == queue.nbytes, "nor keeps it in memory"
     assert queue.shape == (1024, 1024)
     assert queue[0, 0] == 1.0
     assert queue[-1, 0] in (7.0, 8.0)

@@ -2,6 +2,9 @@
 
 import json
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from peft import LoraConfig
@@ -13,7 +16,7 @@ from qtuning.run.record import BUDGET_FILE, REFERENCE_FILE
 from qtuning.signals.forward import model_token_stats
 from qtuning.signals.reference_store import ReferenceStore
 
-from .. import runs, tiny
+from .. import runs, sizes, tiny
 
 
 class Seen:
@@ -102,15 +105,38 @@ def test_checkpoints_hold_what_the_reference_said(tmp_path):
 
 def test_a_store_knows_a_sample_by_name_and_length(tmp_path):
     store = ReferenceStore()
-    store.learn([("a", torch.tensor([1.0, 2.5])), ("b", torch.tensor([]))])
+    store.learn([("a", np.float32([1.0, 2.5])), ("b", np.float32([]))])
     store.save(tmp_path / "s.parquet")
     again = ReferenceStore()
-    again.learn([("c", torch.tensor([1.0]))])
+    again.learn([("c", np.float32([1.0]))])
     again.load(tmp_path / "s.parquet")
     assert len(again) == 2
     assert torch.equal(again.of("a", 2), torch.tensor([1.0, 2.5]))
     assert again.of("a", 3) is None
     assert again.of("c", 1) is None
+
+
+def test_a_store_holds_four_bytes_a_token_before_and_after_its_file(tmp_path):
+    n, length = 64, 300
+    whole = np.random.default_rng(0).random((n, length), np.float32)
+    store, again = ReferenceStore(), ReferenceStore()
+    store.learn([(f"s{i}", nll.copy()) for i, nll in enumerate(whole)])
+    store.save(tmp_path / "s.parquet")
+    again.load(tmp_path / "s.parquet")
+    for one in (store, again):
+        assert sizes.held(one) <= n * (4 * length + 300) + 1000
+        assert all(np.array_equal(one.of(f"s{i}", length), nll) for i, nll in enumerate(whole))
+
+
+def test_a_store_with_nulls_is_read_and_what_is_null_is_unknown(tmp_path):
+    """As damage may leave it."""
+    kind = pa.list_(pa.float32())
+    table = {"sample_id": ["a", "b"], "nll": pa.array([None, [1.0, None]], kind)}
+    pq.write_table(pa.table(table), tmp_path / "s.parquet")
+    store = ReferenceStore()
+    store.load(tmp_path / "s.parquet")
+    assert store.of("a", 3) is None
+    assert store.of("b", 2).isnan().tolist() == [False, True]
 
 
 def test_a_store_that_cannot_be_read(tmp_path):

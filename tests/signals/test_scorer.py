@@ -15,9 +15,9 @@ from transformers import LlamaForCausalLM
 from qtuning.errors import UsageError
 from qtuning.examples.example import Example, answer_positions
 from qtuning.signals.forward import model_token_stats
-from qtuning.signals.scorer import Scorer, Scores, evaluating
+from qtuning.signals.scorer import Scorer, Scores, evaluating, split_by_sample
 
-from .. import tiny
+from .. import sizes, tiny
 from ..architectures import build, examples, padded
 
 TOLERANCE = 1e-5
@@ -143,6 +143,17 @@ def test_batches_go_to_the_device_before_the_model_sees_them() -> None:
     scores.to_device = lambda batch: moved.append(len(batch["labels"])) or batch
     scores(model, model, EXAMPLES)
     assert moved == [2, 5]
+
+
+def test_scores_have_memory_of_their_own_and_are_sent_as_large_as_they_are() -> None:
+    counts = [300] * 64
+    samples = split_by_sample(torch.rand(2, sum(counts)), counts)
+    tensors = [scores for nll, entropy, _ in samples for scores in (nll, entropy)]
+    assert len({scores.untyped_storage().data_ptr() for scores in tensors}) == 2 * 64
+    assert all(scores.untyped_storage().nbytes() == 4 * 300 for scores in tensors)
+    n_bytes, received = sizes.sent([(f"s{i}", nll) for i, (nll, *_) in enumerate(samples)])
+    assert n_bytes <= 64 * (4 * 300 + 400)
+    assert all(nll.untyped_storage().nbytes() == 4 * 300 for _, nll in received)
 
 
 # What must be left as found

@@ -2,15 +2,20 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.stats import stats_of_one
 from ..pruners.protocols import SAMPLE_EXTRAS
 from .example import Example
 
-RowExtras = tuple[tuple[str, tuple[float, ...]], ...]
+Vector = NDArray[np.floating[Any]]
+"""A statistic that is sent and remembered, ``(d,)``: pickled, an array is as large as its numbers,
+where a tensor brings 250 bytes and the whole storage that it is a view of."""
+RowExtras = tuple[tuple[str, Vector], ...]
 """Named statistics of one sample, sorted by name."""
 
 
@@ -97,7 +102,7 @@ def row_of(candidate: Candidate) -> CandidateRow:
         repeated=candidate.repeated,
         scored=candidate.nll is not None,
         extras=tuple(
-            (name, tuple(values.tolist()))
+            (name, values.numpy())
             for name, values in sorted(candidate.extras.items())
             if name in SAMPLE_EXTRAS
         ),

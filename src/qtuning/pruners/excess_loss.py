@@ -11,6 +11,8 @@ Differs: the originals keep 0.6 to 0.7 of the tokens, here ``token_ratio`` sets 
     data (rho-1), or the model itself after a warm-up on a part of the data (token-cleaning).
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -27,20 +29,21 @@ class ExcessLoss:
 
     def __call__(self, pool: TokenPool, args: PruningArguments) -> list[Tensor]:
         """Keep ``max(1, floor(token_ratio * T))`` of all T answer tokens, protected ones first."""
-        rows = [
-            # Ties are broken by id and place, which do not depend on the number of ranks.
-            (-score, _number(sample.sample_id), float(place))
-            for sample in pool.samples
-            for place, score in enumerate(_excess(sample).tolist())
-        ]
-        columns = [pool.gather([row[i] for row in rows]) for i in range(3)]
-        all_rows = list(zip(*columns, strict=True))
-        protected_counts = pool.gather([float(sample.protected.sum()) for sample in pool.samples])
-        if not rows:
+        excess = torch.cat([torch.zeros(0), *map(_excess, pool.samples)])
+        numbers = [_number(sample.sample_id) for sample in pool.samples]
+        counts = [float(sample.n_tokens) for sample in pool.samples]
+        protected_counts = [float(sample.protected.sum()) for sample in pool.samples]
+        keys = _keys(excess, numbers, counts)
+        keys_of_all = _keys(
+            torch.tensor(pool.gather(excess.tolist()), dtype=torch.float64),
+            pool.gather(numbers),
+            pool.gather(counts),
+        )
+        n_protected = int(sum(pool.gather(protected_counts)))
+        if not pool.samples:
             return []
-        n = max(keep_count(len(all_rows), args.token_ratio), int(sum(protected_counts)))
-        threshold = sorted(all_rows)[n - 1]
-        kept = torch.tensor([row <= threshold for row in rows])
+        n = max(keep_count(keys_of_all.shape[1], args.token_ratio), n_protected)
+        kept = _up_to(keys, _nth(keys_of_all, n))
         return list(kept.split([sample.n_tokens for sample in pool.samples]))
 
 
@@ -50,6 +53,41 @@ def _excess(sample: TokenSample) -> Tensor:
         return torch.zeros(sample.n_tokens)
     excess = sample.nll - sample.extras[REFERENCE]
     return excess.nan_to_num(nan=-torch.inf).masked_fill(sample.protected, torch.inf)
+
+
+def _keys(excess: Tensor, numbers: Sequence[float], counts: Sequence[float]) -> Tensor:
+    """What tokens are ranked by, one key after the other: ``(3, T)`` float64, the lowest first.
+
+    Ties are broken by sample and place, which do not depend on the number of ranks.
+
+    Args:
+        excess: Excess loss of each token, sample after sample, ``(T,)``.
+        numbers: Number of each sample.
+        counts: Number of tokens of each sample.
+    """
+    sizes = torch.tensor(counts, dtype=torch.int64)
+    starts = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+    number = torch.tensor(numbers, dtype=torch.float64).repeat_interleave(sizes)
+    return torch.stack([-excess.double(), number, torch.arange(len(excess)) - starts])
+
+
+def _nth(keys: Tensor, n: int) -> Tensor:
+    """The keys, ``(3,)``, of the ``n``-th token by the keys ``(3, T)``, counted from 1."""
+    keys_of_nth = []
+    for row in range(len(keys)):
+        value = keys[row].kthvalue(n).values
+        n -= int((keys[row] < value).sum())
+        keys = keys[:, keys[row] == value]  # among these, the next key decides
+        keys_of_nth.append(value)
+    return torch.stack(keys_of_nth)
+
+
+def _up_to(keys: Tensor, last: Tensor) -> Tensor:
+    """Which tokens come no later than one with the keys ``last``, ``(3,)``: ``(T,)`` bool."""
+    is_up_to = torch.ones(keys.shape[1], dtype=torch.bool)
+    for key, end in zip(keys.flip(0), last.flip(0), strict=True):
+        is_up_to = (key < end) | ((key == end) & is_up_to)
+    return is_up_to
 
 
 def _number(name: str) -> float:

@@ -2,7 +2,8 @@
 
 What: keeps the samples with rich logits that are unlike those of recently kept samples.
 Cost: the scoring pass, with a product of the logits with themselves: T/D of a pass over the head
-    for T answer tokens and D hidden units; 4 MiB of memory for the queue.
+    for T answer tokens and D hidden units; 4 MiB of memory for the queue, and 5 KiB a sample where
+    a run remembers scores (``score_refresh`` below 1, a static scorer).
 When: redundant data.
 Source: Utility-Diversity Sampling, arXiv:2510.16882.
 Differs: logits of answer tokens only, not of prompt and padding; random signs instead of a
@@ -36,5 +37,5 @@ class UtilityDiversity:
             diversity = torch.cdist(sketch, queue).mean(1).double()
         selection = keep_highest(utility + _WEIGHT * diversity, args.sample_ratio)
         new_sketches = sketch[selection.kept & utility.isfinite()]
-        pool.memory[_MEMORY] = torch.cat([queue, new_sketches])[-_QUEUE:].contiguous()
+        pool.memory[_MEMORY] = torch.cat([queue, new_sketches])[-_QUEUE:].clone()
         return selection

@@ -58,7 +58,7 @@ class KeptSignals:
         for candidate, one in zip(new_candidates, scores, strict=True):
             candidate.extras[REFERENCE] = one.nll
             candidate.scored_tokens += len(candidate.example["input_ids"])
-        new_nlls = [(c.sample_id, c.extras[REFERENCE]) for c in new_candidates]
+        new_nlls = [(c.sample_id, c.extras[REFERENCE].numpy()) for c in new_candidates]
         for candidate in kept:
             nll = self.store.of(candidate.sample_id, len(candidate.answers))
             if nll is not None:

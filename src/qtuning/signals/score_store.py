@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..examples.candidate import CandidateRow, RowExtras
+from ..examples.candidate import CandidateRow, RowExtras, Vector
 from ..io.tables import read_parquet
 
 _ADVICE = "it must be a Parquet file of scores"
@@ -22,6 +23,8 @@ _SCHEMA = pa.schema(
         ("extras", pa.map_(pa.string(), pa.list_(pa.float64()))),
     ]
 )
+_EXTRAS = "extras"
+_ROWS_AT_ONCE = 4096  # as float64, the extras of all rows would be larger than the store
 
 
 class Known(NamedTuple):
@@ -83,10 +86,10 @@ class ScoreStore:
 
     def save(self, path: Path) -> None:
         """Write the store to a Parquet file."""
-        columns = list(zip(*self._known.values(), strict=True)) or [()] * len(Known._fields)
-        arrays = [list(self._known), *map(list, columns)]
-        table = pa.table(dict(zip(_SCHEMA.names, arrays, strict=True)), schema=_SCHEMA)
-        pq.write_table(table, path)
+        rows = [(name, *known) for name, known in self._known.items()]
+        with pq.ParquetWriter(path, _SCHEMA) as writer:
+            for start in range(0, len(rows), _ROWS_AT_ONCE):
+                writer.write_table(_table(rows[start : start + _ROWS_AT_ONCE]))
 
     def load(self, path: Path) -> None:
         """Replace the contents of the store by those of a file that ``save`` wrote.
@@ -94,14 +97,42 @@ class ScoreStore:
         Raises:
             UsageError: The file cannot be read.
         """
+        table = read_parquet(path, schema=_SCHEMA, advice=_ADVICE)
+        rows = rows_of(table.drop_columns([_EXTRAS]))
+        extras = map(_extras_of, table[_EXTRAS])
         self._known = {
-            name: Known(
-                ppl, entropy, n, step, tuple((key, tuple(values)) for key, values in extras)
-            )
-            for name, ppl, entropy, n, step, extras in rows_of(
-                read_parquet(path, schema=_SCHEMA, advice=_ADVICE)
-            )
+            name: Known(ppl, entropy, n, step, values)
+            for (name, ppl, entropy, n, step), values in zip(rows, extras, strict=True)
         }
+
+
+def _table(rows: list[tuple[Any, ...]]) -> pa.Table:
+    """The table of some rows, each an id and the fields of ``Known``."""
+    *columns, extras = map(list, zip(*rows, strict=True))
+    # pyarrow takes an array of the very type ten times as fast as one of another type.
+    columns.append([[(key, np.asarray(values, float)) for key, values in one] for one in extras])
+    return pa.table(dict(zip(_SCHEMA.names, columns, strict=True)), schema=_SCHEMA)
+
+
+def _extras_of(entry: pa.MapScalar) -> RowExtras:
+    """The extras of one row, in float32 where that is exact, as most statistics are computed."""
+    if not entry.is_valid:
+        return ()
+    names, lists = entry.values.flatten()
+    extras = []
+    for name, values in zip(names.to_pylist(), vectors_of(lists), strict=True):
+        with np.errstate(over="ignore"):  # of a number that float32 cannot hold
+            narrow = values.astype(np.float32)
+        is_exact = np.array_equal(narrow, values, equal_nan=True)
+        extras.append((name, narrow if is_exact else values))
+    return tuple(extras)
+
+
+def vectors_of(lists: Iterable[pa.ListScalar]) -> Iterator[Vector]:
+    """The lists of a column of numbers, each with memory of its own; empty for null."""
+    for one in lists:
+        values = one.values
+        yield np.zeros(0) if values is None else np.array(values.to_numpy(zero_copy_only=False))
 
 
 def rows_of(table: pa.Table) -> Iterator[tuple[Any, ...]]:

@@ -165,9 +165,11 @@ def answer_scores(stats: TokenStats) -> Tensor:
 def split_by_sample(scores: Tensor, counts: Sequence[int]) -> list[Scores]:
     """Split NLL and entropy, ``(2, tokens)``, into samples of ``counts`` answer tokens.
 
-    Padded or padding-free, the answer tokens of a batch stand sample after sample, in order.
+    Padded or padding-free, the answer tokens of a batch stand sample after sample, in order. Each
+    sample gets memory of its own: views would keep, and pickle would send, the scores of all.
     """
-    return [Scores(nll, entropy, {}) for nll, entropy in scores.cpu().split(list(counts), dim=1)]
+    parts = scores.cpu().split(list(counts), dim=1)
+    return [Scores(nll.clone(), entropy.clone(), {}) for nll, entropy in parts]
 
 
 def check_labels(labels: Tensor, n_answers: int) -> None:

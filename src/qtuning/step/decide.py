@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from ..arguments import PruningArguments
@@ -195,8 +196,8 @@ def selected(
         group=group,
         progress=moment.progress,
         extras={
-            name: torch.tensor(
-                [dict(row.extras)[name] for row in rows], dtype=torch.float64
+            name: torch.from_numpy(
+                np.array([dict(row.extras)[name] for row in rows], np.float64)
             ).masked_fill(bad[:, None], torch.nan)
             for name, _ in rows[0].extras
         },
