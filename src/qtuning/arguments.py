@@ -92,7 +92,7 @@ class PruningArguments:
     )
     protect_eos: bool = field(
         default=True,
-        metadata={"help": "The end-of-turn token always keeps its label, inside the budget."},
+        metadata={"help": "The tokens that end a turn always keep their label, inside the budget."},
     )
     pool_factor: int = field(
         default=1,

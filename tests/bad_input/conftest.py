@@ -38,6 +38,7 @@ def score_table(n: int = 8) -> pa.Table:
             "entropy": [0.1 * ((3 * i) % n) for i in range(n)],
             "nll_sum": [1.0 * i for i in range(n)],
             "n_tokens": lengths,
+            "turn_ends": pa.array([[k - 1] for k in lengths], pa.list_(pa.int32())),
             "token_nll": pa.array([[0.5] * k for k in lengths], pa.list_(pa.float32())),
             "token_entropy": pa.array([[0.1] * k for k in lengths], pa.list_(pa.float32())),
         }

@@ -45,6 +45,18 @@ TABLES = {
         column("token_nll", pa.array([None] * 8, pa.list_(pa.float32()))),
         "token_nll is empty",
     ),
+    "text for turn_ends": (column("turn_ends", pa.array(["x"] * 8)), "turn_ends is not of its"),
+    "turn_ends in halves": (column("turn_ends", pa.array([[0.5]] * 8)), "turn_ends is not of its"),
+    "turn_ends not known": (
+        column("turn_ends", pa.array([None] * 8, pa.list_(pa.int32()))),
+        "turn_ends is empty",
+    ),
+    "a turn's end not known": (
+        column("turn_ends", pa.array([[None]] * 8, pa.list_(pa.int32()))),
+        "turn_ends names tokens",
+    ),
+    "a turn ends before": (column("turn_ends", pa.array([[-1]] * 8)), "turn_ends names tokens"),
+    "a turn ends after": (column("turn_ends", pa.array([[4]] * 8)), "turn_ends names tokens"),
     "no token_entropy": (column("token_entropy", None), "token_nll without token_entropy"),
 }
 

@@ -81,19 +81,6 @@ def test_every_token_pruner_decides_from_scores_or_says_that_it_cannot(table, na
             decide_offline(table, args)
 
 
-def test_rows_without_sound_scores_are_never_kept():
-    scores = pa.table(
-        {
-            "sample_id": ["a", "b", "c", "d"],
-            "ppl": pa.array([2.0, None, float("nan"), 3.0]),
-            "entropy": pa.array([1.0, None, 1.0, 2.0]),
-            "n_tokens": [4, 0, 4, 4],
-        }
-    )
-    args = PruningArguments(sample_pruner="full", token_ratio=1.0)
-    assert decide_offline(scores, args).kept.tolist() == [True, False, False, True]
-
-
 def test_tokens_cannot_be_pruned_without_their_scores(table):
     bare = table.drop_columns(["token_nll", "token_entropy"])
     with pytest.raises(UsageError, match=r"score with --per_token, or set token_ratio to 1\.0"):

@@ -17,7 +17,7 @@ from datasets import Dataset, load_dataset
 from qtuning import read_ledger
 from qtuning.errors import UsageError
 from qtuning.offline.job import ScoreJob
-from qtuning.offline.origin import METADATA, read_origin
+from qtuning.offline.origin import METADATA, read_origin, with_origin
 from qtuning.offline.part_scorer import PartScorer
 from qtuning.offline.score import score
 from qtuning.offline.shards import Shards
@@ -34,7 +34,7 @@ def test_rows_stay_as_they_were_and_get_their_scores(scores, rows):
     before = load_dataset("json", data_files=str(rows), split="train").data.table
     assert table.select(before.column_names).to_pylist() == before.to_pylist()
     assert table.column_names[len(before.column_names) :] == [
-        *("sample_id", "ppl", "entropy", "nll_sum", "n_tokens"),
+        *("sample_id", "ppl", "entropy", "nll_sum", "n_tokens", "turn_ends"),
         *("token_nll", "token_entropy"),
     ]
     for row in table.to_pylist():
@@ -42,6 +42,7 @@ def test_rows_stay_as_they_were_and_get_their_scores(scores, rows):
         assert math.fsum(row["token_nll"]) == pytest.approx(row["nll_sum"], rel=1e-5)
         assert math.exp(row["nll_sum"] / row["n_tokens"]) == pytest.approx(row["ppl"], rel=1e-9)
         assert row["sample_id"] == row["id"]
+        assert row["turn_ends"] == [row["n_tokens"] - 1], "TRL ends a completion"
 
 
 def test_scores_are_those_of_a_training_run(scores, model, rows, tmp_path):
@@ -109,6 +110,7 @@ def test_a_row_without_answer_tokens_has_no_scores(model, tmp_path):
     assert run_score(model, path, output, "--max_length", "100") == 0
     last = pq.read_table(output).to_pylist()[-1]
     assert (last["ppl"], last["entropy"], last["n_tokens"], last["nll_sum"]) == (None, None, 0, 0)
+    assert last["turn_ends"] == []
 
 
 def test_a_stream_gives_the_same_scores(model, rows, scores, tmp_path):
@@ -209,6 +211,22 @@ def test_scores_of_another_origin_are_not_mixed(model, rows, tmp_path, capsys):
     assert run_score(other, rows, output) == 2
     assert "another origin (model differ)" in capsys.readouterr().err
     assert output.read_bytes() == before
+
+
+def test_parts_of_a_version_that_knew_no_ends_of_turns_are_not_mixed(model, rows, tmp_path, capsys):
+    output = tmp_path / "s.parquet"
+    assert run_score(model, rows, output) == 0
+    table = pq.read_table(output).drop_columns(["turn_ends"])
+    origin = read_origin(table.schema, output)
+    assert origin.pop("turn_ends")
+    folder = tmp_path / "s.parquet.parts"
+    folder.mkdir()
+    pq.write_table(
+        table.slice(0, 16).cast(with_origin(table.schema, origin)), folder / "part-000000.parquet"
+    )
+    output.unlink()
+    assert run_score(model, rows, output) == 2
+    assert "another origin (turn_ends differ)" in capsys.readouterr().err
 
 
 def test_a_file_that_is_not_ours_is_left_alone(model, rows, tmp_path, capsys):

@@ -17,6 +17,7 @@ from qtuning import SAMPLE_PRUNERS, TOKEN_PRUNERS, PruningArguments
 from qtuning.commands import main as cli
 from qtuning.compare.grid import Data, Method, read_grid
 from qtuning.io.yaml_files import read_yaml
+from qtuning.offline.schema import DECISIONS, SCORES, TOKEN_SCORES
 from qtuning.pruners.protocols import NEEDS, SamplePool
 from qtuning.run.ledger import SCHEMA
 
@@ -239,6 +240,12 @@ def test_the_page_of_pruners_of_ones_own_names_all_that_one_is_given() -> None:
 def test_the_page_of_the_ledger_names_every_column() -> None:
     page = text("docs/metrics-and-ledger.md").split("## The ledger")[1]
     for name in SCHEMA.names:
+        assert f"`{name}`" in page, name
+
+
+def test_the_page_of_scores_names_every_column() -> None:
+    page = text("docs/offline.md")
+    for name in (*SCORES, *TOKEN_SCORES, *DECISIONS):
         assert f"`{name}`" in page, name
 
 

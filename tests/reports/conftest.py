@@ -59,6 +59,17 @@ def opened(browser):
     assert not complaints
 
 
+def set_range(page, name, percent):
+    page.evaluate(
+        """([name, value]) => {
+          const input = document.getElementById(name);
+          input.value = value;
+          input.dispatchEvent(new Event("input", { bubbles: true }));
+        }""",
+        [name, percent],
+    )
+
+
 def _only_itself(url, path, complaints):
     if url != path.as_uri():
         complaints.append(f"asked for {url}")

@@ -9,7 +9,7 @@ import torch
 from qtuning import PruningArguments, keep_tokens, prune, report, select_samples
 from qtuning.offline.prune import decide_offline
 
-from .conftest import HOSTILE
+from .conftest import HOSTILE, set_range
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -19,17 +19,6 @@ def path(hostile_scores, tmp_path_factory):
     output = tmp_path_factory.mktemp("page") / "r.html"
     report(hostile_scores, output=output, sample_ratio=0.25, token_ratio=0.5)
     return output
-
-
-def set_range(page, name, percent):
-    page.evaluate(
-        """([name, value]) => {
-          const input = document.getElementById(name);
-          input.value = value;
-          input.dispatchEvent(new Event("input", { bubbles: true }));
-        }""",
-        [name, percent],
-    )
 
 
 def test_it_opens_without_a_complaint(opened, path):
@@ -210,11 +199,12 @@ def test_the_token_rule_in_the_page_is_the_cores(opened, path):
     for size in (1, 2, 3, 10, 57):
         nll = draw.gamma(1, 2, size).astype(np.float32)
         for ratio in (0.01, 0.5, 0.99, 1.0):
-            kept = page.evaluate(
-                "([nll, ratio]) => [...keepTokens(Float32Array.from(nll), ratio)]",
-                [nll.tolist(), ratio],
-            )
-            last = torch.zeros(size, dtype=torch.bool)
-            last[-1] = True
-            core = keep_tokens(torch.from_numpy(nll), ratio, protected=last)
-            assert kept == core.int().tolist()
+            for ends in ([], [size - 1], sorted({0, size // 2, size - 1})):
+                kept = page.evaluate(
+                    "([nll, ratio, ends]) => [...keepTokens(Float32Array.from(nll), ratio, ends)]",
+                    [nll.tolist(), ratio, ends],
+                )
+                protected = torch.zeros(size, dtype=torch.bool)
+                protected[ends] = True
+                core = keep_tokens(torch.from_numpy(nll), ratio, protected=protected)
+                assert kept == core.int().tolist()

@@ -47,7 +47,9 @@ class PruneArguments:
     with_dropped: bool = field(
         default=False, metadata={"help": "Write the rows that are not kept as well, marked so."}
     )
-    seed: int = field(default=42, metadata={"help": "Seed of random pruners."})
+    seed: int = field(
+        default=42, metadata={"help": "Seed of random pruners; a run of the same seed draws alike."}
+    )
 
 
 def run(argv: Sequence[str]) -> None:
@@ -69,7 +71,13 @@ def run(argv: Sequence[str]) -> None:
         check_sizes(pool_size=options.pool_size)
     check_new(options.output)
     table = typed_scores(read_scores(options.scores), str(options.scores))
-    decisions = decide_offline(table, pruning, pool_size=options.pool_size, seed=options.seed)
+    decisions = decide_offline(
+        table,
+        pruning,
+        pool_size=options.pool_size,
+        seed=options.seed,
+        where=str(options.scores),
+    )
     export(
         table,
         decisions,
@@ -91,9 +99,12 @@ def summary(table: pa.Table, decisions: TableDecisions, output: Path) -> str:
     tokens = int(lengths[is_kept].sum())
     n_pruned = sum(int((~token_mask).sum()) for token_mask in decisions.token_keeps.values())
     n_kept, all_tokens = int(is_kept.sum()), int(lengths.sum())
+    n_bad = int(decisions.bad.sum())
+    left_out = f" {n_bad:,} rows left out: their loss is NaN or infinite." if n_bad else ""
     return (
         f"{n_kept:,} of {len(is_kept):,} rows ({share(n_kept, len(is_kept)):.1%}), "
         f"{tokens - n_pruned:,} of {all_tokens:,} answer tokens "
         f"({share(tokens - n_pruned, all_tokens):.1%}) kept; "
-        f"{int(decisions.filled.sum()):,} rows only to fill the budget. Written to {output}."
+        f"{int(decisions.filled.sum()):,} rows only to fill the budget.{left_out} "
+        f"Written to {output}."
     )

@@ -1,5 +1,6 @@
 """Token ids that end an answer: a model that never trains on these ids learns not to stop."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -27,6 +28,17 @@ def end_of_turn_ids(model: PreTrainedModel, processing_class: Any) -> Tensor:
         if processing_class.chat_template is not None:
             ids |= _of_template(processing_class)
     return torch.tensor(sorted(ids), dtype=torch.int64)
+
+
+def turn_ends(labels: Sequence[int], answers: Tensor, ids: Tensor) -> Tensor:
+    """Which answer tokens of an example end a turn, ``(T,)`` bool.
+
+    Args:
+        labels: Labels of the example, ``(L,)``.
+        answers: Positions of the answer tokens, ``(T,)``.
+        ids: Ids that end a turn, from ``end_of_turn_ids``.
+    """
+    return torch.isin(torch.tensor(labels)[answers], ids)
 
 
 def _of_template(tokenizer: PreTrainedTokenizerBase) -> set[int]:

@@ -79,8 +79,9 @@ def score(
 
     Returns:
         The rows with ``sample_id``, ``ppl`` (perplexity of the answer), ``entropy`` (mean over the
-        answer, nats), ``nll_sum`` (nats) and ``n_tokens`` (answer tokens). In rows without answer
-        tokens perplexity and entropy are null.
+        answer, nats), ``nll_sum`` (nats), ``n_tokens`` (answer tokens) and ``turn_ends`` (places
+        of those that end a turn, counted from 0). In rows without answer tokens perplexity and
+        entropy are null.
 
     Raises:
         UsageError: Data, model or a value cannot be used, or the output holds scores of another
@@ -141,8 +142,9 @@ def prune(
         token_ratio: Share of the answer tokens to keep in a sample whose tokens are pruned, in
             (0, 1]. Below 1 it needs scores with ``per_token``.
         pool_size: Number of rows that compete with each other, in the order of the data, as the
-            candidates of a training step do; None makes one pool of all rows.
-        seed: Seed of random pruners.
+            candidates of a training step do: the pools are decided as the steps of a run are.
+            None makes one pool of all rows, which is decided as the first step is.
+        seed: Seed of random pruners, as the run's.
         with_dropped: Return, and write, the rows that are not kept as well.
         output: A path to write to as well: a folder for the formats ``datasets``, ``trl``,
             ``llamafactory`` and ``axolotl``, else a file.
@@ -170,7 +172,7 @@ def prune(
             f"format {format}: the data set does not say how it was tokenised: give prune the file "
             "that score wrote, or what score returned"
         )
-    decisions = decide_offline(table, args, pool_size=pool_size, seed=seed)
+    decisions = decide_offline(table, args, pool_size=pool_size, seed=seed, where=named(scores))
     rows = with_decisions(table, decisions)
     if output is not None:
         with random_state_kept():

@@ -2,13 +2,27 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pyarrow as pa
+from torch import Tensor
 
 from ..core.stats import stats_of_one
 from ..errors import UsageError
 from ..signals.scorer import Scores
-from .schema import SCORES, TOKEN_SCORES
+from .schema import SCORES, TOKEN_SCORES, TURN_ENDS
+
+
+class ScoredRow(NamedTuple):
+    """What scoring found out about a row with answer tokens.
+
+    Attributes:
+        scores: The scores of its answer tokens.
+        ends_turn: Which of its answer tokens end a turn, ``(T,)`` bool.
+    """
+
+    scores: Scores
+    ends_turn: Tensor
 
 
 @dataclass(frozen=True)
@@ -44,41 +58,46 @@ class ScoreColumns:
             )
 
     def add(
-        self, rows: pa.Table, names: Sequence[str], scores: Sequence[Scores | None]
+        self, rows: pa.Table, names: Sequence[str], scored: Sequence[ScoredRow | None]
     ) -> pa.Table:
         """Add the columns of scores to rows.
 
         Args:
             rows: The ``N`` rows as loaded.
             names: Sample id of each row.
-            scores: Scores of each row; None for a row without answer tokens, which gets null
-                perplexity and entropy, and 0 tokens.
+            scored: What is known of each row; None for a row without answer tokens, which gets
+                null perplexity and entropy, and 0 tokens.
         """
         ppl: list[float | None] = []
         entropy: list[float | None] = []
         sums, counts = [], []
-        for one in scores:
+        ends: list[list[int]] = []
+        for one in scored:
             if one is None:
                 ppl.append(None)
                 entropy.append(None)
                 sums.append(0.0)
                 counts.append(0)
+                ends.append([])
                 continue
-            stats = stats_of_one(one.nll, one.entropy)
+            nll = one.scores.nll
+            stats = stats_of_one(nll, one.scores.entropy)
             ppl.append(float(stats.ppl))
             entropy.append(float(stats.entropy))
-            sums.append(float(one.nll.double().sum()))
-            counts.append(len(one.nll))
+            sums.append(float(nll.double().sum()))
+            counts.append(len(nll))
+            ends.append(one.ends_turn.nonzero().squeeze(1).tolist())
         columns = {
             "sample_id": pa.array(names, pa.string()),
             "ppl": pa.array(ppl, pa.float64()),
             "entropy": pa.array(entropy, pa.float64()),
             "nll_sum": pa.array(sums, pa.float64()),
             "n_tokens": pa.array(counts, pa.int64()),
+            TURN_ENDS: pa.array(ends, pa.list_(pa.int32())),
         }
         if self.per_token:
             for place, name in enumerate(TOKEN_SCORES):
-                lists = [[] if one is None else one[:2][place].tolist() for one in scores]
+                lists = [[] if one is None else one.scores[:2][place].tolist() for one in scored]
                 columns[name] = self._lists(lists)
         for name, values in columns.items():
             if name not in rows.column_names:

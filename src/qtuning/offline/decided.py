@@ -1,6 +1,5 @@
 """Read decisions from a pruned data set or a run's output folder, or make them from scores."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,11 @@ from datasets import Dataset
 
 from ..arguments import PruningArguments
 from ..errors import UsageError
-from ..pruners.pair import Pruners
-from ..pruners.protocols import SCORES
 from ..run.ledger import SCHEMA
 from .export import with_decisions
 from .prune import decide_offline
 from .read import named, read_table
-from .schema import OF_RUNS, TOKEN_SCORES, is_decided, typed_scores
+from .schema import OF_RUNS, is_decided, typed_scores
 
 
 def read_decided(
@@ -53,7 +50,7 @@ def read_decided(
         table = table.drop_columns([name for name in OF_RUNS if name in table.column_names])
     table = typed_scores(table, named(source))
     if args is not None and not is_decided(table):
-        return _decide(table, args, pool_size, seed)
+        return _decide(table, args, pool_size, seed, named(source))
     return _with_tokens_kept(table) if is_decided(table) else table
 
 
@@ -82,15 +79,15 @@ def one_visit(table: pa.Table, epoch: int | None = None, where: str = "the ledge
     return table.take(pa.array(sorted(last.values()), pa.int64()))
 
 
-def _decide(table: pa.Table, args: PruningArguments, pool_size: int | None, seed: int) -> pa.Table:
+def _decide(
+    table: pa.Table, args: PruningArguments, pool_size: int | None, seed: int, where: str
+) -> pa.Table:
     """Decide on scores; without token scores, only on samples."""
-    reads_tokens = SCORES in Pruners.of(args).token.needs and args.token_ratio < 1.0
-    if reads_tokens and TOKEN_SCORES[0] not in table.column_names:
-        samples_only = replace(args, token_ratio=1.0)
-        decisions = decide_offline(table, samples_only, pool_size=pool_size, seed=seed)
-        return with_decisions(table, decisions)
-    decisions = decide_offline(table, args, pool_size=pool_size, seed=seed)
-    return _with_tokens_kept(with_decisions(table, decisions))
+    decisions = decide_offline(
+        table, args, pool_size=pool_size, seed=seed, where=where, tokens_if_known=True
+    )
+    decided = with_decisions(table, decisions)
+    return _with_tokens_kept(decided) if decisions.tokens_known else decided
 
 
 def _with_tokens_kept(table: pa.Table) -> pa.Table:

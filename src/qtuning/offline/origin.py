@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..errors import UsageError
 from ..examples.prepare import Tokenising
+from .schema import TURN_ENDS
 
 METADATA = b"qtuning"
 _PACKAGES = ("qtuning", "torch", "transformers", "trl", "datasets")
@@ -69,6 +70,7 @@ def origin_of(
         "dtype": dtype,
         "per_token": per_token,
         "float16": float16,
+        TURN_ENDS: True,  # earlier versions did not write this column
         "versions": {name: version(name) for name in _PACKAGES},
     }
 
@@ -182,9 +184,8 @@ def check_same_origin(found: Mapping[str, Any], wanted: Mapping[str, Any], where
     Raises:
         UsageError: The origins differ in an entry that changes scores or columns.
     """
-    differences = [
-        key for key in (*_DECISIVE, "per_token", "float16") if found.get(key) != wanted.get(key)
-    ]
+    keys = (*_DECISIVE, "per_token", "float16", TURN_ENDS)
+    differences = [key for key in keys if found.get(key) != wanted.get(key)]
     if differences:
         raise UsageError(
             f"{where}: holds scores of another origin ({', '.join(differences)} differ): choose "

@@ -11,14 +11,15 @@ from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTTrainer
 
+from ..examples.end_of_turn import end_of_turn_ids, turn_ends
 from ..examples.example import SAMPLE_ID, Example, answer_positions
 from ..examples.grouping import pass_overhead
 from ..examples.labels import Labels
 from ..examples.prepare import prepared
 from ..io.formats import Rows
 from ..io.models import load_causal_lm, load_tokenizer
-from ..signals.scorer import Scorer, Scores
-from .columns import ScoreColumns
+from ..signals.scorer import Scorer
+from .columns import ScoreColumns, ScoredRow
 from .job import ScoreJob
 from .shards import Shards
 from .source import parts
@@ -90,8 +91,8 @@ class PartScorer:
             for part in parts(data, rows_a_part, is_due):
                 first = part.number * rows_a_part
                 examples_of_part = examples.below(first + part.rows.num_rows, first)
-                scores = self._scores(scorer, trainer, examples_of_part, part.rows.num_rows)
-                shards.write(part.number, columns.add(part.rows, part.names, scores))
+                scored = self._scored(scorer, trainer, examples_of_part, part.rows.num_rows)
+                shards.write(part.number, columns.add(part.rows, part.names, scored))
                 told(part.rows.num_rows)
 
     def _scorer(self, trainer: SFTTrainer) -> Scorer:
@@ -105,23 +106,26 @@ class PartScorer:
             overhead=pass_overhead(device.type),
         )
 
-    def _scores(
+    def _scored(
         self, scorer: Scorer, trainer: SFTTrainer, examples: dict[int, Example], n: int
-    ) -> list[Scores | None]:
-        """The scores of each of ``n`` rows, ``examples`` by place; None without answer tokens."""
+    ) -> list[ScoredRow | None]:
+        """Score ``n`` rows, ``examples`` by place; None for a row without answer tokens."""
         labels = Labels(trainer.data_collator)
         labelled = {place: labels.of(example) for place, example in examples.items()}
-        pairs = {
-            place: (example, len(answer_positions(example["labels"])))
-            for place, example in labelled.items()
+        answers = {
+            place: answer_positions(example["labels"]) for place, example in labelled.items()
         }
-        pairs = {place: pair for place, pair in pairs.items() if pair[1]}
+        places = [place for place, positions in answers.items() if len(positions)]
         model = trainer.model
-        scores_in_order = scorer(model, model, list(pairs.values()))
-        scores: list[Scores | None] = [None] * n
-        for place, one in zip(pairs, scores_in_order, strict=True):
-            scores[place] = one
-        return scores
+        scores_in_order = scorer(
+            model, model, [(labelled[place], len(answers[place])) for place in places]
+        )
+        ids = end_of_turn_ids(model, trainer.processing_class)
+        rows: list[ScoredRow | None] = [None] * n
+        for place, scores in zip(places, scores_in_order, strict=True):
+            ends = turn_ends(labelled[place]["labels"], answers[place], ids)
+            rows[place] = ScoredRow(scores, ends)
+        return rows
 
 
 class _Examples:

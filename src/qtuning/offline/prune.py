@@ -1,8 +1,12 @@
-"""Decide on a scored data set, with any pruner that reads nothing but scores."""
+"""Decide on a scored data set, with any pruner that reads nothing but scores.
 
+The decisions are those of a training run: each pool is a step, which the two stages of ``step/``
+decide on.
+"""
+
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,9 +16,16 @@ from torch import Tensor
 from ..arguments import PruningArguments
 from ..core.plane import BAND, QUADRANT_NAMES, Selection
 from ..errors import UsageError
-from ..pruners.checked import checked_masks, checked_selection
+from ..pruners.full import NoTokenPruning
 from ..pruners.pair import Pruners
-from ..pruners.protocols import QUADRANTS, SCORES, SamplePool, TokenPool, TokenSample
+from ..pruners.protocols import QUADRANTS, SCORES
+from ..step.decide import Decision
+from ..step.moment import Moment
+from ..step.sample_stage import PoolScores, select
+from .prune_tokens import KeptRow, token_keeps
+from .schema import TOKEN_SCORES
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -26,26 +37,36 @@ class TableDecisions:
         quadrant: Quadrant of each row, ``(N,)`` int64; 0 for the middle band, or for a choice
             without the plane.
         filled: Whether each row is kept only to fill the budget, ``(N,)`` bool.
+        bad: Whether each row is left out because its loss is NaN or infinite, ``(N,)`` bool.
         selections: The selection of each pool.
         token_keeps: Which answer tokens of a kept row are kept, ``(T,)`` bool, by the place of the
             row. Rows that keep all tokens have no entry.
+        tokens_known: Whether tokens were decided on; False where the scores of tokens are missing.
     """
 
     kept: Tensor
     quadrant: Tensor
     filled: Tensor
+    bad: Tensor
     selections: Sequence[Selection]
-    token_keeps: dict[int, Tensor]
+    token_keeps: dict[int, Tensor] = field(default_factory=dict)
+    tokens_known: bool = True
 
     def reasons(self) -> list[str]:
         """Why each row is kept or not, in words."""
         names = {number: f"{name}" for number, name in QUADRANT_NAMES.items()}
         texts = []
-        for kept, filled, quadrant in zip(
-            self.kept.tolist(), self.filled.tolist(), self.quadrant.tolist(), strict=True
+        for kept, filled, quadrant, bad in zip(
+            self.kept.tolist(),
+            self.filled.tolist(),
+            self.quadrant.tolist(),
+            self.bad.tolist(),
+            strict=True,
         ):
             where = names[quadrant] if quadrant != BAND else "middle band, or chosen without it"
-            if filled:
+            if bad:
+                texts.append("dropped: NaN or infinite loss")
+            elif filled:
                 texts.append(f"kept to fill the budget ({where})")
             else:
                 texts.append(f"{'kept' if kept else 'dropped'}: {where}")
@@ -53,55 +74,95 @@ class TableDecisions:
 
 
 def decide_offline(
-    scores: pa.Table, args: PruningArguments, *, pool_size: int | None = None, seed: int = 0
+    scores: pa.Table,
+    args: PruningArguments,
+    *,
+    pool_size: int | None = None,
+    seed: int = 42,
+    where: str = "the scores",
+    tokens_if_known: bool = False,
 ) -> TableDecisions:
-    """Run the pruners of the arguments over a scored data set.
+    """Run the pruners of the arguments over a scored data set, as a run of one epoch over it would.
 
     Args:
         scores: A table of ``typed_scores`` with ``sample_id``, ``ppl``, ``entropy`` (nats) and
-            ``n_tokens``; for token pruners that read scores also with ``token_nll`` and
-            ``token_entropy`` (nats).
+            ``n_tokens``; for token pruners also with ``turn_ends``, and for those that read scores
+            with ``token_nll`` and ``token_entropy`` (nats).
         args: The pruners and their budgets.
-        pool_size: Rows that compete with each other, in the order of the data, as in a training
-            run; None makes one pool of all rows.
-        seed: Seed of random pruners.
+        pool_size: Rows that compete with each other, in the order of the data: those of a step.
+            None makes one pool of all rows.
+        seed: Seed of random pruners; that of the run.
+        where: The name of the scores in messages.
+        tokens_if_known: Decide on samples alone where the scores of tokens are missing.
 
     Raises:
-        UsageError: A pruner needs more than scores, token scores are missing, or a user's pruner
-            returned something else than decisions on the pool.
+        UsageError: A pruner needs more than scores, or weights samples; token scores are missing;
+            or a user's pruner returned something else than decisions on the pool.
     """
     pruners = Pruners.of(args)
     check_works_from_scores(args, pruners)
-    columns = {name: _tensor(scores[name]) for name in ("ppl", "entropy", "n_tokens")}
+    tokens_known = SCORES not in pruners.token.needs or TOKEN_SCORES[0] in scores.column_names
+    decides_tokens = tokens_known and not isinstance(pruners.token, NoTokenPruning)
+    if not tokens_known and not tokens_if_known:
+        raise UsageError(
+            f"token_pruner {args.token_pruner} reads token scores: score with --per_token, or set "
+            "token_ratio to 1.0"
+        )
     names = scores["sample_id"].to_pylist()
-    n = len(names)
-    kept, filled = torch.zeros(n, dtype=torch.bool), torch.zeros(n, dtype=torch.bool)
-    quadrant, side = torch.zeros(n, dtype=torch.int64), torch.zeros(n, dtype=torch.float64)
-    selections = []
-    candidates = (columns["n_tokens"] > 0).nonzero().squeeze(1)
-    for group, members in enumerate(candidates.split(pool_size or max(1, n))):
-        pool = SamplePool(
-            ppl=columns["ppl"][members].double(),
-            entropy=columns["entropy"][members].double(),
-            n_tokens=columns["n_tokens"][members],
+    ppl, entropy, n_tokens = (_tensor(scores[name]) for name in ("ppl", "entropy", "n_tokens"))
+    is_finite = ppl.isfinite() & entropy.isfinite()
+    # As in a run, what neither pruner reads is not looked at.
+    bad = ~is_finite & (n_tokens > 0) & pruners.score
+    if SCORES not in pruners.sample.needs:
+        ppl, entropy = torch.full_like(ppl, torch.nan), torch.full_like(entropy, torch.nan)
+    kept, filled = torch.zeros_like(bad), torch.zeros_like(bad)
+    quadrant = torch.zeros_like(n_tokens)
+    selections: list[Selection] = []
+    kept_rows: list[KeptRow] = []
+    candidates = (n_tokens > 0).nonzero().squeeze(1)
+    pools = candidates.split(pool_size or max(1, len(candidates))) if len(candidates) else ()
+    memory: dict[str, Tensor] = {}
+    for number, members in enumerate(pools):
+        moment = Moment(number + 1, seed, number / len(pools), memory)
+        pool = PoolScores(
+            ppl=ppl[members],
+            entropy=entropy[members],
+            n_tokens=n_tokens[members],
             sample_ids=[names[i] for i in members.tolist()],
-            step=group + 1,
-            seed=seed,
+            bad=bad[members],
         )
-        selection = checked_selection(pruners.sample(pool, args), len(pool))
+        selection = select(pool, pruners.sample, args, moment)
+        _check_unweighted(selection, args)
         kept[members], filled[members] = selection.kept, selection.filled
-        quadrant[members], side[members] = selection.quadrant, selection.side
+        quadrant[members] = selection.quadrant
         selections.append(selection)
-    # As in training, rows with a NaN or infinite loss are never kept.
-    is_finite = columns["ppl"].isfinite() & columns["entropy"].isfinite()
-    kept &= is_finite
-    filled &= is_finite
-    decisions = TableDecisions(kept, quadrant, filled, selections, {})
-    if args.token_ratio < 1.0:
-        decisions.token_keeps.update(
-            _token_keeps(scores, args, pruners, decisions, side, names, seed)
+        if decides_tokens:
+            kept_rows += _kept_rows(members, selection, moment.step, names)
+    n_unseen = int((kept & ~is_finite).sum())
+    if n_unseen:
+        logger.warning(
+            f"{where}: {n_unseen:,} of the kept rows have a NaN or infinite loss: neither pruner "
+            "reads scores, so neither leaves them out"
         )
-    return decisions
+    keeps = token_keeps(scores, kept_rows, pruners.token, args, seed, where)
+    return TableDecisions(kept, quadrant, filled, bad, selections, keeps, tokens_known)
+
+
+def _kept_rows(
+    members: Tensor, selection: Selection, step: int, names: Sequence[str]
+) -> list[KeptRow]:
+    """The kept rows of a pool, whose rows have the places ``members``, ``(N,)``."""
+    kept = selection.kept
+    return [
+        KeptRow(place, names[place], step, Decision(True, quadrant, filled, side))
+        for place, quadrant, filled, side in zip(
+            members[kept].tolist(),
+            selection.quadrant[kept].tolist(),
+            selection.filled[kept].tolist(),
+            selection.side[kept].tolist(),
+            strict=True,
+        )
+    ]
 
 
 def check_works_from_scores(args: PruningArguments, pruners: Pruners) -> None:
@@ -110,64 +171,31 @@ def check_works_from_scores(args: PruningArguments, pruners: Pruners) -> None:
     Raises:
         UsageError: The sample pruner or the token pruner reads more.
     """
-    for field, needs in (
+    for field_name, needs in (
         ("sample_pruner", pruners.sample.needs),
         ("token_pruner", pruners.token.needs),
     ):
         signals = needs - {SCORES, QUADRANTS}
         if signals:
             raise UsageError(
-                f"{field} {vars(args)[field]} needs more than scores "
+                f"{field_name} {vars(args)[field_name]} needs more than scores "
                 f"({', '.join(sorted(signals))}): it works in training only"
             )
 
 
-def _token_keeps(
-    scores: pa.Table,
-    args: PruningArguments,
-    pruners: Pruners,
-    decisions: TableDecisions,
-    side: Tensor,
-    names: Sequence[str],
-    seed: int,
-) -> dict[int, Tensor]:
-    """Which answer tokens of kept rows are kept, by place; rows that keep all have no entry.
+def _check_unweighted(selection: Selection, args: PruningArguments) -> None:
+    """Refuse weights of samples that are not 1, which rows on disk cannot have.
 
     Raises:
-        UsageError: Token scores are missing, or a user's pruner returned other masks.
+        UsageError: A kept sample has such a weight.
     """
-    places = decisions.kept.nonzero().squeeze(1).tolist()
-    reads_scores = SCORES in pruners.token.needs
-    if reads_scores and "token_nll" not in scores.column_names:
+    if selection.weight is None:
+        return
+    if bool((selection.weight[selection.kept] != 1.0).any()):
         raise UsageError(
-            f"token_pruner {args.token_pruner} reads token scores: score with --per_token, or set "
-            "token_ratio to 1.0"
+            f"sample_pruner {args.sample_pruner} weights the loss of samples, which rows on disk "
+            "cannot hold: it works in training only"
         )
-    rows = scores.take(pa.array(places, pa.int64()))
-    nll = _lists(rows["token_nll"]) if reads_scores else [None] * len(places)
-    entropy = _lists(rows["token_entropy"]) if reads_scores else [None] * len(places)
-    lengths = _tensor(rows["n_tokens"]).tolist()
-    samples = [
-        TokenSample(
-            sample_id=names[place],
-            nll=one_nll,
-            entropy=one_entropy,
-            protected=_protected(length, args),
-            quadrant=int(decisions.quadrant[place]),
-            filled=bool(decisions.filled[place]),
-            side=float(side[place]),
-        )
-        for place, length, one_nll, one_entropy in zip(places, lengths, nll, entropy, strict=True)
-    ]
-    keeps = checked_masks(pruners.token(TokenPool(samples, step=1, seed=seed), args), lengths)
-    return {p: keep for p, keep in zip(places, keeps, strict=True) if not bool(keep.all())}
-
-
-def _protected(length: int, args: PruningArguments) -> Tensor:
-    """A mask of the last answer token, which ends the turn: token ids are not on record."""
-    protected = torch.zeros(length, dtype=torch.bool)
-    protected[-1] = args.protect_eos
-    return protected
 
 
 def _tensor(column: pa.ChunkedArray) -> Tensor:
@@ -175,12 +203,3 @@ def _tensor(column: pa.ChunkedArray) -> Tensor:
     if pa.types.is_floating(column.type):
         column = pc.fill_null(column.cast(pa.float64()), float("nan"))
     return torch.from_numpy(column.to_numpy().copy())
-
-
-def _lists(column: pa.ChunkedArray) -> list[Any]:
-    """A column of lists as float32 tensors, one for each row."""
-    flat = column.combine_chunks()
-    values = torch.from_numpy(
-        flat.flatten().cast(pa.float32()).to_numpy(zero_copy_only=False).copy()
-    )
-    return list(values.split(pc.list_value_length(flat).to_pylist()))

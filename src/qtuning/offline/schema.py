@@ -7,7 +7,10 @@ import pyarrow.compute as pc
 
 from ..errors import UsageError, first_line
 
-SCORES = ("sample_id", "ppl", "entropy", "nll_sum", "n_tokens")
+TURN_ENDS = "turn_ends"
+"""Column with the places of the answer tokens that end a turn, counted from 0 among the answer
+tokens of a row. Files that earlier versions wrote do not have it."""
+SCORES = ("sample_id", "ppl", "entropy", "nll_sum", "n_tokens", TURN_ENDS)
 """Columns that scoring adds to rows."""
 TOKEN_SCORES = ("token_nll", "token_entropy")
 """Columns that scoring adds with ``per_token``: lists with a value in nats per answer token."""
@@ -32,6 +35,7 @@ _TYPES = {
     "tokens_kept": pa.int64(),
     "epoch": pa.int64(),
     "step": pa.int64(),
+    TURN_ENDS: pa.list_(pa.int32()),
     "token_nll": pa.list_(pa.float32()),
     "token_entropy": pa.list_(pa.float32()),
     "token_kept": pa.list_(pa.bool_()),
@@ -74,13 +78,15 @@ def typed_scores(table: pa.Table, where: str) -> pa.Table:
             f"{where}: no column {', '.join(missing)}; name a file of `qtuning score` or `qtuning "
             "prune`, or a run's output folder"
         )
-    columns = [*_NEEDED, *TOKEN_SCORES]
+    columns = [*_NEEDED, TURN_ENDS, *TOKEN_SCORES]
     if is_decided(table):
         columns += [*_DECIDED, *(name for name in OF_RUNS if name in _TYPES), "token_kept"]
     for name in columns:
         if name in names:
             column = _column(table[name], name, where)
             table = table.set_column(names.index(name), name, column)
+    if TURN_ENDS in names:
+        _check_turn_ends(table, where)
     _check_tokens(table, where, [n for n in (*TOKEN_SCORES, "token_kept") if n in columns])
     return table
 
@@ -114,6 +120,21 @@ def _column(column: pa.ChunkedArray, name: str, where: str) -> pa.ChunkedArray:
 
 def _is_list_of_floats(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) and pa.types.is_floating(kind.value_type))
+
+
+def _check_turn_ends(table: pa.Table, where: str) -> None:
+    """Check that the ends of turns are places among the answer tokens of their rows.
+
+    Raises:
+        UsageError: A place is missing, or is not among the answer tokens.
+    """
+    places = pc.list_flatten(table[TURN_ENDS])
+    n_tokens = table["n_tokens"].take(pc.list_parent_indices(table[TURN_ENDS]))
+    is_outside = pc.or_(pc.less(places, 0), pc.greater_equal(places, n_tokens))
+    if places.null_count or pc.any(is_outside).as_py():
+        raise UsageError(
+            f"{where}: column {TURN_ENDS} names tokens that an answer does not have; score again"
+        )
 
 
 def _check_tokens(table: pa.Table, where: str, names: Sequence[str]) -> None:

@@ -4,8 +4,8 @@ What: keeps confident errors (Q2) with their worst tokens pruned, and uncertain 
 Cost: the scoring pass.
 When: the model can nearly do the task; a weaker one cannot tell noise from what it has to learn.
 Source: arXiv:2509.23873, 3.2, 3.3 and Algorithm 1.
-Differs: the pool is the whole optimizer step unless ``pool_scope`` says micro; the end-of-turn
-    token keeps its label unless ``protect_eos`` is off.
+Differs: the pool is the whole optimizer step unless ``pool_scope`` says micro; the tokens
+    that end a turn keep their label unless ``protect_eos`` is off.
 """
 
 import torch

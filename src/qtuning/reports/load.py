@@ -22,7 +22,7 @@ from ..offline.export import with_decisions
 from ..offline.origin import Origin, origin_if_any
 from ..offline.prune import TableDecisions, decide_offline
 from ..offline.read import named, read_table
-from ..offline.schema import is_decided
+from ..offline.schema import is_decided, typed_scores
 from ..offline.source import names_of
 from ..run.ledger import FOLDER, read_ledger
 from ..run.probe_rows import PROBE_FOLDER, read_probe
@@ -96,15 +96,12 @@ def of_scores(
     Raises:
         UsageError: A pruner needs more than scores, or token scores that are missing.
     """
+    decisions = decide_offline(
+        table, args, pool_size=pool_size, seed=seed, where=str(path), tokens_if_known=True
+    )
     notes = []
-    if args.token_ratio < 1.0 and "token_nll" not in table.column_names:
+    if not decisions.tokens_known:
         notes.append("Scored without --per_token: which tokens would be pruned is not known.")
-        sample_stage_only = vars(args) | {"token_ratio": 1.0}
-        decisions = decide_offline(
-            table, PruningArguments(**sample_stage_only), pool_size=pool_size, seed=seed
-        )
-    else:
-        decisions = decide_offline(table, args, pool_size=pool_size, seed=seed)
     decision_table = with_decisions(table, decisions)
     decision_table = decision_table.append_column(
         "tokens_kept", pa.array(_tokens_kept(table, decisions))
@@ -160,8 +157,7 @@ def _of_run(path: Path, args: PruningArguments, rows: Source | None) -> Material
     folder = path.parent if path.name == FOLDER else path
     table = read_ledger(path)
     facts = {"decisions": f"{table.num_rows:,}", **_cost(folder / BUDGET_FILE)}
-    data = None if rows is None else _by_id(read_table(rows))
-    origin = None if data is None else origin_if_any(data.schema, folder)
+    data, origin = (None, None) if rows is None else _rows_of_run(rows)
     settings = _settings(folder / SETTINGS_FILE, args)
     return Material(
         title="/".join(folder.absolute().parts[-2:]),
@@ -178,6 +174,15 @@ def _of_run(path: Path, args: PruningArguments, rows: Source | None) -> Material
         else ["Give --rows the data, or their scores, to see the texts."],
         probe=read_probe(folder) if (folder / PROBE_FOLDER).is_dir() else None,
     )
+
+
+def _rows_of_run(rows: Source) -> tuple[pa.Table, Origin | None]:
+    """Return rows with the ``sample_id`` that training gives, and the origin of their scores."""
+    table = read_table(rows)
+    origin = origin_if_any(table.schema, Path(named(rows)))
+    if origin is not None:
+        table = typed_scores(table, named(rows))
+    return _by_id(table), origin
 
 
 def _settings(path: Path, args: PruningArguments) -> dict[str, Any]:

@@ -17,8 +17,8 @@ class Material:
         title: Headline of the report.
         table: One row for each decision: ``sample_id``, ``ppl``, ``entropy``, ``n_tokens``,
             ``quadrant``, ``kept``, ``filled``, ``tokens_kept``; in runs ``epoch`` and ``step``, in
-            pools ``step``; ``token_kept``, ``token_nll``, ``token_entropy`` (nats) if known; and
-            the columns of the user's data.
+            pools ``step``; ``turn_ends``, ``token_kept``, ``token_nll``, ``token_entropy``
+            (nats) if known; and the columns of the user's data.
         by_id: Whether rows of the same ``sample_id`` are visits of one sample.
         rows: Rows of the data by ``sample_id``, for the texts; None if they are in ``table``.
         how: The rule of the decisions, in a few words.

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ..core.seeds import seed_of
 from ..errors import UsageError
 from ..io.row_text import text_columns, text_of
+from ..offline.schema import DECISIONS, OF_RUNS, SCORES, TOKEN_SCORES, TURN_ENDS
 from .agreement import differences
 from .columns import Column, columns_of
 from .material import Material
@@ -24,11 +26,7 @@ from .visits import MOST_VISITS, Visits, thinned, visits_of
 LISTED = 50
 _TEXT_BYTES = 3_000_000
 """Approximate limit of the texts in a page; gzip reduces them to about a third."""
-_ADDED = (
-    *("sample_id", "id", "ppl", "entropy", "nll_sum", "n_tokens", "token_nll", "token_entropy"),
-    *("quadrant", "quadrant_name", "kept", "filled", "reason", "token_kept", "tokens_kept"),
-    *("epoch", "step", "scored"),
-)
+_ADDED = ("id", *SCORES, *TOKEN_SCORES, *DECISIONS, *OF_RUNS)
 
 
 def payload_of(material: Material) -> dict[str, Any]:
@@ -56,6 +54,7 @@ def payload_of(material: Material) -> dict[str, Any]:
     rows = _rows(material, names, first)
     texts: list[dict[str, Any]] = []
     columns = [Column("answer tokens", _lengths(visits, len(names)))]
+    turn_ends = _turn_ends(rows, material, len(names))
     if rows is not None:
         skip = (*_ADDED, *text_columns(rows.column_names), "input")
         columns += columns_of(rows, skip)
@@ -65,6 +64,7 @@ def payload_of(material: Material) -> dict[str, Any]:
     if len(subset) < len(visits):
         keep = np.union1d(np.unique(subset.sample), [text["sample"] for text in texts])
         names, columns = _select(keep, names, columns, texts)
+        turn_ends = turn_ends[keep]
         place = {int(old): new for new, old in enumerate(keep)}
         subset = _with_places(subset, place)
         worst = [place[i] for i in worst if i in place]
@@ -83,6 +83,7 @@ def payload_of(material: Material) -> dict[str, Any]:
         "rho": None if material.rho is None or math.isnan(material.rho) else material.rho,
         "ids": names,
         "visits": {name: array(values) for name, values in vars(subset).items()},
+        "turn_ends": array(turn_ends),
         "columns": [{"name": c.name, "values": array(c.values), "names": c.names} for c in columns],
         "texts": texts,
         "shares": quadrant_shares(visits) if material.by_id and visits.scored else None,
@@ -108,6 +109,16 @@ def _lengths(visits: Visits, n: int) -> NDArray[np.float32]:
     lengths = np.zeros(n, dtype=np.float32)
     lengths[visits.sample] = visits.n_tokens
     return lengths
+
+
+def _turn_ends(rows: pa.Table | None, material: Material, n: int) -> NDArray[np.uint32]:
+    """Return how many answer tokens of each of ``n`` samples end a turn; 1 where not known."""
+    is_of_scores = material.origin is not None or not material.by_id
+    if rows is None or not is_of_scores or TURN_ENDS not in rows.column_names:
+        return np.ones(n, dtype=np.uint32)
+    counts = pc.fill_null(pc.list_value_length(rows[TURN_ENDS]), 1)
+    numbers: NDArray[np.uint32] = counts.to_numpy().astype(np.uint32)
+    return numbers
 
 
 def _rows(material: Material, names: Sequence[str], first: NDArray[np.intp]) -> pa.Table | None:
@@ -174,6 +185,8 @@ def _add_tokens(texts: list[dict[str, Any]], rows: pa.Table, material: Material)
         text["tokens"] = tokens
         text["nll"] = array(np.array(row["token_nll"], dtype=np.float32))
         text["entropy"] = array(np.array(row["token_entropy"], dtype=np.float32))
+        ends = row.get(TURN_ENDS, [len(tokens) - 1])  # where not known, the last
+        text["ends"] = array(np.array(ends, dtype=np.uint32))
         if row.get("token_kept") is not None:
             text["kept"] = array(np.array(row["token_kept"], dtype=np.uint8))
 

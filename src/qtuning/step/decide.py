@@ -17,9 +17,9 @@ import torch
 from ..arguments import PruningArguments
 from ..core.plane import BAND, Selection
 from ..examples.candidate import CandidateRow
-from ..pruners.checked import checked_selection
-from ..pruners.protocols import SamplePool, SamplePruner
+from ..pruners.protocols import SamplePruner
 from .moment import Moment
+from .sample_stage import PoolScores, select
 
 
 class Pool(NamedTuple):
@@ -152,8 +152,7 @@ def decide(
         weights = selection.weight
         if weights is None:
             weights = selection.side.new_ones(len(pool.rows))
-        for row, where, kept, quadrant, filled, side, factor in zip(
-            pool.rows,
+        for where, kept, quadrant, filled, side, factor in zip(
             pool.places,
             selection.kept.tolist(),
             selection.quadrant.tolist(),
@@ -162,10 +161,7 @@ def decide(
             weights.tolist(),
             strict=True,
         ):
-            is_finite = not row.is_bad
-            decision_at[where] = Decision(
-                kept and is_finite, quadrant, filled and is_finite, side, factor
-            )
+            decision_at[where] = Decision(kept, quadrant, filled, side, factor)
     bad = [row.sample_id for row in rows if row.is_bad]
     return Decisions(rows, [decision_at[where] for where in places], places, selections, bad)
 
@@ -178,32 +174,23 @@ def selected(
     *,
     group: int,
 ) -> Selection:
-    """Run the sample pruner over one pool; the scores of a bad loss are NaN to it.
+    """Run the sample pruner over the rows of one pool, see ``sample_stage.select``.
 
     Raises:
         UsageError: A user's pruner did not return a decision for each candidate of the pool.
     """
-    bad = torch.tensor([row.is_bad for row in rows])
-    ppl = torch.tensor([row.ppl for row in rows], dtype=torch.float64)
-    entropy = torch.tensor([row.entropy for row in rows], dtype=torch.float64)
-    pool = SamplePool(
-        ppl=ppl.masked_fill(bad, torch.nan),
-        entropy=entropy.masked_fill(bad, torch.nan),
+    scores = PoolScores(
+        ppl=torch.tensor([row.ppl for row in rows], dtype=torch.float64),
+        entropy=torch.tensor([row.entropy for row in rows], dtype=torch.float64),
         n_tokens=torch.tensor([row.n_tokens for row in rows]),
         sample_ids=[row.sample_id for row in rows],
-        step=moment.step,
-        seed=moment.seed,
-        group=group,
-        progress=moment.progress,
+        bad=torch.tensor([row.is_bad for row in rows]),
         extras={
-            name: torch.from_numpy(
-                np.array([dict(row.extras)[name] for row in rows], np.float64)
-            ).masked_fill(bad[:, None], torch.nan)
+            name: torch.from_numpy(np.array([dict(row.extras)[name] for row in rows], np.float64))
             for name, _ in rows[0].extras
         },
-        memory=moment.memory,
     )
-    return checked_selection(pruner(pool, args), len(pool))
+    return select(scores, pruner, args, moment, group=group)
 
 
 def candidate_pools(gathered: Sequence[Sequence[CandidateRow]], scope: str) -> list[Pool]:

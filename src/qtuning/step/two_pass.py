@@ -5,13 +5,13 @@ from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..arguments import PruningArguments
 from ..core.ratio import share
 from ..examples.candidate import Candidate, CandidateRow, row_of
+from ..examples.end_of_turn import turn_ends
 from ..examples.example import (
     LOSS_WEIGHT,
     SAMPLE_ID,
@@ -24,15 +24,8 @@ from ..examples.example import (
 )
 from ..examples.labels import Labels
 from ..examples.names import content_name
-from ..pruners.checked import checked_masks
 from ..pruners.pair import Pruners
-from ..pruners.protocols import (
-    SCORES,
-    WITHOUT_PROMPT,
-    TokenPool,
-    TokenPruner,
-    TokenSample,
-)
+from ..pruners.protocols import SCORES, WITHOUT_PROMPT, TokenPruner
 from ..ranks import Ranks
 from ..signals.kept_signals import KeptSignals
 from ..signals.scorer import Scorer
@@ -41,6 +34,7 @@ from .dealing import deal, share_out
 from .decide import Decision, Decisions, decide
 from .moment import Moment
 from .refresh import Refresh
+from .token_stage import keep_masks, token_sample
 from .work import StepCounts, Work, count
 
 _CONTENT = ("input_ids", "labels")
@@ -290,27 +284,18 @@ class StepPruner:
             UsageError: A user's pruner did not return a bool mask for each sample.
         """
         samples = [
-            TokenSample(
-                sample_id=candidate.sample_id,
+            token_sample(
+                candidate.sample_id,
+                decision,
+                turn_ends(candidate.example["labels"], candidate.answers, self.protected_ids),
+                self.args,
                 nll=candidate.nll,
                 entropy=candidate.entropy,
-                protected=self._protected(candidate),
-                quadrant=decision.quadrant,
-                filled=decision.filled,
-                side=decision.side,
                 extras=candidate.extras,
             )
             for candidate, decision in kept
         ]
-        pool = TokenPool(samples, step=step, seed=self.seed, gather=gather)
-        return checked_masks(pruner(pool, self.args), [sample.n_tokens for sample in samples])
-
-    def _protected(self, candidate: Candidate) -> Tensor:
-        """Which answer tokens must be kept because they end a turn, ``(T,)`` bool."""
-        labels = torch.tensor(candidate.example["labels"])[candidate.answers]
-        if not self.args.protect_eos:
-            return torch.zeros(labels.shape, dtype=torch.bool)
-        return torch.isin(labels, self.protected_ids)
+        return keep_masks(samples, pruner, self.args, step=step, seed=self.seed, gather=gather)
 
     def _deal(
         self, examples: Sequence[Example], candidates: Sequence[Candidate], n: int, packed: int

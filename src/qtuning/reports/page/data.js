@@ -20,10 +20,12 @@ async function loadPayload() {
   for (const [name, column] of Object.entries(payload.visits)) {
     payload.visits[name] = arrayOf(column);
   }
+  payload.turn_ends = arrayOf(payload.turn_ends);
   for (const column of payload.columns) column.values = arrayOf(column.values);
   for (const text of payload.texts) {
     if (text.nll) text.nll = arrayOf(text.nll);
     if (text.entropy) text.entropy = arrayOf(text.entropy);
+    if (text.ends) text.ends = arrayOf(text.ends);
     if (text.kept) text.kept = arrayOf(text.kept);
   }
   payload.textOf = new Map(payload.texts.map((text) => [text.sample, text]));
@@ -73,8 +75,8 @@ class Epoch {
     return made;
   }
 
-  // What the rule decides at these ratios, pool by pool.
-  decide(visits, sampleRatio, tokenRatio) {
+  // What the rule decides at these ratios, pool by pool; `turnEnds` is by sample.
+  decide(visits, turnEnds, sampleRatio, tokenRatio) {
     const made = {
       kept: new Uint8Array(this.size), quadrant: new Uint8Array(this.size),
       filled: new Uint8Array(this.size), tokens: new Uint32Array(this.size), thresholds: null,
@@ -88,7 +90,8 @@ class Epoch {
       if (!made.kept[i]) continue;
       const n = visits.n_tokens[this.start + i];
       const pruned = made.quadrant[i] === Q2 && !made.filled[i];
-      made.tokens[i] = pruned ? keepCount(n, tokenRatio) : n;
+      const ends = turnEnds[visits.sample[this.start + i]];
+      made.tokens[i] = pruned ? tokenCount(n, tokenRatio, ends) : n;
     }
     return made;
   }

@@ -37,7 +37,7 @@ class Page {
   result(epoch = this.epoch) {
     const { recorded, sampleRatio, tokenRatio } = this.state;
     return recorded ? epoch.recorded(this.payload.visits, sampleRatio)
-      : epoch.decide(this.payload.visits, sampleRatio, tokenRatio);
+      : epoch.decide(this.payload.visits, this.payload.turn_ends, sampleRatio, tokenRatio);
   }
 
   // What does not change with the sliders.

@@ -99,7 +99,7 @@ function sampleView(payload, sample, visits, state) {
     const quadrant = last ? last.result.quadrant[last.at] : BAND;
     const pruned = last && last.result.kept[last.at] && quadrant === Q2 && !last.result.filled[last.at];
     const keep = state.recorded && text.kept ? text.kept
-      : pruned ? keepTokens(text.nll, state.tokenRatio) : text.tokens.map(() => 1);
+      : pruned ? keepTokens(text.nll, state.tokenRatio, text.ends) : text.tokens.map(() => 1);
     parts.push(tokenView(text, state.shadeBy, keep));
   } else parts.push(make("pre", { dir: "auto" }, text.answer));
   if (text.cut) parts.push(make("p", { class: "note" }, `Cut here: it has ${grouped(text.cut)} characters.`));

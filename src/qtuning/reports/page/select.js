@@ -129,14 +129,20 @@ function difference(a, b) {
   return a.map((value, i) => value - b[i]);
 }
 
-// Which answer tokens of a pruned sample keep their label; the last one always does.
-function keepTokens(nll, ratio) {
+// How many answer tokens of a pruned sample keep their label; `ends` of them end a turn.
+function tokenCount(n, ratio, ends) {
+  return Math.max(keepCount(n, ratio), ends);
+}
+
+// Which answer tokens of a pruned sample keep their label; those at `ends` always do.
+function keepTokens(nll, ratio, ends) {
   const ppl = Float64Array.from(nll, Math.exp), last = ppl.length - 1;
   const scores = ppl.map((p, i) =>
     NEIGHBOR_LAMBDA * (ppl[Math.max(0, i - 1)] + ppl[Math.min(last, i + 1)])
     + (1 - NEIGHBOR_LAMBDA) * p);
-  scores[last] = -Infinity;
+  for (const i of ends) scores[i] = -Infinity;
   const keep = new Uint8Array(ppl.length);
-  for (const i of argsort(scores).slice(0, keepCount(ppl.length, ratio))) keep[i] = 1;
+  const n = tokenCount(ppl.length, ratio, ends.length);
+  for (const i of argsort(scores).slice(0, n)) keep[i] = 1;
   return keep;
 }
