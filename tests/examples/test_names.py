@@ -22,6 +22,11 @@ COLUMNS = {
     "the row's number": ({"x": [7, 8]}, ["0", "1"]),
     "id": ({"x": [7, 8], "id": ["u", "v"]}, ["u", "v"]),
     "id, a number": ({"x": [7, 8], "id": [30, 40]}, ["30", "40"]),
+    "ids with gaps": ({"x": [7, 8], "id": ["u", None]}, ["u", "1"]),
+    "sample_ids with gaps": (
+        {"x": [7, 8], "id": ["u", None], "sample_id": [None, None]},
+        ["u", "1"],
+    ),
     "sample_id": ({"x": [7, 8], "id": ["u", "v"], "sample_id": ["p", "q"]}, ["p", "q"]),
 }
 columns = pytest.mark.parametrize(("data", "names"), COLUMNS.values(), ids=COLUMNS)
@@ -55,9 +60,9 @@ def test_rows_of_a_data_set_are_named_and_otherwise_unchanged(data, names):
 def test_rows_of_a_stream_are_named_by_their_ids_else_by_their_content(data, names):
     stream = with_sample_ids(Dataset.from_dict(data).to_iterable_dataset())
     assert isinstance(stream, IterableDataset)
-    if names == ["0", "1"]:
-        names = [content_name({"x": x}) for x in data["x"]]
-    assert [row["sample_id"] for row in stream] == names
+    rows = Dataset.from_dict(data).to_list()
+    named = [content_name(r) if n in "01" else n for r, n in zip(rows, names, strict=True)]
+    assert [row["sample_id"] for row in stream] == named
     assert [row["x"] for row in stream] == data["x"]
 
 
@@ -127,7 +132,7 @@ def test_rows_of_a_torch_data_set_are_named_alike(data, names):
     named = with_sample_ids(Rows(rows))
     assert len(named) == 2
     assert ids(named) == names
-    assert "sample_id" not in rows[0] or names == ["p", "q"], "the user's rows are not changed"
+    assert rows == Dataset.from_dict(data).to_list(), "the user's rows are not changed"
     loader = DataLoader(named, batch_size=2, collate_fn=list, num_workers=0)
     assert [row["sample_id"] for row in next(iter(loader))] == names
 

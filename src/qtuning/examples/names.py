@@ -1,7 +1,7 @@
 """A name for every sample, so that a decision can be traced back to the user's data."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
 from hashlib import blake2b
@@ -15,14 +15,17 @@ from torch.utils.data import IterableDataset as TorchIterableDataset
 from ..errors import UsageError
 from .example import SAMPLE_ID
 
+_NAMES = (SAMPLE_ID, "id")
+
 
 def with_sample_ids(dataset: Any) -> Any:
     """The data set with a ``sample_id`` for each row.
 
-    The id is the first of these that exists: the ``sample_id`` column, the ``id`` column, the row's
-    number. Ids are set before rows are shuffled or dropped. A stream has no row numbers, since its
-    order changes with epochs, workers and shards: there a row without an id is named after its
-    content. A torch iterable data set is left as it is; its samples are named after their tokens.
+    The id is the first of these that is there and not null: the ``sample_id`` column, the ``id``
+    column, the row's number. Ids are set before rows are shuffled or dropped. A stream has no row
+    numbers, since its order changes with epochs, workers and shards: there a row without an id is
+    named after its content. A torch iterable data set is left as it is; its samples are named after
+    their tokens.
 
     Raises:
         UsageError: A row of a stream has neither an id nor content that can be named.
@@ -30,17 +33,31 @@ def with_sample_ids(dataset: Any) -> Any:
     from datasets import Dataset, IterableDataset
 
     if isinstance(dataset, Dataset):
-        if SAMPLE_ID in dataset.column_names:
-            return dataset
         rows = dataset.with_format(None)
-        ids = rows["id"] if "id" in rows.column_names else [None] * len(rows)
-        names = [str(number if i is None else i) for number, i in enumerate(ids)]
-        return dataset.add_column(SAMPLE_ID, names)
+        ids = {name: rows[name] for name in _NAMES if name in rows.column_names}
+        names = row_names(ids, range(len(rows)))
+        if SAMPLE_ID not in ids:
+            return dataset.add_column(SAMPLE_ID, names)
+        if list(ids[SAMPLE_ID]) == names:
+            return dataset
+        return dataset.remove_columns(SAMPLE_ID).add_column(SAMPLE_ID, names)
     if isinstance(dataset, IterableDataset):
         return dataset.map(_name_streamed_row)
     if isinstance(dataset, TorchDataset) and not isinstance(dataset, TorchIterableDataset):
         return NamedRows(dataset)
     return dataset
+
+
+def row_names(ids: Mapping[str, Sequence[Any]], numbers: Sequence[int]) -> list[str]:
+    """The name of each row: its ``sample_id``, else its ``id``, else its number; nulls are none.
+
+    Args:
+        ids: The columns of these names that the data have.
+        numbers: Number of each row.
+    """
+    columns = [ids[name] for name in _NAMES if name in ids]
+    rows = zip(*columns, numbers, strict=True)
+    return [str(next(value for value in row if value is not None)) for row in rows]
 
 
 def content_name(row: Mapping[str, Any]) -> str:
@@ -84,7 +101,7 @@ def _name_streamed_row(row: Mapping[str, Any]) -> dict[str, str]:
 
 def _own_name(row: Mapping[str, Any]) -> str | None:
     """The id that a row brings; None if it has none."""
-    name = next((row[key] for key in (SAMPLE_ID, "id") if row.get(key) is not None), None)
+    name = next((row[key] for key in _NAMES if row.get(key) is not None), None)
     return None if name is None else str(name.item() if isinstance(name, Tensor) else name)
 
 

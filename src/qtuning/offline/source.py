@@ -8,6 +8,7 @@ import pyarrow as pa
 from datasets import Dataset
 
 from ..examples.example import SAMPLE_ID
+from ..examples.names import row_names
 from ..io.formats import Rows
 
 
@@ -51,14 +52,15 @@ def parts(data: Rows, rows_a_part: int, mine: Any) -> Iterator[Part]:
 
 
 def names_of(table: pa.Table, start: int) -> list[str]:
-    """Sample ids of the rows: column ``sample_id``, else column ``id``, else row numbers.
+    """Sample ids of the rows, as a run has them.
 
     Args:
         table: The rows.
         start: Row number of the first row.
     """
-    for column in (SAMPLE_ID, "id"):
-        if column in table.column_names:
-            values = table[column].to_pylist()
-            return [str(start + i if v is None else v) for i, v in enumerate(values)]
-    return [str(start + i) for i in range(table.num_rows)]
+    ids = {
+        column: table[column].to_pylist()
+        for column in (SAMPLE_ID, "id")
+        if column in table.column_names
+    }
+    return row_names(ids, range(start, start + table.num_rows))
