@@ -64,3 +64,7 @@ def test_one_seed_has_no_interval():
     one = mean_groups([line("full", "a", (1.0,), budget="")], {"one": ("a",)})
     (table,) = mean_tables(one)
     assert table.rows[0][5] == "1.000"
+
+
+def test_a_mean_that_rounds_to_zero_has_no_sign() -> None:
+    assert number(t_interval([-0.0001])) == number(t_interval([0.0001])) == "0.000"

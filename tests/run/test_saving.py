@@ -61,6 +61,7 @@ FULL = [
     OSError(28, "No space left on device"),
     SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
     RuntimeError("[enforce fail at inline_container.cc:668] . unexpected pos 64 vs 0\nmore"),
+    RuntimeError("basic_ios::clear: iostream error"),
 ]
 
 

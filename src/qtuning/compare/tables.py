@@ -86,7 +86,8 @@ def number(value: Interval | None, factor: float = 1.0, decimals: int = 3) -> st
     """Format the mean and half width of an interval; of a single value only the value."""
     if value is None:
         return NOTHING
-    mean = f"{factor * value.mean:.{decimals}f}"
+    # A mean that rounds to zero has no sign, which depends on the order of the sum.
+    mean = f"{round(factor * value.mean, decimals) + 0.0:.{decimals}f}"
     return mean if value.n == 1 else f"{mean} ± {factor * value.half_width:.{decimals}f}"
 
 

@@ -14,7 +14,7 @@ from ..errors import UsageError, first_line
 from ..ranks import Ranks
 from .checkpoints import break_seal, choose, rotate, seal
 
-_TORCH_WRITER = ("inline_container", "PytorchStreamWriter")
+_TORCH_WRITER = ("inline_container", "PytorchStreamWriter", "iostream error")
 
 
 @contextmanager
