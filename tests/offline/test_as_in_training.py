@@ -243,7 +243,7 @@ class ByRank:
 @pytest.mark.parametrize(
     ("sample_pruner", "token_pruner"),
     [("random", "random"), ("q-tuning", "ppl"), (Longer(), "random"), ("random", ByRank())],
-    ids=str,
+    ids=["random", "scores", "samples of one's own", "tokens of one's own"],
 )
 def test_pools_are_decided_as_the_steps_of_a_run(
     scores_of, tmp_path, sample_pruner, token_pruner
