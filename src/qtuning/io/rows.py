@@ -1,0 +1,135 @@
+"""One row of training data, in whatever format, as TRL reads it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from .turns import kind_of, one_system, read_tools, read_turns, refused
+
+Row: TypeAlias = dict[str, Any]
+
+TALKS = ("messages", "conversations")
+ALPACA = ("instruction", "output")
+_WITH = {
+    ("messages",): ("system", "tools"),
+    ("conversations",): ("system", "tools"),
+    ("prompt", "completion"): ("system", "tools"),
+    ALPACA: ("input", "system", "history"),
+}
+"""Columns that are read beside those of a format, where they are there."""
+
+
+@dataclass(frozen=True)
+class RowReader:
+    """Reads rows of one data set.
+
+    Attributes:
+        names: The columns of the format, see ``formats.find_format``.
+        columns: All columns of the data.
+        where: Name of the data in messages.
+        chat: Whether Alpaca rows become conversations.
+        filled: Names of columns whose objects Arrow may have filled up with nulls.
+    """
+
+    names: tuple[str, ...]
+    columns: tuple[str, ...]
+    where: str
+    chat: bool
+    filled: frozenset[str] = frozenset()
+
+    @property
+    def reads(self) -> list[str]:
+        """The columns that are read."""
+        more = [name for name in _WITH.get(self.names, ()) if name in self.columns]
+        return [*self.names, *more]
+
+    def __call__(self, row: Mapping[str, Any], index: int) -> Row:
+        """What the columns that are read become.
+
+        Args:
+            row: The row.
+            index: Its number, from 0.
+
+        Raises:
+            UsageError: The row cannot be trained on.
+        """
+        if self.names == ALPACA:
+            return self._alpaca(row, index)
+        is_talk = self.names[0] in TALKS or any(isinstance(row[n], list) for n in self.names)
+        if not is_talk:
+            for name in ("system", "tools"):
+                if row.get(name) and name in self.reads:
+                    raise refused(
+                        self.where, index, name, "is not read beside a prompt that is plain text"
+                    )
+            return {name: self._text(row, name, index) for name in self.names}
+        read: Row = {}
+        for name in self.names:
+            read["messages" if name in TALKS else name] = self._of(
+                name, index, read_turns, row[name], filled=name in self.filled
+            )
+        first = next(iter(read))
+        read[first] = self._of("system", index, one_system, read[first], row.get("system"))
+        if "tools" in self.reads:
+            tools = self._of(
+                "tools", index, read_tools, row["tools"], filled="tools" in self.filled
+            )
+            read["tools"] = json.dumps(tools, ensure_ascii=False) if tools else None
+        return read
+
+    def _of(self, column: str, index: int, read: Any, *args: Any, **kwargs: Any) -> Any:
+        """What ``read`` makes of a column.
+
+        Raises:
+            UsageError: It cannot; the message names the row.
+        """
+        try:
+            return read(*args, **kwargs)
+        except ValueError as error:
+            raise refused(self.where, index, column, error) from error
+
+    def _text(self, row: Mapping[str, Any], name: str, index: int) -> str:
+        if not isinstance(row[name], str):
+            raise refused(self.where, index, name, f"is {kind_of(row[name])}, not text")
+        return str(row[name])
+
+    def _alpaca(self, row: Mapping[str, Any], index: int) -> Row:
+        """Prompt and completion of an Alpaca row."""
+        more = {
+            name: "" if row.get(name) is None else self._text(row, name, index)
+            for name in ("input", "system")
+        }
+        prompt = self._text(row, "instruction", index)
+        if more["input"]:
+            prompt = f"{prompt}\n\n{more['input']}"
+        history = self._history(row.get("history"), index)
+        answer = self._text(row, "output", index)
+        if not self.chat:
+            earlier = [text for pair in history for text in pair]
+            texts = [*([more["system"]] if more["system"] else []), *earlier, prompt]
+            return {"prompt": "".join(f"{text}\n\n" for text in texts), "completion": answer}
+        turns = [
+            {"role": role, "content": text}
+            for pair in history
+            for role, text in zip(("user", "assistant"), pair, strict=True)
+        ]
+        turns.append({"role": "user", "content": prompt})
+        return {
+            "prompt": one_system(turns, more["system"]),
+            "completion": [{"role": "assistant", "content": answer}],
+        }
+
+    def _history(self, value: object, index: int) -> list[tuple[str, str]]:
+        """Earlier questions and answers of an Alpaca row."""
+        pairs = value or []
+        if not isinstance(pairs, list):
+            raise refused(self.where, index, "history", f"is {kind_of(value)}, not a list of pairs")
+        for pair in pairs:
+            if (
+                not isinstance(pair, list)
+                or len(pair) != 2
+                or not all(isinstance(text, str) for text in pair)
+            ):
+                raise refused(self.where, index, "history", "has an entry that is no pair of texts")
+        return [(pair[0], pair[1]) for pair in pairs]
