@@ -129,12 +129,12 @@ def test_unknown_columns_are_told_with_those_wanted() -> None:
         (
             {"conversations": SHARE},
             {"conversations": [{"from": "narrator", "value": "a"}]},
-            "conversations message 1 is from 'narrator', not from one of human, gpt",
+            "conversations message 1 is from 'narrator', not from one of user, human",
         ),
         (
             {"conversations": SHARE},
             {"conversations": [{"from": "human", "value": None}]},
-            "conversations message 1 has no text in value",
+            "conversations message 1 has no content",
         ),
     ],
 )
@@ -153,7 +153,8 @@ def test_columns_of_the_wrong_type() -> None:
 
 def test_calls_of_tools_need_no_content() -> None:
     call = {"role": "assistant", "content": None, "tool_calls": [{"name": "f"}]}
-    assert first([{"messages": [TALK[0], call]}])["messages"][1]["tool_calls"] == [{"name": "f"}]
+    read = {"type": "function", "function": {"name": "f", "arguments": {}}}
+    assert first([{"messages": [TALK[0], call]}])["messages"][1]["tool_calls"] == [read]
 
 
 def test_rows_are_numbered_in_the_slice_and_empty_data_refused() -> None:

@@ -1,33 +1,40 @@
-"""The columns of training data: detect the format, check rows, and convert them for TRL.
+"""The columns of training data: detect the format, and read every row for TRL.
 
 TRL decides row by row by the first columns that it knows. So an additional ``text`` column takes
 the end-of-sequence token from ``completion``, and an additional ``prompt`` replaces ``messages``.
 Here one format is chosen, and the columns that would compete with it are dropped; all others stay.
 """
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from datasets import Dataset, IterableDataset
+import datasets
+from datasets import Dataset, Features, IterableDataset, Value
 
 from ..errors import UsageError
+from .rows import TALKS, Row, RowReader
 from .token_ids import check_tokens
 
+logger = logging.getLogger(__name__)
+
 Rows: TypeAlias = Dataset | IterableDataset
-Row: TypeAlias = dict[str, Any]
 
 WANTED = (
     "input_ids; messages; conversations; prompt and completion; "
     "instruction and output (input optional); or {text}"
 )
-# From ShareGPT's names of the speakers to those of chat templates.
-ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bing": "assistant"}
-KNOWN_ROLES = ("system", "developer", "user", "assistant", "tool")
 # Columns that TRL would take for the sample itself, or for its labels.
 _COMPETING = {
     *("messages", "conversations", "prompt", "completion", "chosen", "rejected", "text"),
     *("labels", "attention_mask", "completion_mask", "assistant_masks"),
 }
+# What says something about the sample that would be trained on, and is read with some formats only.
+_DECISIVE: tuple[str, ...] = ("system", "history", "tools", "functions")
+_DECISIVE += ("image", "images", "video", "videos", "audio", "audios")
+# What may be the sample in another spelling.
+_RIVALS = (*sorted(_COMPETING), "instruction", "input", "output", "response", "answer", "question")
+_EMPTY: tuple[Any, ...] = (None, "", "[]", [], {})
 
 
 def columns_of(data: Rows) -> list[str]:
@@ -66,16 +73,17 @@ def find_format(columns: list[str], where: str, text_field: str = "text") -> tup
 
 
 def to_trl(data: Rows, where: str, *, chat: bool, text_field: str = "text") -> Rows:
-    """Check every row and convert the columns for TRL; a stream is checked while it is read.
+    """Read every row and convert the columns for TRL; a stream is read as it comes.
 
     Args:
         data: The rows as loaded.
         where: The name of the data in messages.
-        chat: Whether the tokenizer has a chat template; if so, Alpaca data become conversations.
+        chat: Whether rows are written by a chat template; if so, Alpaca data become conversations.
         text_field: TRL's ``dataset_text_field``.
 
     Raises:
-        UsageError: The format is unknown, there are no rows, or a row cannot be trained on.
+        UsageError: The format is unknown, there are no rows, a row cannot be trained on, or a
+            column that would change what is trained is not read.
     """
     first = next(iter(data), None)
     if first is None:
@@ -85,148 +93,111 @@ def to_trl(data: Rows, where: str, *, chat: bool, text_field: str = "text") -> R
     if names == ("input_ids",):
         check_tokens(data, where)
         return data  # columns of masks and labels are part of the format
-    check_row(first, 0, names=names, where=where)
-    if isinstance(data, Dataset):
-        for index, row in enumerate(_rows(data, columns, names)):
-            check_row(row, index, names=names, where=where)
-    else:
-        checks = {"names": names, "where": where}
-        data = data.map(check_row, with_indices=True, fn_kwargs=checks, features=data.features)
-    return _convert(data, first, columns, names, chat=chat, text_field=text_field)
-
-
-def _rows(data: Dataset, columns: list[str], names: tuple[str, ...]) -> Iterator[Row]:
-    """The rows, with only the columns that are checked."""
-    checked_columns = [*names, "input"] if names == ("instruction", "output") else list(names)
-    yield from data.select_columns([name for name in checked_columns if name in columns])
-
-
-def _convert(
-    data: Rows,
-    first: Row,
-    columns: list[str],
-    names: tuple[str, ...],
-    *,
-    chat: bool,
-    text_field: str,
-) -> Rows:
-    """Drop competing columns, and rename and convert those of the format for TRL."""
-    competing_columns = (_COMPETING | {text_field}) - set(names)
-    drop = [column for column in columns if column in competing_columns]
-    if names == ("instruction", "output"):
-        drop += [column for column in columns if column in ("instruction", "output", "input")]
-        return data.map(alpaca, fn_kwargs={"chat": chat}, remove_columns=drop)
-    if drop:
-        data = data.remove_columns(drop)
-    conversation_columns = [name for name in names if isinstance(first[name], list)]
-    if any("from" in first[name][0] for name in conversation_columns):
-        return data.map(
-            share_gpt,
-            fn_kwargs={"columns": conversation_columns},
-            remove_columns=conversation_columns,
+    reader = RowReader(
+        names=names,
+        columns=tuple(columns),
+        where=where,
+        chat=chat,
+        talk=names[0] in TALKS or isinstance(first[names[0]], list),
+        filled=_filled(data),
+    )
+    unread = [name for name in columns if name not in reader.reads]
+    rivals = [name for name in unread if name in _RIVALS]
+    if rivals:
+        logger.warning(
+            f"{where}: trained on are the columns {', '.join(reader.reads)}; not read are "
+            f"{', '.join(rivals)}"
         )
-    if names == ("conversations",):
-        # TRL reads a column conversations only with ShareGPT's keys.
-        return data.rename_column("conversations", "messages")
-    return data
+    decisive = [name for name in unread if name in _DECISIVE and names != (text_field,)]
+    drop = [name for name in columns if name in (_COMPETING | {text_field, *reader.reads})]
+    if not isinstance(data, Dataset):
+        read = _ReadOne(reader, decisive)
+        return data.map(read, with_indices=True, remove_columns=drop)
+    for name in decisive:
+        check_unread(data[name], name, where)
+    return _converted(data, reader, drop)
 
 
-def alpaca(row: Row, *, chat: bool) -> Row:
-    """Convert an Alpaca row, instruction and output, to TRL's prompt and completion."""
-    extra = row.get("input")
-    prompt = f"{row['instruction']}\n\n{extra}" if extra else row["instruction"]
-    if not chat:
-        return {"prompt": f"{prompt}\n\n", "completion": row["output"]}
-    return {
-        "prompt": [{"role": "user", "content": prompt}],
-        "completion": [{"role": "assistant", "content": row["output"]}],
-    }
-
-
-def share_gpt(row: Row, *, columns: list[str]) -> Row:
-    """Convert ShareGPT's from and value to role and content.
-
-    TRL renames the keys as well, but keeps the speakers "human" and "gpt".
-    """
-    return {
-        "messages" if column == "conversations" else column: [_turn(turn) for turn in row[column]]
-        for column in columns
-    }
-
-
-def _turn(turn: Row) -> Row:
-    speaker = turn.get("from")
-    if speaker is None:  # some data mixes both kinds of keys
-        return {"role": turn["role"], "content": turn["content"]}
-    return {"role": ROLES.get(speaker, speaker), "content": turn["value"]}
-
-
-def check_row(row: Row, index: int, *, names: tuple[str, ...], where: str) -> Row:
-    """Check that a row can be trained on, and return it.
+def check_unread(values: Sequence[Any], name: str, where: str, start: int = 0) -> None:
+    """Check that a column that is not read says nothing.
 
     Args:
-        row: The row.
-        index: Its index, from 0; messages count rows from 1.
-        names: The columns of the format.
+        values: Its values.
+        name: Its name.
         where: The name of the data in messages.
+        start: Number of the first row, from 0.
 
     Raises:
-        UsageError: The row cannot be trained on.
+        UsageError: A row has a value.
     """
-    is_conversation = names in (("messages",), ("conversations",)) or (
-        names == ("prompt", "completion") and any(isinstance(row[name], list) for name in names)
-    )
-    problems = {
-        name: _bad_turns(row[name]) if is_conversation else _bad_text(row[name]) for name in names
-    }
-    if names == ("instruction", "output") and row.get("input") is not None:
-        problems["input"] = _bad_text(row["input"])
-    for name, problem in problems.items():
-        if problem:
+    for index, value in enumerate(values, start):
+        if value not in _EMPTY:
             raise UsageError(
-                f"{where}, row {index + 1}: {name} {problem}; mend the row or leave it out"
+                f"{where}, row {index + 1}: {name} is not read in this format, and would change "
+                f"what is trained: put it into the conversation, or remove the column"
             )
-    return row
 
 
-def _bad_text(value: object) -> str | None:
-    """Why ``value`` is no text; None if it is."""
-    return None if isinstance(value, str) else f"is {_kind(value)}, not text"
+class _ReadOne:
+    """Reads the rows of a stream one by one."""
+
+    def __init__(self, reader: RowReader, decisive: Sequence[str]) -> None:
+        self._reader, self._decisive = reader, decisive
+
+    def __call__(self, row: Row, index: int) -> Row:
+        for name in self._decisive:
+            check_unread([row.get(name)], name, self._reader.where, index)
+        return self._reader(row, index)
 
 
-def _bad_turns(value: object) -> str | None:
-    """Why ``value`` is no conversation; None if it is."""
-    if not isinstance(value, list):
-        return f"is {_kind(value)}, not a list of messages"
-    if not value:
-        return "has no messages"
-    for number, message in enumerate(value, 1):
-        problem = _bad_message(message)
-        if problem:
-            return f"message {number} {problem}"
+def _converted(data: Dataset, reader: RowReader, drop: list[str]) -> Dataset:
+    """The rows with the columns that TRL reads; those that have them already stay as they are."""
+    differs, plain = False, True
+    made: dict[str, Any] = {}
+    for index, row in enumerate(data.select_columns(reader.reads)):
+        read = reader(row, index)
+        differs = differs or any(row.get(name, read) != value for name, value in read.items())
+        plain = plain and all(map(_is_plain, read.values()))
+        made |= {name: value for name, value in read.items() if value is not None}
+    if not differs:
+        rivals = [name for name in drop if name not in reader.reads]
+        return data.remove_columns(rivals) if rivals else data
+    turn = {"role": Value("string"), "content": Value("string")} if plain else _json(reader.where)
+    features = Features({name: kind for name, kind in data.features.items() if name not in drop})
+    for name, value in made.items():
+        features[name] = [turn] if isinstance(value, list) else Value("string")
+    return data.map(
+        _as_columns,
+        with_indices=True,
+        fn_kwargs={"reader": reader, "names": list(made)},
+        remove_columns=drop,
+        features=None if turn is None else features,
+    )
+
+
+def _as_columns(row: Row, index: int, *, reader: RowReader, names: Sequence[str]) -> Row:
+    """What the columns of a row become, but for columns that no row has."""
+    read = reader(row, index)
+    return {name: read[name] for name in names}
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a column's value needs no more than text and messages of role and content."""
+    return not isinstance(value, list) or all(len(turn) == 2 for turn in value)
+
+
+def _json(where: str) -> Any:
+    """The type of columns whose objects differ from row to row; None where datasets has none."""
+    if hasattr(datasets, "Json"):
+        return datasets.Json()
+    logger.warning(
+        f"{where}: this version of datasets has no columns of JSON objects: those of differing "
+        "keys, as calls of tools, are filled up with nulls; use a newer one"
+    )
     return None
 
 
-def _bad_message(message: object) -> str | None:
-    """Why ``message`` is no message of a conversation; None if it is."""
-    if not isinstance(message, dict):
-        return f"is {_kind(message)}, not an object with role and content"
-    if (speaker := message.get("from")) is not None:
-        speakers = (*ROLES, *KNOWN_ROLES)
-        if speaker not in speakers:  # a tuple, since the value may not be hashable
-            return f"is from {speaker!r}, not from one of {', '.join(speakers)}"
-        return None if isinstance(message.get("value"), str) else "has no text in value"
-    if not isinstance(message.get("role"), str):
-        return "has no role"
-    # A tool call has no content; images and other parts come as a list.
-    if message.get("tool_calls") or isinstance(message.get("content"), (str, list)):
-        return None
-    return "has no content"
-
-
-def _kind(value: object) -> str:
-    """The type of a value, in the terms of JSON."""
-    if value is None:
-        return "empty"
-    names = {str: "text", list: "a list", dict: "an object", bool: "a truth value"}
-    return names.get(type(value), "a number")
+def _filled(data: Rows) -> frozenset[str]:
+    """The columns whose objects Arrow may have filled up with nulls: all but those of JSON."""
+    features: Mapping[str, Any] = data.features or {}
+    return frozenset(name for name in columns_of(data) if "Json(" not in repr(features.get(name)))

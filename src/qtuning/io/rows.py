@@ -29,6 +29,7 @@ class RowReader:
         columns: All columns of the data.
         where: Name of the data in messages.
         chat: Whether Alpaca rows become conversations.
+        talk: Whether the columns hold conversations rather than text.
         filled: Names of columns whose objects Arrow may have filled up with nulls.
     """
 
@@ -36,6 +37,7 @@ class RowReader:
     columns: tuple[str, ...]
     where: str
     chat: bool
+    talk: bool
     filled: frozenset[str] = frozenset()
 
     @property
@@ -56,8 +58,7 @@ class RowReader:
         """
         if self.names == ALPACA:
             return self._alpaca(row, index)
-        is_talk = self.names[0] in TALKS or any(isinstance(row[n], list) for n in self.names)
-        if not is_talk:
+        if not self.talk:
             for name in ("system", "tools"):
                 if row.get(name) and name in self.reads:
                     raise refused(

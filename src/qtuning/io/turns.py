@@ -68,15 +68,15 @@ def read_tools(value: object, *, filled: bool) -> list[Any]:
         value = parsed(value)
     if not value:
         return []
-    tools = value if isinstance(value, list) else [value]
+    tools: list[Any] = value if isinstance(value, list) else [value]
     if not all(isinstance(tool, Mapping) for tool in tools):
         raise ValueError(f"is {kind_of(value)}, not a list of objects")
-    if filled:
-        tools = without_nulls(tools)
-    # LLaMA-Factory has the function alone.
     return [
-        {"type": "function", "function": tool} if "name" in tool and "function" not in tool else tool
-        for tool in tools
+        # LLaMA-Factory has the function alone.
+        {"type": "function", "function": tool}
+        if set(tool) >= {"name"} and "function" not in tool
+        else tool
+        for tool in (without_nulls(tools) if filled else tools)
     ]
 
 
