@@ -30,6 +30,7 @@ class RowReader:
         where: Name of the data in messages.
         chat: Whether Alpaca rows become conversations.
         talk: Whether the columns hold conversations rather than text.
+        assistant: Whether every conversation must have a turn of the assistant.
         filled: Names of columns whose objects Arrow may have filled up with nulls.
     """
 
@@ -38,6 +39,7 @@ class RowReader:
     where: str
     chat: bool
     talk: bool
+    assistant: bool = False
     filled: frozenset[str] = frozenset()
 
     @property
@@ -72,6 +74,10 @@ class RowReader:
             )
         first = next(iter(read))
         read[first] = self._of("system", index, one_system, read[first], row.get("system"))
+        turns = [turn for value in read.values() for turn in value]
+        if self.assistant and not any(turn["role"] == "assistant" for turn in turns):
+            why = "has no assistant turn, and assistant_only_loss trains on nothing else"
+            raise refused(self.where, index, self.names[0], why)
         if "tools" in self.reads:
             tools = self._of(
                 "tools", index, read_tools, row["tools"], filled="tools" in self.filled
