@@ -10,13 +10,14 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
+from ..core.stats import IGNORE_INDEX
 from ..errors import UsageError
 from ..io.formats import Rows, columns_of, find_format, to_trl
 from ..io.rows import ALPACA
 from ..io.token_ids import check_vocabulary
 from ..precision import device_in_use
 from .example import has_answers
-from .templates import RENDERING, check_calls, failing_row
+from .templates import RENDERING, failing_row, prints_calls
 from .tokenising import Tokenising
 
 logger = get_logger(__name__)
@@ -33,7 +34,7 @@ def ready_rows(rows: Rows, where: str, tokenizer: PreTrainedTokenizerBase, how: 
 
     Raises:
         UsageError: The format is unknown, a row cannot be trained on, or the chat template cannot
-            be read or loses calls of tools.
+            be read.
     """
     template = how.template(tokenizer)
     ready = to_trl(
@@ -42,21 +43,29 @@ def ready_rows(rows: Rows, where: str, tokenizer: PreTrainedTokenizerBase, how: 
         chat=template is not None,
         text_field=how.text_field,
         assistant=how.assistant_only_loss,
+        calls=template is None or prints_calls(tokenizer, template),
     )
-    check_calls(ready, tokenizer, template, where)
     is_alpaca = find_format(columns_of(rows), where, how.text_field) == ALPACA
     if is_alpaca and template is None and tokenizer.is_fast:
         ends = how.eos_token or tokenizer.eos_token or ""
         return ready.map(
             _tokens,
-            fn_kwargs={"tokenizer": tokenizer, "ends": ends},
+            fn_kwargs={
+                "tokenizer": tokenizer,
+                "ends": ends,
+                "completion_only": how.completion_only_loss is not False,
+            },
             remove_columns=["prompt", "completion"],
         )
     return ready
 
 
 def _tokens(
-    row: Mapping[str, Any], *, tokenizer: PreTrainedTokenizerBase, ends: str
+    row: Mapping[str, Any],
+    *,
+    tokenizer: PreTrainedTokenizerBase,
+    ends: str,
+    completion_only: bool,
 ) -> dict[str, Any]:
     """The tokens of a prompt that we have put together, and its completion.
 
@@ -67,8 +76,13 @@ def _tokens(
     prompt, completion = row["prompt"], row["completion"]
     completion += "" if completion.endswith(ends) else ends
     encoded = tokenizer(prompt + completion, return_offsets_mapping=True)
-    mask = [int(end > len(prompt)) for _, end in encoded["offset_mapping"]]
-    return {"input_ids": encoded["input_ids"], "completion_mask": mask}
+    start = len(prompt) if completion_only else 0
+    ids = encoded["input_ids"]
+    labels = [
+        token if end > start else IGNORE_INDEX
+        for token, (_, end) in zip(ids, encoded["offset_mapping"], strict=True)
+    ]
+    return {"input_ids": ids, "labels": labels}
 
 
 @contextmanager
@@ -140,7 +154,8 @@ def preparing(
         raise
     except RENDERING as error:
         failing = failing_row(rows, tokenizer, template) if template is not None else None
-        place, why = where, error
+        place: str = where
+        why: Exception = error
         if failing is not None:
             place, why = f"{where}, row {failing[0] + 1}", failing[1]
         raise UsageError(

@@ -1,4 +1,4 @@
-"""What a chat template makes of rows: which row it fails at, and whether it prints tool calls."""
+"""What a chat template makes of rows: where it fails, and whether it prints calls of tools."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,6 @@ from datasets import Dataset
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from ..errors import UsageError
 from ..io.formats import Rows
 
 RENDERING = (TemplateError, ArithmeticError, TypeError, LookupError)
@@ -62,36 +61,22 @@ def failing_row(
     return None
 
 
-def check_calls(
-    rows: Rows, tokenizer: PreTrainedTokenizerBase, template: str | None, where: str
-) -> None:
-    """Check that the chat template prints calls of tools, which would vanish from training.
+def prints_calls(tokenizer: PreTrainedTokenizerBase, template: str) -> bool:
+    """Whether a chat template prints calls of tools, which would vanish from training otherwise.
+
+    A template that raises for them says so when rows are made ready.
 
     Args:
-        rows: The rows as TRL reads them; a stream is not looked at.
         tokenizer: The tokenizer.
-        template: The chat template in force; None if there is none.
-        where: The name of the data in messages.
-
-    Raises:
-        UsageError: The first call of the data is not in the text of its row.
+        template: The chat template in force.
     """
-    if template is None or not isinstance(rows, Dataset):
-        return
-    for index, row in enumerate(rows):
-        calls = [c for turn in messages_of(row) or () for c in turn.get("tool_calls") or ()]
-        if not calls:
-            if "tool_calls" not in repr(rows.features) and "Json" not in repr(rows.features):
-                return  # messages of role and content alone
-            continue
-        try:
-            text = rendered(row, tokenizer, template)
-        except RENDERING:
-            return  # the row is named when rows are made ready
-        name = calls[0]["function"]["name"]
-        if text is not None and name not in text:
-            raise UsageError(
-                f"{where}, row {index + 1}: the chat template does not print the call of {name}, "
-                "which would be lost: name another template with chat_template_path"
-            )
-        return
+    call = {"type": "function", "function": {"name": "f", "arguments": {}}}
+    question, answer = {"role": "user", "content": "q"}, {"role": "assistant", "content": ""}
+    try:
+        without = rendered({"messages": [question, answer]}, tokenizer, template)
+        text = rendered(
+            {"messages": [question, {**answer, "tool_calls": [call]}]}, tokenizer, template
+        )
+    except RENDERING:
+        return True
+    return text != without

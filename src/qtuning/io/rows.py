@@ -31,6 +31,7 @@ class RowReader:
         chat: Whether Alpaca rows become conversations.
         talk: Whether the columns hold conversations rather than text.
         assistant: Whether every conversation must have a turn of the assistant.
+        calls: Whether the chat template prints calls of tools.
         filled: Names of columns whose objects Arrow may have filled up with nulls.
     """
 
@@ -40,6 +41,7 @@ class RowReader:
     chat: bool
     talk: bool
     assistant: bool = False
+    calls: bool = True
     filled: frozenset[str] = frozenset()
 
     @property
@@ -70,7 +72,12 @@ class RowReader:
         read: Row = {}
         for name in self.names:
             read["messages" if name in TALKS else name] = self._of(
-                name, index, read_turns, row[name], filled=name in self.filled
+                name,
+                index,
+                read_turns,
+                row[name],
+                filled=name in self.filled,
+                calls=self.calls,
             )
         first = next(iter(read))
         read[first] = self._of("system", index, one_system, read[first], row.get("system"))
