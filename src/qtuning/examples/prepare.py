@@ -17,7 +17,7 @@ from ..io.rows import ALPACA
 from ..io.token_ids import check_vocabulary
 from ..precision import device_in_use
 from .example import has_answers
-from .templates import RENDERING, failing_row, prints_calls
+from .templates import RENDERING, failing_row, prints_calls, prints_tools
 from .tokenising import Tokenising
 
 logger = get_logger(__name__)
@@ -45,6 +45,11 @@ def ready_rows(rows: Rows, where: str, tokenizer: PreTrainedTokenizerBase, how: 
         assistant=how.assistant_only_loss,
         calls=template is None or prints_calls(tokenizer, template),
     )
+    if "tools" in columns_of(ready) and template and not prints_tools(tokenizer, template):
+        logger.warning(
+            f"{where}: the column tools is lost, since the chat template does not print it: name "
+            "another one with chat_template_path"
+        )
     is_alpaca = find_format(columns_of(rows), where, how.text_field) == ALPACA
     if is_alpaca and template is None and tokenizer.is_fast:
         ends = how.eos_token or tokenizer.eos_token or ""

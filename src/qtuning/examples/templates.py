@@ -61,6 +61,18 @@ def failing_row(
     return None
 
 
+def prints_tools(tokenizer: PreTrainedTokenizerBase, template: str) -> bool:
+    """Whether a chat template prints the tools of a row; arguments as in ``prints_calls``."""
+    tool = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {}}}
+    row = {"messages": [{"role": "user", "content": "q"}]}
+    try:
+        return rendered(row, tokenizer, template) != rendered(
+            {**row, "tools": [tool]}, tokenizer, template
+        )
+    except RENDERING:
+        return True
+
+
 def prints_calls(tokenizer: PreTrainedTokenizerBase, template: str) -> bool:
     """Whether a chat template prints calls of tools, which would vanish from training otherwise.
 

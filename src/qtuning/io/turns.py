@@ -128,7 +128,7 @@ def _turn(message: object, filled: bool, prints_calls: bool) -> Turn:
             "calls a tool, which the chat template does not print: name another one with "
             "chat_template_path"
         )
-    if name == "function_call" and prints_calls:
+    if name == "function_call" and prints_calls and not calls:
         calls, content = content, None
     turn: Turn = {"role": ROLES[name]}
     if calls:
