@@ -1,14 +1,40 @@
-"""What is read of a checkpoint is all of it."""
+"""What is pushed is whole, and what is read of a checkpoint is all of it."""
 
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 import torch
 from transformers import TrainerCallback
+from trl import SFTTrainer
 
-from qtuning import read_ledger
+from qtuning import QTuningConfig, read_ledger, with_pruning
+from qtuning.run.checkpoints import damage
 
 from .. import architectures, runs, tiny
+
+
+class Pushing(SFTTrainer):
+    """Notes what is wrong with a checkpoint when it is pushed, and pushes nothing."""
+
+    def init_hf_repo(self, *args, **kwargs):
+        self.found = []
+
+    def _push_from_checkpoint(self, checkpoint_folder):
+        self.found.append((Path(checkpoint_folder).name, damage(Path(checkpoint_folder))))
+
+
+def test_a_checkpoint_is_pushed_when_it_is_sealed(tmp_path) -> None:
+    settings = {**runs.SETTINGS, "save_strategy": "epoch", "hub_strategy": "all_checkpoints"}
+    trainer = with_pruning(Pushing)(
+        tiny.llama(),
+        QTuningConfig(str(tmp_path), **settings, push_to_hub=True, hub_model_id="me/it"),
+        train_dataset=tiny.dataset(),
+        processing_class=tiny.tokenizer(),
+    )
+    trainer.push_to_hub = lambda *args, **kwargs: None
+    trainer.train()
+    assert trainer.found == [("checkpoint-3", None), ("checkpoint-6", None)]
 
 
 def experts():

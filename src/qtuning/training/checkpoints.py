@@ -22,6 +22,7 @@ class CheckpointMixin(_Trainer):
 
     _record: RunRecord
     _ranks: Ranks
+    _to_push: str | None = None
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """Save a checkpoint with all that pruning needs to resume from it."""
@@ -32,6 +33,13 @@ class CheckpointMixin(_Trainer):
         ):
             self._record.save(folder)
             super()._save_checkpoint(*args, **kwargs)
+        if self._to_push is not None:
+            super()._push_from_checkpoint(self._to_push)
+            self._to_push = None
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """Note the checkpoint, which is pushed to the Hub once it is sealed."""
+        self._to_push = checkpoint_folder
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any, **kwargs: Any) -> None:
         """Load a checkpoint's weights, whatever names they have in there."""
