@@ -8,6 +8,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..io.renamed_weights import load_renamed
 from ..ranks import Ranks
+from ..run.epoch_order import EpochOrder
 from ..run.record import RunRecord
 from ..run.saving import whole_checkpoint
 
@@ -22,6 +23,7 @@ class CheckpointMixin(_Trainer):
 
     _record: RunRecord
     _ranks: Ranks
+    _epoch_order: EpochOrder
     _to_push: str | None = None
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
@@ -32,6 +34,7 @@ class CheckpointMixin(_Trainer):
             folder, self._ranks, self.args, lambda: self.state.best_model_checkpoint
         ):
             self._record.save(folder)
+            self._epoch_order.save(folder)
             super()._save_checkpoint(*args, **kwargs)
         if self._to_push is not None:
             super()._push_from_checkpoint(self._to_push)

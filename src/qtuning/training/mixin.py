@@ -31,6 +31,7 @@ from ..examples.names import with_sample_ids
 from ..examples.prepare import check_answers
 from ..pruners.pair import NO_PRUNING, Pruners
 from ..ranks import Ranks
+from ..run.epoch_order import EpochOrder
 from ..run.peers import lost_peers_named
 from ..run.probe import Probe, probe_metrics
 from ..run.record import RunRecord
@@ -107,6 +108,8 @@ class PruningMixin(CheckpointMixin):
         self._passes = self._router_weight = 1.0
         self._probe: Probe | None = None
         self.add_callback(RunCallback(self))
+        self._epoch_order = EpochOrder(self.args.process_index)
+        self.add_callback(self._epoch_order)
 
     def get_train_dataloader(self) -> Any:
         """The trainer class' loader, with raw examples in batches ``pool_factor`` times larger."""
@@ -316,6 +319,8 @@ class PruningMixin(CheckpointMixin):
             settings=pruning_fields(self._pruning_args),
             probes=self._probe is not None,
         )
+        if self._resumed_from is not None:
+            self._epoch_order.load(self._resumed_from)
         if self._ranks.is_main:
             print_start(
                 self,
