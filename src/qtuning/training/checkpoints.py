@@ -34,7 +34,8 @@ class CheckpointMixin(_Trainer):
             folder, self._ranks, self.args, lambda: self.state.best_model_checkpoint
         ):
             self._record.save(folder)
-            self._epoch_order.save(folder)
+            if not self.args.save_only_model:  # which asks for no random state
+                self._epoch_order.save(folder)
             super()._save_checkpoint(*args, **kwargs)
         if self._to_push is not None:
             super()._push_from_checkpoint(self._to_push)
