@@ -85,7 +85,9 @@ def end(trainer: Any) -> dict[str, Any]:
 
 
 def _bits(weight: torch.Tensor) -> str:
-    return hashlib.sha256(bytes(weight.detach().contiguous().view(torch.uint8).numpy())).hexdigest()
+    return hashlib.sha256(
+        bytes(weight.detach().contiguous().view(torch.uint8).cpu().numpy())
+    ).hexdigest()
 
 
 def over_a_stop(how: dict[str, Any]) -> dict[str, Any]:
