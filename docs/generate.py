@@ -1,6 +1,7 @@
 """The pages that are made of the code: ``python docs/generate.py`` writes them.
 
-docs/pruners.md has the cards of the pruners, docs/configuration.md the help of every option.
+docs/pruners.md has the cards of the pruners, docs/configuration.md the help of every option,
+docs/trainer-options.md what pruning makes of the options of TRL and transformers.
 """
 
 from collections.abc import Sequence
@@ -8,6 +9,8 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from re import sub
 from typing import Any
+
+import trainer_options
 
 from qtuning import PruningArguments
 from qtuning.commands.diff import DiffArguments
@@ -96,7 +99,11 @@ def _help(option: Field[Any]) -> str:
 
 def main() -> None:
     """Write the pages."""
-    for name, text in (("pruners", cards()), ("configuration", configuration())):
+    for name, text in (
+        ("pruners", cards()),
+        ("configuration", configuration()),
+        ("trainer-options", trainer_options.page()),
+    ):
         (FOLDER / f"{name}.md").write_text(text, encoding="utf-8")
 
 

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import re
 import shutil
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -79,6 +80,7 @@ def workplace(files, tmp_path, monkeypatch) -> Path:
     shutil.copytree(files, folder)
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "my_pruners", raising=False)  # another test's
     return folder
 
 

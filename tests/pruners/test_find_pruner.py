@@ -1,5 +1,6 @@
 """How a pruner is found: by its name, by where it is, or as it is."""
 
+import sys
 import textwrap
 
 import pytest
@@ -49,6 +50,7 @@ def module(tmp_path, monkeypatch):
     (tmp_path / "my_pruners.py").write_text(textwrap.dedent(code))
     (tmp_path / "my_broken.py").write_text("import there_is_no_such_module\n")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_pruners", raising=False)  # another test's
     return "my_pruners"
 
 

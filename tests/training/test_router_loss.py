@@ -99,9 +99,10 @@ def step_of(trainer):
 
 def by_hand(batches, n_passes: float):
     """Mean NLL of the kept tokens, and ``n_passes`` times the mean auxiliary loss."""
-    fresh = model()
+    device = batches[0]["input_ids"].device
+    fresh = model().to(device)
     n_tokens = sum(int((batch["labels"][:, 1:] != -100).sum()) for batch in batches)
-    loss = torch.zeros(())
+    loss = torch.zeros((), device=device)
     for batch in batches:
         output = fresh(
             input_ids=batch["input_ids"],

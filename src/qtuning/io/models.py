@@ -198,11 +198,11 @@ def load_causal_lm(
         )
     except (*_LOADING, SafetensorError) as error:
         raise UsageError(f"{name}: cannot load the model ({_brief(error)})") from error
-    _check_complete(name, loading_info)
+    check_complete(name, loading_info)
     return _forget_packing(model) if gguf_options else model
 
 
-def _check_complete(name: str, loading_info: Mapping[str, Any]) -> None:
+def check_complete(name: str, loading_info: Mapping[str, Any]) -> None:
     """Check that all weights were in the files.
 
     transformers initialises missing weights at random, and only logs that.

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from accelerate.logging import get_logger
@@ -14,7 +14,6 @@ from accelerate.utils import DistributedType
 from datasets import Dataset
 from torch.utils.data import IterableDataset as TorchIterableDataset
 from transformers import Trainer
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTTrainer
 
 from ..arguments import PruningArguments, pruning_fields
@@ -33,14 +32,16 @@ from ..examples.prepare import check_answers
 from ..pruners.pair import NO_PRUNING, Pruners
 from ..ranks import Ranks
 from ..run.data_mark import data_mark
+from ..run.epoch_order import EpochOrder
 from ..run.peers import lost_peers_named
 from ..run.probe import Probe, probe_metrics
 from ..run.record import RunRecord
-from ..run.saving import choose_together, whole_checkpoint
+from ..run.saving import choose_together
 from ..step.one_pass import OnePassStep
 from ..step.two_pass import StepResult
 from .assemble import Loaded, assemble
 from .callback import RunCallback
+from .checkpoints import CheckpointMixin
 from .idle import marked, nothing_added
 from .router_loss import is_in_model_loss, more_router_loss
 from .start import cost_of_token, find_pruning, first_repeated, print_start
@@ -52,13 +53,8 @@ logger = get_logger(__name__)
 _OF_TRAINING = frozenset({"loss", "total_flos"})
 """Of these names, each log of training has one, and no log of an evaluation."""
 
-if TYPE_CHECKING:  # super() is a Trainer, since the mixin is combined with a Trainer class
-    from transformers import Trainer as _Trainer
-else:
-    _Trainer = object
 
-
-class PruningMixin(_Trainer):
+class PruningMixin(CheckpointMixin):
     """Prunes the candidates of every optimizer step; the first base of a ``Trainer`` subclass.
 
     ``get_batch_samples`` sees all micro-batches of a step before the loss is normalised. It must
@@ -120,6 +116,8 @@ class PruningMixin(_Trainer):
         self._passes = self._router_weight = 1.0
         self._probe: Probe | None = None
         self.add_callback(RunCallback(self))
+        self._epoch_order = EpochOrder(self.args.process_index)
+        self.add_callback(self._epoch_order)
 
     def get_train_dataloader(self) -> Any:
         """The trainer class' loader, with raw examples in batches ``pool_factor`` times larger."""
@@ -330,6 +328,8 @@ class PruningMixin(_Trainer):
             probes=self._probe is not None,
             data=data_mark(self.train_dataset),
         )
+        if self._resumed_from is not None:
+            self._epoch_order.load(self._resumed_from)
         if self._ranks.is_main:
             print_start(
                 self,
@@ -380,13 +380,3 @@ class PruningMixin(_Trainer):
         if self._probed != self.state.global_step and not self.args.load_best_model_at_end:
             self._look_at_probe(log=False)
         self._record.end(self._pruning_args, self.args)
-
-    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        """Save a checkpoint with all that pruning needs to resume from it."""
-        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        folder = Path(vars(self.args)["output_dir"]) / name
-        with whole_checkpoint(
-            folder, self._ranks, self.args, lambda: self.state.best_model_checkpoint
-        ):
-            self._record.save(folder)
-            super()._save_checkpoint(*args, **kwargs)

@@ -1,8 +1,8 @@
 """Refuse combinations that pruning does not support; the one place that does."""
 
-import pickle
 from collections import Counter
 from collections.abc import Iterator
+from types import FunctionType
 from typing import Any
 
 from accelerate.utils import DistributedType, is_peft_model
@@ -180,9 +180,10 @@ def _unsaved_pruners(trainer: Trainer, arguments: PruningArguments) -> Iterator[
     if arguments is not trainer.args or args["save_strategy"] == "no":
         return
     for name in ("sample_pruner", "token_pruner"):
-        try:
-            pickle.dumps(args[name])
-        except (AttributeError, TypeError, pickle.PicklingError):
+        pruner = args[name]
+        kind = pruner if isinstance(pruner, type | FunctionType) else type(pruner)
+        # The names of what is made within a function hold "<locals>" or "<lambda>".
+        if "<" in kind.__qualname__:
             yield (
                 True,
                 f"checkpoints with a {name} that cannot be pickled into training_args.bin: define "
