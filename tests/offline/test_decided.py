@@ -109,12 +109,13 @@ def test_a_users_own_epoch_column_makes_no_visits():
     ("name", "content", "said"),
     [
         ("none.parquet", None, "no such file or folder"),
-        ("x.csv", "a", "neither .parquet nor .jsonl nor a folder"),
+        ("x.txt", "a", "not one of .jsonl, "),
+        ("x.csv", "a", "no rows"),
         ("x.parquet", "text", "cannot be read as Parquet"),
         ("x.jsonl", '{"sample_id": "a"', "line 1"),
-        ("x.jsonl", "[1]\n", "line 1"),
+        ("x.jsonl", "[1]\n", "entry 1"),
         ("x.jsonl", '{"sample_id": "a"}\n', "no column ppl, entropy, n_tokens"),
-        ("x.jsonl", "", "no column sample_id"),
+        ("x.jsonl", "", "the file is empty"),
     ],
 )
 def test_what_cannot_be_read_is_named_in_one_line(tmp_path, name, content, said):

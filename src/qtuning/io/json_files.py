@@ -1,42 +1,63 @@
-"""Checks of JSON and JSON Lines files: bad lines, and content that would crash their reader."""
+"""Rows of JSON and JSON Lines files, read with the place of each, and checked."""
 
 import codecs
-import gzip
 import json
-import re
-import zlib
 from collections.abc import Iterator, Mapping
-from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..errors import UsageError
 
-DEEPEST = 200
-"""Largest depth of nesting; the reader of datasets crashes at some ten thousand levels."""
-_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+Row = Mapping[str, Any]
+
+WRAPPERS = ("train", "data")
+"""Keys of an object that is a whole file, and holds its rows as a list."""
 
 
-def check_json(path: Path) -> None:
-    """Check that a file has nothing that would crash the reader of datasets.
+def json_rows(
+    file: BinaryIO, where: str, *, lines: bool, field: str | None = None
+) -> Iterator[tuple[str, Row]]:
+    """Read the rows of a file: objects, one a line; or an array of objects, or of texts.
+
+    Args:
+        file: The file, opened.
+        where: Its name in messages.
+        lines: Whether it is JSON Lines by its name, so that no value goes over several lines.
+        field: The key of the object that the file holds, whose value is the array; None for none.
+
+    Yields:
+        Where a row stands, as "line 3" or "entry 3", and the row.
 
     Raises:
-        UsageError: A line is null, nested too deep, or not UTF-8.
+        UsageError: The file is not UTF-8 or no JSON, or holds something else than objects.
     """
-    try:
-        lines = [b"".join(_lines(path))] if _is_whole(path) else _lines(path)
-        for number, line in enumerate(lines, 1):
-            if problem := _bad_text(line):  # the reader of datasets passes it on unchecked
-                raise UsageError(f"{path}, line {number}: {problem}; mend it")
-            if line.removeprefix(codecs.BOM_UTF8).strip().startswith(b"null"):
-                raise UsageError(f"{path}, line {number}: null is not a JSON object; mend it")
-            if line.count(b"[") + line.count(b"{") > DEEPEST and _depth(line) > DEEPEST:
-                where = str(path) if _is_whole(path) else f"{path}, line {number}"
-                raise UsageError(f"{where}: nested more than {DEEPEST} levels deep; mend it")
-    except (OSError, EOFError, zlib.error):
-        pass  # not a .gz file, or truncated: the loader raises its own error
+    first = True
+    for number, line in enumerate(file, 1):
+        line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+        if not line.strip():
+            continue
+        if first and (field is not None or not _is_row(line, lines)):
+            yield from _whole(line, file, number, where, field)
+            return
+        first = False
+        yield f"line {number}", _object(_parsed(line.rstrip(), where, number), line, where, number)
+
+
+def wrapped(row: Row) -> list[str]:
+    """The keys of the lists of rows in a file's only object; empty if that is a row itself."""
+    found = [key for key, value in row.items() if _is_rows(value)]
+    return found if set(found) & set(WRAPPERS) else []
+
+
+def fields_as_splits(keys: list[str], parts: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """A split for each key of a file's only object; the rows under ``data`` are called "train".
+
+    Args:
+        keys: The keys, from ``wrapped``.
+        parts: What else says where rows are; the key is added as ``field``.
+    """
+    names = ["train" if key == "data" and "train" not in keys else key for key in keys]
+    return {name: {**parts, "field": key} for name, key in zip(names, keys, strict=True)}
 
 
 def read_object(path: Path, advice: str = "download it again") -> Mapping[str, Any]:
@@ -59,65 +80,98 @@ def read_object(path: Path, advice: str = "download it again") -> Mapping[str, A
     return content
 
 
-def _depth(line: bytes) -> int:
-    """Depth of nesting of a JSON text."""
-    brackets = _TEXT.sub(b"", line).translate(None, _NO_BRACKETS)
-    return max(accumulate(map(_STEP.__getitem__, brackets)), default=0)
+def _is_rows(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether a file holds one JSON value, rather than one on each line."""
-    return path.name.endswith((".json", ".json.gz"))
+def _is_row(line: bytes, lines: bool) -> bool:
+    """Whether the first line of a file is a row, rather than the begin of an array or an object."""
+    if line.lstrip().startswith(b"["):
+        return False
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return lines
+    return True
 
 
-def bad_line(path: Path) -> str | None:
-    """The first line that is not a JSON object, and why; None if there is none.
+def _whole(
+    begin: bytes, file: BinaryIO, number: int, where: str, field: str | None
+) -> Iterator[tuple[str, Row]]:
+    """The rows of a file that is one JSON value.
 
-    datasets gives a position in bytes, or nothing.
+    Args:
+        begin: The first line with content.
+        file: The file, read up to the end of that line.
+        number: The number of that line.
+        where: The file's name in messages.
+        field: The key whose value holds the rows, or None.
+    """
+    content = begin + file.read()
+    value = _parsed(content, where, number, rest=begin)
+    if field is not None:
+        value = value.get(field) if isinstance(value, dict) else None
+        if not isinstance(value, list):
+            raise UsageError(f"{where}: no list of rows under {field}; mend it")
+    if not isinstance(value, list):
+        yield f"line {number}", _object(value, begin, where, number)
+        return
+    for entry, one in enumerate(value, 1):
+        if isinstance(one, str):  # datasets reads them so
+            one = {"text": one}
+        if not isinstance(one, dict):
+            raise UsageError(
+                f"{where}, entry {entry}: {json.dumps(one)[:40]} is not a JSON object; mend it"
+            )
+        yield f"entry {entry}", one
+
+
+def _object(value: Any, line: bytes, where: str, number: int) -> Row:
+    if not isinstance(value, dict):
+        text = line.decode("utf-8", "replace").strip()[:40]
+        raise UsageError(f"{where}, line {number}: {text} is not a JSON object; mend it")
+    return value
+
+
+def _parsed(content: bytes, where: str, number: int, rest: bytes | None = None) -> Any:
+    """The value of a JSON text.
+
+    Args:
+        content: The text.
+        where: The file's name in messages.
+        number: The number of the text's first line.
+        rest: The first line of a text of several.
+
+    Raises:
+        UsageError: The text is not UTF-8, no JSON, nested too deep, or has a key twice.
     """
     try:
-        if _is_whole(path):
-            try:
-                json.loads(b"".join(_lines(path)))
-            except json.JSONDecodeError as error:
-                if not error.msg.startswith("Extra data"):  # that is JSON Lines
-                    return f"line {error.lineno}: {error.msg}"
-            else:
-                return None
-        for number, line in enumerate(_lines(path), 1):
-            problem = _bad_json(line)
-            if problem:
-                return f"line {number}: {problem}"
+        return json.loads(content.decode("utf-8"), object_pairs_hook=_unique)
     except UnicodeDecodeError as error:
-        return f"not UTF-8: {error.reason}"
-    except (OSError, EOFError, zlib.error):
-        pass  # not a .gz file, or truncated: the loader's own message says so
-    return None
+        begin = content.rfind(b"\n", 0, error.start) + 1
+        number += content.count(b"\n", 0, error.start)
+        why = f"not UTF-8 ({error.reason} at byte {error.start - begin + 1})"
+    except json.JSONDecodeError as error:
+        if rest is not None and error.msg.startswith("Extra data"):  # then it is JSON Lines
+            return _object(_parsed(rest, where, number), rest, where, number)
+        number += error.lineno - 1
+        why = f"{error.msg} at column {error.colno}"
+    except RecursionError:
+        why = "nested too deep"
+    except ValueError as error:
+        why = str(error)
+    raise UsageError(f"{where}, line {number}: {why}; mend it")
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as lines:
-        yield from lines
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of its pairs.
 
-
-def _bad_text(line: bytes) -> str | None:
-    """Why a line is not UTF-8; None if it is."""
-    try:
-        line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return f"not UTF-8 ({error.reason} at byte {error.start + 1})"
-    return None
-
-
-def _bad_json(line: bytes) -> str | None:
-    """Why a line is no JSON object; None if it is one or empty."""
-    if problem := _bad_text(line):
-        return problem
-    try:
-        text = line.decode("utf-8-sig").strip()
-        value = json.loads(text) if text else {}
-    except (json.JSONDecodeError, RecursionError) as error:
-        if isinstance(error, RecursionError):
-            return "nested too deep"
-        return f"{error.msg} at column {error.colno}"
-    return None if isinstance(value, dict) else f"{text[:40]} is not a JSON object"
+    Raises:
+        ValueError: A key is there twice.
+    """
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice[:40]!r} is there twice")
+    return made

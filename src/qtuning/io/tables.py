@@ -4,7 +4,7 @@ A file may be broken or hostile: a Parquet file of some hundred bytes can stand 
 rows, and readers of memory-mapped Arrow files crash on a bad offset.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from ..errors import UsageError, first_line
 from .json_files import read_object
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, Features
 
 LARGEST = 256 * 2**20
 """Bytes of memory that any Parquet file may need."""
@@ -119,6 +119,64 @@ def check_parquet_rows(path: Path) -> None:
                 batch.validate(full=True)
     except READING as error:
         raise _unreadable(path, error, "mend it or write it anew") from error
+
+
+def common_features(paths: Sequence[Path]) -> "Features | None":
+    """The columns of all of several Parquet files; None if they have the same.
+
+    A file is read with nulls in the columns that it lacks.
+
+    Raises:
+        UsageError: Two files have a column of types that do not fit together, or ``datasets`` has
+            no such type.
+    """
+    from datasets import Features
+
+    schemas = [_features(path) for path in paths]
+    if all(schema == schemas[0] for schema in schemas):
+        return None
+    common = Features()
+    first: dict[str, Path] = {}
+    for path, schema in zip(paths, schemas, strict=True):
+        for name, kind in schema.items():
+            before = first.setdefault(name, path)
+            try:
+                common[name] = _common(common.get(name, kind), kind)
+            except (pa.ArrowException, NotImplementedError) as error:
+                raise UsageError(
+                    f"{path}: column {name} is of another type than in {before}; write them alike, "
+                    "or name one file"
+                ) from error
+    return common
+
+
+def _features(path: Path) -> "Features":
+    """The columns of a Parquet file."""
+    from datasets import Features
+
+    schema = pq.read_schema(path)
+    for field in schema:
+        try:
+            Features.from_arrow_schema(pa.schema([field]))
+        except (ValueError, NotImplementedError) as error:  # as for list views
+            raise UsageError(
+                f"{path}: column {field.name} is {field.type}, which datasets does not read; write "
+                "it as another type"
+            ) from error
+    return Features.from_arrow_schema(schema)
+
+
+def _common(one: Any, other: Any) -> Any:
+    """The type of ``datasets`` that holds the values of two."""
+    from datasets import Features
+
+    if one == other:
+        return one
+    schemas = [pa.schema(Features({"column": kind}).arrow_schema) for kind in (one, other)]
+    unified = pa.unify_schemas(
+        [schema.remove_metadata() for schema in schemas], promote_options="permissive"
+    )
+    return Features.from_arrow_schema(unified)["column"]
 
 
 def _declared_bytes(metadata: pq.FileMetaData) -> int:

@@ -1,16 +1,79 @@
 """Checks of rows that are tokenised already: valid ids, and labels and masks of their length."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset, IterableDataset
+from datasets import Dataset, Features, IterableDataset, LargeList, List
 
 from ..errors import UsageError
 
 _OF_A_LENGTH = ("labels", "attention_mask", "completion_mask", "assistant_masks")
 
 
+def read_tokens(data: Dataset | IterableDataset, where: str) -> Dataset | IterableDataset:
+    """Rows whose ``input_ids``, labels and masks are plain lists, which is what TRL cuts and packs.
+
+    Args:
+        data: The rows; without ``input_ids`` they are returned as they are.
+        where: The name of the data in messages.
+
+    Returns:
+        The rows. Those of a stream are checked as ``check_tokens`` does, each when it is read.
+    """
+    names = [name for name in ("input_ids", *_OF_A_LENGTH) if name in (data.column_names or ())]
+    if "input_ids" not in names:
+        return data
+    features = Features({**(data.features or {})})
+    plain = {name: List(features[name].feature) for name in names if _is_special(features, name)}
+    if plain:
+        data = data.cast(Features({**features, **plain}))
+    if isinstance(data, Dataset):
+        return data
+    check = _RowCheck(where, names)
+    return data.map(check, with_indices=True, features=data.features)
+
+
+def _is_special(features: Mapping[str, Any], name: str) -> bool:
+    """Whether a column has lists of a fixed size, or large ones."""
+    kind = features.get(name)
+    return isinstance(kind, LargeList) or (isinstance(kind, List) and kind.length >= 0)
+
+
+class _RowCheck:
+    """Checks the rows of a stream one by one."""
+
+    def __init__(self, where: str, names: list[str]) -> None:
+        self._where, self._names = where, names
+
+    def __call__(self, row: Mapping[str, Any], index: int) -> Mapping[str, Any]:
+        """The row, checked.
+
+        Raises:
+            UsageError: As in ``check_tokens``.
+        """
+        problem = self._problem(row)
+        if problem is not None:
+            raise UsageError(
+                f"{self._where}, row {index + 1}: {problem}; mend the row or leave it out"
+            )
+        return row
+
+    def _problem(self, row: Mapping[str, Any]) -> str | None:
+        for name in self._names:
+            values = row[name]
+            if not isinstance(values, list) or not all(type(one) is int for one in values):
+                return f"{name} is no list of integers"
+            if len(values) != len(row["input_ids"]):
+                return f"{name} has another length than input_ids"
+        return "input_ids has ids below 0" if min(row["input_ids"], default=0) < 0 else None
+
+
 def check_tokens(data: Dataset | IterableDataset, where: str) -> None:
-    """Check that ``input_ids`` are token ids, and labels and masks as long; streams pass unchecked.
+    """Check that ``input_ids`` are token ids, and labels and masks as long.
+
+    Streams pass; their rows are checked as they are read, see ``read_tokens``.
 
     Raises:
         UsageError: A column is no list of integers, has nulls or another length than
@@ -62,4 +125,5 @@ def check_vocabulary(data: Dataset | IterableDataset, size: int, where: str) -> 
 
 
 def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(is_kind(kind) for is_kind in kinds)

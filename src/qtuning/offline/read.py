@@ -1,28 +1,16 @@
-"""Read tables of qtuning or of a user: Parquet, JSON Lines, ``datasets`` and ledgers."""
+"""Read tables of qtuning or of a user: files of data, ``datasets`` and ledgers."""
 
-import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 from datasets import Dataset
 
-from ..errors import UsageError, first_line
-from ..io.json_files import bad_line
+from ..errors import UsageError
+from ..io.data import load_file
 from ..io.paths import path_of
 from ..io.tables import load_saved, read_parquet
 from ..run.ledger import FOLDER, read_ledger
 from .origin import described, with_origin
-
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    AttributeError,
-    TypeError,
-    RecursionError,
-    pa.ArrowException,
-)
 
 
 def named(source: Path | str | Dataset) -> str:
@@ -34,8 +22,8 @@ def read_table(source: Path | str | Dataset) -> pa.Table:
     """Read all rows of a table; a known origin of scores is in the metadata of its schema.
 
     Args:
-        source: A Parquet or JSON Lines file, a folder of ``save_to_disk``, a data set in memory, a
-            run's output folder, or the ledger in it.
+        source: A file that can be trained on, as Parquet, JSON Lines or CSV; a folder of
+            ``save_to_disk``, a data set in memory, a run's output folder, or the ledger in it.
 
     Raises:
         UsageError: The source is missing, of another kind, or cannot be read.
@@ -47,13 +35,9 @@ def read_table(source: Path | str | Dataset) -> pa.Table:
         return _read_folder(path)
     if not path.exists():
         raise UsageError(f"{path}: no such file or folder")
-    readers: dict[str, Callable[[Path], pa.Table]] = {
-        ".parquet": read_scores,
-        ".jsonl": _read_jsonl,
-    }
-    if path.suffix not in readers:
-        raise UsageError(f"{path}: neither .parquet nor .jsonl nor a folder")
-    return readers[path.suffix](path)
+    if path.suffix == ".parquet":
+        return read_scores(path)
+    return _of_data_set(load_file(path))
 
 
 def _of_data_set(data: Dataset) -> pa.Table:
@@ -80,28 +64,6 @@ def _read_folder(path: Path) -> pa.Table:
         f"{path}: holds no decisions: name a run's output folder, or write them with `qtuning "
         "prune --with_dropped` as parquet, jsonl or datasets"
     )
-
-
-def _read_jsonl(path: Path) -> pa.Table:
-    """Read a JSON Lines file; the columns are the keys of all rows.
-
-    Raises:
-        UsageError: The file is not UTF-8 or not JSON Lines, or mixes types in a column.
-    """
-    try:
-        rows = list(_json_rows(path))
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
-    except _UNREADABLE as error:  # not UTF-8, not JSON, not an object, or mixed types
-        why = bad_line(path) or first_line(error)
-        raise UsageError(f"{path}: cannot be read ({why}); mend it") from error
-
-
-def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            if line.strip():
-                yield json.loads(line)
 
 
 def read_scores(path: Path) -> pa.Table:
