@@ -211,6 +211,4 @@ def one_system(turns: list[Turn], system: object) -> list[Turn]:
 
 def refused(where: str, index: int, column: str, problem: object) -> UsageError:
     """The error for a row that cannot be trained on; rows are counted from 0 in ``index``."""
-    return UsageError(
-        f"{where}, row {index + 1}: {column} {problem}; mend the row or leave it out"
-    )
+    return UsageError(f"{where}, row {index + 1}: {column} {problem}; mend the row or leave it out")

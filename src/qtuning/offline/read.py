@@ -9,6 +9,7 @@ import pyarrow as pa
 from datasets import Dataset
 
 from ..errors import UsageError, first_line
+from ..io.arrow_rows import has_objects, json_array
 from ..io.json_files import bad_line
 from ..io.paths import path_of
 from ..io.tables import load_saved, read_parquet
@@ -91,10 +92,20 @@ def _read_jsonl(path: Path) -> pa.Table:
     try:
         rows = list(_json_rows(path))
         names = list(dict.fromkeys(name for row in rows for name in row))
-        return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
+        return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
     except _UNREADABLE as error:  # not UTF-8, not JSON, not an object, or mixed types
         why = bad_line(path) or first_line(error)
         raise UsageError(f"{path}: cannot be read ({why}); mend it") from error
+
+
+def _column(values: list[Any]) -> pa.Array:
+    """A column of structs where objects agree in the types of their keys, else of JSON."""
+    try:
+        return pa.array(values)
+    except pa.ArrowException:
+        if any(map(has_objects, values)):
+            return json_array(values)
+        raise
 
 
 def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
