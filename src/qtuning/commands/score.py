@@ -7,7 +7,7 @@ from pathlib import Path
 from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments
 
 from ..errors import UsageError
-from ..examples.prepare import Tokenising
+from ..examples.tokenising import Tokenising
 from ..io.checks import check_output, check_sizes
 from ..io.data import load_rows
 from ..io.models import check_model
@@ -53,6 +53,32 @@ class ScoreArguments:
     dataset_text_field: str = field(
         default="text", metadata={"help": "Column of plain text, if the data have that."}
     )
+    truncation_mode: str = field(
+        default="keep_start",
+        metadata={
+            "help": "Which end of a row is kept where it is cut.",
+            "choices": ("keep_start", "keep_end"),
+        },
+    )
+    completion_only_loss: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Whether only the completion is the answer; by default where there is one."
+        },
+    )
+    eos_token: str | None = field(
+        default=None, metadata={"help": "Token that ends a row; by default the tokenizer's."}
+    )
+    pad_token: str | None = field(
+        default=None, metadata={"help": "Token that fills rows up; by default the tokenizer's."}
+    )
+    chat_template_path: str | None = field(
+        default=None,
+        metadata={
+            "help": "File of a chat template, or a model whose template is used; by default the "
+            "tokenizer's."
+        },
+    )
     engine: str = field(
         default="local",
         metadata={
@@ -92,9 +118,7 @@ def run(argv: Sequence[str]) -> None:
         batch_size=options.batch_size,
         rows_a_part=options.rows_per_part,
         bf16=use_bf16(options.bf16),
-        tokenising=Tokenising(
-            options.max_length, options.dataset_text_field, options.assistant_only_loss
-        ),
+        tokenising=Tokenising.of(options),
     )
     score_with_bar(data, output, job, engine=options.engine, workers=options.ray_workers)
     if options.engine == "local":

@@ -13,8 +13,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import get_peft_config, get_quantization_config
 
 from ..errors import StoppedError
-from ..examples.prepare import preparing
-from ..io.data import load_data
+from ..examples.prepare import preparing, ready_rows
+from ..examples.tokenising import Tokenising
+from ..io.data import load_rows
 from ..io.models import check_model, load_causal_lm, load_tokenizer
 from ..io.token_ids import check_vocabulary
 from ..run.saving import room_for
@@ -45,13 +46,15 @@ def run(argv: Sequence[str]) -> None:
     for field in (SCORER, REFERENCE_MODEL):
         if vars(training_args)[field] is not None:
             check_same_tokenizer(field, vars(training_args)[field], tokenizer)
-    train_dataset, eval_dataset = load_data(
-        script_args,
-        dataset_args,
-        with_test=training_args.eval_strategy != "no",
-        chat=tokenizer.chat_template is not None,
-        text_field=training_args.dataset_text_field,
-    )
+    how = Tokenising.of(training_args)
+    template = how.template(tokenizer)
+    with_test = training_args.eval_strategy != "no"
+    loaded = [
+        load_rows(script_args, dataset_args, kind)
+        for kind in ("train", *(["test"] if with_test else []))
+    ]
+    where = loaded[0][1]
+    train_dataset, *tests = [ready_rows(rows, name, tokenizer, how) for rows, name in loaded]
     options = {
         **loading,
         "dtype": model_args.dtype,
@@ -62,17 +65,16 @@ def run(argv: Sequence[str]) -> None:
     training_args.model_init_kwargs = None
     model = load_causal_lm(name, **options)
     size = model.get_input_embeddings().num_embeddings
-    for data in (train_dataset, eval_dataset):
-        if data is not None:
-            check_vocabulary(data, size, script_args.dataset_name)
+    for data, (_, name_of_data) in zip((train_dataset, *tests), loaded, strict=True):
+        check_vocabulary(data, size, name_of_data)
     if model_args.use_peft and name.endswith(".gguf"):
         _save_base(model, tokenizer, training_args)
-    with preparing():
+    with preparing(train_dataset, where, tokenizer, template):
         trainer = QTuningTrainer(
             model,
             training_args,
             train_dataset=train_dataset,
-            eval_dataset=eval_dataset,
+            eval_dataset=tests[0] if tests else None,
             processing_class=tokenizer,
             peft_config=get_peft_config(model_args),
         )

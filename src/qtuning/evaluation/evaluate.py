@@ -12,7 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import DatasetMixtureConfig, ScriptArguments
 
 from ..errors import UsageError
-from ..examples.prepare import Tokenising, prepared
+from ..examples.prepare import prepared
+from ..examples.tokenising import Tokenising
 from ..io.data import load_rows
 from ..precision import device_in_use, dtype_name, use_bf16
 from .harness import Score, check_tasks, run_tasks

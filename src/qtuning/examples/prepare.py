@@ -1,44 +1,98 @@
 """Rows tokenised by TRL exactly as for training, for commands that do not train."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from accelerate.logging import get_logger
-from datasets import Dataset, IterableDataset
-from jinja2 import TemplateError
+from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
+from ..core.stats import IGNORE_INDEX
 from ..errors import UsageError
-from ..io.formats import to_trl
+from ..io.formats import Rows, columns_of, find_format, to_trl
+from ..io.rows import ALPACA
 from ..io.token_ids import check_vocabulary
 from ..precision import device_in_use
 from .example import has_answers
+from .templates import RENDERING, failing_row, prints_calls, prints_tools
+from .tokenising import Tokenising
 
 logger = get_logger(__name__)
 
 
-@dataclass(frozen=True)
-class Tokenising:
-    """TRL's options that determine the tokens of a row.
+def ready_rows(rows: Rows, where: str, tokenizer: PreTrainedTokenizerBase, how: Tokenising) -> Rows:
+    """The rows in columns that TRL reads, each of them checked; those of a stream as they come.
 
-    Attributes:
-        max_length: Tokens at which a row is cut; None cuts nothing.
-        text_field: TRL's ``dataset_text_field``, the column of plain text.
-        assistant_only_loss: Whether only the assistant turns of a conversation are answers.
+    Args:
+        rows: The rows as loaded.
+        where: The name of the data in messages.
+        tokenizer: The tokenizer of the model.
+        how: TRL's options that determine the tokens.
+
+    Raises:
+        UsageError: The format is unknown, a row cannot be trained on, or the chat template cannot
+            be read.
     """
+    template = how.template(tokenizer)
+    ready = to_trl(
+        rows,
+        where,
+        chat=template is not None,
+        text_field=how.text_field,
+        assistant=how.assistant_only_loss,
+        calls=template is None or prints_calls(tokenizer, template),
+    )
+    if "tools" in columns_of(ready) and template and not prints_tools(tokenizer, template):
+        logger.warning(
+            f"{where}: the column tools is lost, since the chat template does not print it: name "
+            "another one with chat_template_path"
+        )
+    is_alpaca = find_format(columns_of(rows), where, how.text_field) == ALPACA
+    if is_alpaca and template is None and tokenizer.is_fast:
+        ends = how.eos_token or tokenizer.eos_token or ""
+        return ready.map(
+            _tokens,
+            fn_kwargs={
+                "tokenizer": tokenizer,
+                "ends": ends,
+                "completion_only": how.completion_only_loss is not False,
+            },
+            remove_columns=["prompt", "completion"],
+        )
+    return ready
 
-    max_length: int | None = 1024
-    text_field: str = "text"
-    assistant_only_loss: bool = False
+
+def _tokens(
+    row: Mapping[str, Any],
+    *,
+    tokenizer: PreTrainedTokenizerBase,
+    ends: str,
+    completion_only: bool,
+) -> dict[str, Any]:
+    """The tokens of a prompt that we have put together, and its completion.
+
+    TRL looks for the longest common prefix of the prompt's tokens and the row's. The line ends
+    between the two may merge otherwise at the end of a prompt than before an answer, and would then
+    be part of the answer.
+    """
+    prompt, completion = row["prompt"], row["completion"]
+    completion += "" if completion.endswith(ends) else ends
+    encoded = tokenizer(prompt + completion, return_offsets_mapping=True)
+    start = len(prompt) if completion_only else 0
+    ids = encoded["input_ids"]
+    labels = [
+        token if end > start else IGNORE_INDEX
+        for token, (_, end) in zip(ids, encoded["offset_mapping"], strict=True)
+    ]
+    return {"input_ids": ids, "labels": labels}
 
 
 @contextmanager
 def prepared(
-    rows: Dataset | IterableDataset,
+    rows: Rows,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     how: Tokenising,
@@ -63,9 +117,9 @@ def prepared(
     Raises:
         UsageError: Rows cannot be trained on, or no row has answer tokens.
     """
-    chat = tokenizer.chat_template is not None
-    trl_rows = to_trl(rows, where, chat=chat, text_field=how.text_field)
+    trl_rows = ready_rows(rows, where, tokenizer, how)
     check_vocabulary(trl_rows, model.get_input_embeddings().num_embeddings, where)
+    template = how.template(tokenizer)
     with tempfile.TemporaryDirectory() as scratch:
         args = SFTConfig(
             output_dir=scratch,
@@ -76,19 +130,25 @@ def prepared(
             report_to="none",
             gradient_checkpointing=False,
             disable_tqdm=True,
-            max_length=how.max_length,
-            dataset_text_field=how.text_field,
-            assistant_only_loss=how.assistant_only_loss,
+            **how.for_trl(),
         )
-        with preparing():
+        with preparing(trl_rows, where, tokenizer, template):
             trainer = SFTTrainer(model, args, train_dataset=trl_rows, processing_class=tokenizer)
-        check_answers(trainer, trl_rows)
+        check_answers(trainer, trainer.train_dataset, trl_rows)
         yield trainer
 
 
 @contextmanager
-def preparing() -> Iterator[None]:
+def preparing(
+    rows: Rows, where: str, tokenizer: PreTrainedTokenizerBase, template: str | None
+) -> Iterator[None]:
     """Context that turns the errors that TRL raises while it tokenises rows into ``UsageError``.
+
+    Args:
+        rows: The rows in columns that TRL reads.
+        where: The name of the data in messages.
+        tokenizer: The tokenizer.
+        template: The chat template in force; None if there is none.
 
     Raises:
         UsageError: Options do not fit the data, or the chat template cannot be applied to them.
@@ -97,39 +157,47 @@ def preparing() -> Iterator[None]:
         yield
     except UsageError:
         raise
-    except (TemplateError, ArithmeticError, TypeError, LookupError) as error:
+    except RENDERING as error:
+        failing = failing_row(rows, tokenizer, template) if template is not None else None
+        place: str = where
+        why: Exception = error
+        if failing is not None:
+            place, why = f"{where}, row {failing[0] + 1}", failing[1]
         raise UsageError(
-            "the rows cannot be made ready: chat template, tokenizer and data do not fit together "
-            f"({_one_line(error)})"
+            f"{place}: cannot be made ready: chat template, tokenizer and data do not fit together "
+            f"({_one_line(why)}); mend the row, or name another template with chat_template_path"
         ) from error
-    except (ValueError, ImportError) as error:  # options that TRL finds not to fit the data
+    except (ValueError, ImportError, OSError) as error:  # options that TRL finds not to fit
         raise UsageError(_one_line(error)) from error
 
 
-def check_answers(trainer: Any, before: Any) -> None:
+def check_answers(trainer: Any, rows: Any, before: Any, kind: str = "") -> None:
     """Log how many rows TRL has left out, and check that the others have answer tokens.
 
     Args:
-        trainer: The trainer, whose ``train_dataset`` is tokenised.
+        trainer: The trainer, which has tokenised the rows.
+        rows: The tokenised rows; a stream is not looked at.
         before: The rows that the trainer was made with.
+        kind: What the rows are for, in messages, as "evaluation ".
 
     Raises:
-        UsageError: No row has answer tokens.
+        UsageError: No row has answer tokens, or a row has tokens beyond the model's embeddings.
     """
-    rows = trainer.train_dataset
     if not isinstance(rows, Dataset):
         return
     if "seq_lengths" not in rows.column_names and len(rows) < len(before):
         logger.warning(
-            f"{len(before) - len(rows):,} of {len(before):,} samples have no answer tokens after "
-            "truncation and are left out; max_length may be too small"
+            f"{len(before) - len(rows):,} of {len(before):,} {kind}samples have no answer tokens "
+            "after truncation and are left out; max_length may be too small"
         )
     completion_only = vars(trainer.args).get("completion_only_loss") is not False
     if not has_answers(rows, completion_only):
         raise UsageError(
-            "no sample has answer tokens after truncation: raise max_length, or check that "
+            f"no {kind}sample has answer tokens after truncation: raise max_length, or check that "
             "the completions are not empty"
         )
+    embeddings = trainer.model.get_input_embeddings()
+    check_vocabulary(rows, embeddings.num_embeddings, f"the {kind}samples")
 
 
 def _one_line(error: Exception) -> str:

@@ -72,7 +72,15 @@ def find_format(columns: list[str], where: str, text_field: str = "text") -> tup
     )
 
 
-def to_trl(data: Rows, where: str, *, chat: bool, text_field: str = "text") -> Rows:
+def to_trl(
+    data: Rows,
+    where: str,
+    *,
+    chat: bool,
+    text_field: str = "text",
+    assistant: bool = False,
+    calls: bool = True,
+) -> Rows:
     """Read every row and convert the columns for TRL; a stream is read as it comes.
 
     Args:
@@ -80,6 +88,8 @@ def to_trl(data: Rows, where: str, *, chat: bool, text_field: str = "text") -> R
         where: The name of the data in messages.
         chat: Whether rows are written by a chat template; if so, Alpaca data become conversations.
         text_field: TRL's ``dataset_text_field``.
+        assistant: Whether every conversation must have a turn of the assistant.
+        calls: Whether the chat template prints calls of tools.
 
     Raises:
         UsageError: The format is unknown, there are no rows, a row cannot be trained on, or a
@@ -99,6 +109,8 @@ def to_trl(data: Rows, where: str, *, chat: bool, text_field: str = "text") -> R
         where=where,
         chat=chat,
         talk=names[0] in TALKS or isinstance(first[names[0]], list),
+        assistant=assistant,
+        calls=calls,
         filled=_filled(data),
     )
     unread = [name for name in columns if name not in reader.reads]

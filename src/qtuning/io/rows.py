@@ -30,6 +30,8 @@ class RowReader:
         where: Name of the data in messages.
         chat: Whether Alpaca rows become conversations.
         talk: Whether the columns hold conversations rather than text.
+        assistant: Whether every conversation must have a turn of the assistant.
+        calls: Whether the chat template prints calls of tools.
         filled: Names of columns whose objects Arrow may have filled up with nulls.
     """
 
@@ -38,6 +40,8 @@ class RowReader:
     where: str
     chat: bool
     talk: bool
+    assistant: bool = False
+    calls: bool = True
     filled: frozenset[str] = frozenset()
 
     @property
@@ -68,10 +72,19 @@ class RowReader:
         read: Row = {}
         for name in self.names:
             read["messages" if name in TALKS else name] = self._of(
-                name, index, read_turns, row[name], filled=name in self.filled
+                name,
+                index,
+                read_turns,
+                row[name],
+                filled=name in self.filled,
+                calls=self.calls,
             )
         first = next(iter(read))
         read[first] = self._of("system", index, one_system, read[first], row.get("system"))
+        turns = [turn for value in read.values() for turn in value]
+        if self.assistant and not any(turn["role"] == "assistant" for turn in turns):
+            why = "has no assistant turn, and assistant_only_loss trains on nothing else"
+            raise refused(self.where, index, self.names[0], why)
         if "tools" in self.reads:
             tools = self._of(
                 "tools", index, read_tools, row["tools"], filled="tools" in self.filled

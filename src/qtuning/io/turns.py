@@ -28,13 +28,15 @@ _TRAINED = ("weight", "train", "loss")
 _PARTS = ("image", "images", "video", "audio", "image_url", "input_audio")
 
 
-def read_turns(value: object, *, filled: bool) -> list[Turn]:
+def read_turns(value: object, *, filled: bool, calls: bool = True) -> list[Turn]:
     """A conversation as messages with ``role`` and ``content``, and what else they bring.
 
     Args:
         value: A list of messages, or JSON text of one.
         filled: Whether nulls in objects may come from Arrow, which fills up objects of differing
             keys with them; then they are taken out.
+        calls: Whether the chat template prints calls of tools. If not, ShareGPT's calls, which are
+            text, stay text, and others are refused.
 
     Raises:
         ValueError: The conversation cannot be read; the message says why, without the row.
@@ -48,7 +50,7 @@ def read_turns(value: object, *, filled: bool) -> list[Turn]:
     turns = []
     for number, message in enumerate(value, 1):
         try:
-            turns.append(_turn(message, filled))
+            turns.append(_turn(message, filled, calls))
         except ValueError as error:
             raise ValueError(f"message {number} {error}") from error
     return turns
@@ -107,7 +109,7 @@ def kind_of(value: object) -> str:
     return names.get(type(value), "a number")
 
 
-def _turn(message: object, filled: bool) -> Turn:
+def _turn(message: object, filled: bool, prints_calls: bool) -> Turn:
     """A message of a conversation."""
     if not isinstance(message, Mapping):
         raise ValueError(f"is {kind_of(message)}, not an object with role and content")
@@ -121,7 +123,12 @@ def _turn(message: object, filled: bool) -> Turn:
     _check_training(said)
     content = _content(said.get("content", said.get("value")))
     calls = said.get("tool_calls") or said.get("function_call")
-    if name == "function_call" and not calls:
+    if calls and not prints_calls:
+        raise ValueError(
+            "calls a tool, which the chat template does not print: name another one with "
+            "chat_template_path"
+        )
+    if name == "function_call" and prints_calls and not calls:
         calls, content = content, None
     turn: Turn = {"role": ROLES[name]}
     if calls:

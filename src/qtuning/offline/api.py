@@ -13,7 +13,7 @@ from trl import DatasetMixtureConfig, ScriptArguments
 
 from ..arguments import PruningArguments
 from ..errors import UsageError
-from ..examples.prepare import Tokenising
+from ..examples.tokenising import Tokenising
 from ..io.checks import check_output, check_sizes
 from ..io.data import load_rows
 from ..io.formats import Rows
@@ -46,6 +46,11 @@ def score(
     bf16: bool | None = None,
     assistant_only_loss: bool = False,
     text_field: str = "text",
+    truncation_mode: str = "keep_start",
+    completion_only_loss: bool | None = None,
+    eos_token: str | None = None,
+    pad_token: str | None = None,
+    chat_template_path: Path | str | None = None,
     progress: bool = True,
 ) -> Dataset:
     """Score every row of a data set, as ``qtuning score`` does and with the same numbers.
@@ -75,6 +80,12 @@ def score(
             bfloat16 natively. The precision is on record with the scores.
         assistant_only_loss: Whether only the assistant's turns of a conversation are answers.
         text_field: Name of the column of plain text, for data in that format.
+        truncation_mode: Which end of a row is kept: "keep_start" or "keep_end".
+        completion_only_loss: Whether only the completion is the answer; None where there is one.
+        eos_token: Token that ends a row; None is the tokenizer's.
+        pad_token: Token that fills rows up; None is the tokenizer's.
+        chat_template_path: File of a chat template, or a model whose template is used; None is the
+            tokenizer's.
         progress: Show a progress bar.
 
     Returns:
@@ -106,7 +117,16 @@ def score(
         batch_size=batch_size,
         rows_a_part=rows_per_part,
         bf16=use_bf16(bf16),
-        tokenising=Tokenising(max_length, text_field, assistant_only_loss),
+        tokenising=Tokenising(
+            max_length=max_length,
+            text_field=text_field,
+            assistant_only_loss=assistant_only_loss,
+            truncation_mode=truncation_mode,
+            completion_only_loss=completion_only_loss,
+            eos_token=eos_token,
+            pad_token=pad_token,
+            chat_template_path=None if chat_template_path is None else str(chat_template_path),
+        ),
     )
     with tempfile.TemporaryDirectory() as scratch, random_state_kept():
         path = Path(scratch) / "scores.parquet" if output is None else Path(output)

@@ -5,7 +5,7 @@ from typing import Any
 
 from datasets import Dataset
 
-from ..examples.prepare import Tokenising
+from ..examples.tokenising import Tokenising
 from ..io.formats import Rows
 from ..io.models import load_tokenizer
 from ..precision import dtype_name

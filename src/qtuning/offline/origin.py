@@ -12,7 +12,7 @@ import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
 from ..errors import UsageError
-from ..examples.prepare import Tokenising
+from ..examples.tokenising import Tokenising
 from .schema import TURN_ENDS
 
 METADATA = b"qtuning"
@@ -20,7 +20,7 @@ _PACKAGES = ("qtuning", "torch", "transformers", "trl", "datasets")
 # A difference in these changes scores. Versions change only last digits, and are on record.
 _DECISIVE = (
     *("model", "revision", "tokenizer", "chat_template", "data", "max_length", "dtype"),
-    *("text_field", "assistant_only_loss"),
+    *("text_field", "assistant_only_loss", "truncation_mode", "completion_only_loss", "eos_token"),
 )
 
 Origin = dict[str, Any]
@@ -64,7 +64,7 @@ def origin_of(
         "model": _model(model),
         "model_name": model,
         "revision": revision,
-        **tokenizer_hashes(tokenizer),
+        **tokenizer_hashes(tokenizer, tokenising),
         "data": data,
         **asdict(tokenising),
         "dtype": dtype,
@@ -77,13 +77,23 @@ def origin_of(
 
 def tokenising_of(origin: Origin) -> Tokenising:
     """The options that decided on the tokens of the scored rows."""
-    return Tokenising(**{one.name: origin[one.name] for one in fields(Tokenising)})
+    names = [one.name for one in fields(Tokenising)]
+    return Tokenising(**{name: origin[name] for name in names if name in origin})
 
 
-def tokenizer_hashes(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
-    """Hashes of the vocabulary and the chat template."""
+def tokenizer_hashes(tokenizer: PreTrainedTokenizerBase, how: Tokenising) -> dict[str, str]:
+    """Hashes of the vocabulary and of the chat template in force.
+
+    Args:
+        tokenizer: The tokenizer of the model.
+        how: The options that decide on the tokens of a row.
+
+    Raises:
+        UsageError: The chat template cannot be read.
+    """
     vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()))
-    return {"tokenizer": _hash(vocabulary), "chat_template": _hash(str(tokenizer.chat_template))}
+    template = how.template(tokenizer)
+    return {"tokenizer": _hash(vocabulary), "chat_template": _hash(str(template))}
 
 
 def _model(name: str) -> str:
@@ -185,6 +195,8 @@ def check_same_origin(found: Mapping[str, Any], wanted: Mapping[str, Any], where
         UsageError: The origins differ in an entry that changes scores or columns.
     """
     keys = (*_DECISIVE, "per_token", "float16", TURN_ENDS)
+    # Earlier versions had fewer options, and did what is the default now.
+    found, wanted = ({**asdict(Tokenising()), **origin} for origin in (found, wanted))
     differences = [key for key in keys if found.get(key) != wanted.get(key)]
     if differences:
         raise UsageError(

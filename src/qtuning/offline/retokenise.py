@@ -32,7 +32,7 @@ def tokenised(rows: pa.Table, origin: Origin) -> list[Example]:
         UsageError: The tokenizer is not that of the scores, or a row has no answer tokens.
     """
     tokenizer = load_tokenizer(origin["model_name"], revision=origin["revision"])
-    hashes = tokenizer_hashes(tokenizer)
+    hashes = tokenizer_hashes(tokenizer, tokenising_of(origin))
     if hashes != {name: origin[name] for name in hashes}:
         raise UsageError(
             f"{origin['model_name']}: its tokenizer or chat template is not the one of the scores; "

@@ -101,7 +101,14 @@ class PruningMixin(_Trainer):
         )
         self._pruners = Pruners.of(self._pruning_args)
         check_supported(self, stock_loss, self._pruners.needs, self._pruning_args)
-        check_answers(self, rows)
+        check_answers(self, self.train_dataset, rows)
+        evaluated = parameters.get("eval_dataset")
+        if not isinstance(evaluated, dict):
+            evaluated = {"": evaluated}
+        tokenised = self.eval_dataset if isinstance(self.eval_dataset, dict) else None
+        for name, before in evaluated.items():
+            after = self.eval_dataset if tokenised is None else tokenised[name]
+            check_answers(self, after, before, f"evaluation {name}".strip() + " ")
         if isinstance(self.train_dataset, Dataset):  # packing makes new rows
             self.train_dataset = with_sample_ids(self.train_dataset)
         self._loaded = Loaded.of(self, self._pruning_args, self._pruners.needs)

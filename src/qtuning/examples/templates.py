@@ -1,0 +1,94 @@
+"""What a chat template makes of rows: where it fails, and whether it prints calls of tools."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from datasets import Dataset
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from ..io.formats import Rows
+
+RENDERING = (TemplateError, ArithmeticError, TypeError, LookupError)
+"""What templates raise for conversations that they are not made for."""
+
+
+def messages_of(row: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """The conversation of a row that TRL reads; None if it is none."""
+    if isinstance(row.get("messages"), list):
+        return list(row["messages"])
+    if isinstance(row.get("prompt"), list):
+        return [*row["prompt"], *row["completion"]]
+    return None
+
+
+def rendered(
+    row: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, template: str
+) -> str | None:
+    """The text of a row's conversation; None if it has none."""
+    messages = messages_of(row)
+    if messages is None:
+        return None
+    tools = row.get("tools")
+    text: str = tokenizer.apply_chat_template(
+        messages,
+        tools=json.loads(tools) if isinstance(tools, str) else tools,
+        chat_template=template,
+        tokenize=False,
+        **(row.get("chat_template_kwargs") or {}),
+    )
+    return text
+
+
+def failing_row(
+    rows: Rows, tokenizer: PreTrainedTokenizerBase, template: str
+) -> tuple[int, Exception] | None:
+    """The first row that a chat template cannot be applied to, from 0, and why.
+
+    Args:
+        rows: The rows as TRL reads them; a stream is not looked at.
+        tokenizer: The tokenizer.
+        template: The chat template in force.
+    """
+    if not isinstance(rows, Dataset):
+        return None
+    for index, row in enumerate(rows):
+        try:
+            rendered(row, tokenizer, template)
+        except RENDERING as error:
+            return index, error
+    return None
+
+
+def prints_tools(tokenizer: PreTrainedTokenizerBase, template: str) -> bool:
+    """Whether a chat template prints the tools of a row; arguments as in ``prints_calls``."""
+    tool = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {}}}
+    row = {"messages": [{"role": "user", "content": "q"}]}
+    try:
+        return rendered(row, tokenizer, template) != rendered(
+            {**row, "tools": [tool]}, tokenizer, template
+        )
+    except RENDERING:
+        return True
+
+
+def prints_calls(tokenizer: PreTrainedTokenizerBase, template: str) -> bool:
+    """Whether a chat template prints calls of tools, which would vanish from training otherwise.
+
+    A template that raises for them says so when rows are made ready.
+
+    Args:
+        tokenizer: The tokenizer.
+        template: The chat template in force.
+    """
+    call = {"type": "function", "function": {"name": "f", "arguments": {}}}
+    question, answer = {"role": "user", "content": "q"}, {"role": "assistant", "content": ""}
+    try:
+        without = rendered({"messages": [question, answer]}, tokenizer, template)
+        text = rendered(
+            {"messages": [question, {**answer, "tool_calls": [call]}]}, tokenizer, template
+        )
+    except RENDERING:
+        return True
+    return text != without
