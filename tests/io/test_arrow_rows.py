@@ -22,7 +22,11 @@ _ROWS = st.lists(st.fixed_dictionaries({"a": _VALUES.map(lambda v: [{"k": v}])})
 
 
 def test_nulls_that_structs_add_are_taken_out():
-    rows = [{"a": [{"x": 1, "deep": {"s": "t"}}]}, {"a": [{"y": [{"p": 1}, {"q": 2}]}]}, {"a": None}]
+    rows = [
+        {"a": [{"x": 1, "deep": {"s": "t"}}]},
+        {"a": [{"y": [{"p": 1}, {"q": 2}]}]},
+        {"a": None},
+    ]
     assert list(rows_of(pa.Table.from_pylist(rows))) == rows
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ..errors import UsageError
 from .formats import find_format
-from .rows import RowReader
+from .rows import TALKS, RowReader
 from .turns import Turn, parsed, read_turns
 
 LONGEST = 6000
@@ -117,8 +117,9 @@ def _parts(row: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, str]:
     if not names:
         return "", ""
     row = {name: _parsed(value) for name, value in row.items()}
+    talk = names[0] in TALKS or isinstance(row[names[0]], list)
     try:
-        read = _reader(names, list(row), talk=not isinstance(row[names[0]], str))(row, 0)
+        read = _reader(names, list(row), talk=talk)(row, 0)
     except UsageError:  # shown as it is
         *before, last = ("" if row[name] is None else _plain(row[name]) for name in names)
         return "\n\n".join(before), last
