@@ -12,6 +12,7 @@ from ..io.models import check_model
 from ..run.initial_scores import check_initial_scores
 from ..signals.other_models import REFERENCE_MODEL, SCORER
 from ..training.config import QTuningConfig
+from .installed import check_installed
 from .parser import OneLineParser
 
 
@@ -43,6 +44,12 @@ def check(training_args: QTuningConfig, model_args: ModelConfig) -> None:
     for field in (SCORER, REFERENCE_MODEL):
         if vars(training_args)[field] is not None:
             check_model(vars(training_args)[field], f"--{field}")
+    args = vars(training_args)
+    check_installed(
+        args["report_to"],
+        str(getattr(args["optim"], "value", args["optim"])),
+        liger=bool(args["use_liger_kernel"]),
+    )
     if model_args.use_peft:
         need("--use_peft", "peft", "peft")
     if training_args.initial_scores is not None:

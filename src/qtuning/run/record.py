@@ -28,6 +28,7 @@ MEMORY_FILE = "pruning_memory.safetensors"
 BUDGET_FILE = "budget.json"
 SETTINGS_FILE = "pruning_settings.json"
 _MARKS = "records"
+_DATA = "data"
 
 
 class Store(Protocol):
@@ -64,6 +65,7 @@ class RunRecord(AbstractContextManager["RunRecord"]):
         self._ledger: Ledger | None = None
         self._probe: Ledger | None = None
         self._marks: Mapping[str, dict[str, int]] = {}  # of ledger and probe, at the checkpoint
+        self._data: str | None = None
         self._started = 0.0
 
     def begin(
@@ -75,6 +77,7 @@ class RunRecord(AbstractContextManager["RunRecord"]):
         stores: Mapping[str, Store],
         settings: Mapping[str, Any],
         probes: bool = False,
+        data: str | None = None,
     ) -> None:
         """Begin the record at a step, from a checkpoint if the run resumes.
 
@@ -86,11 +89,13 @@ class RunRecord(AbstractContextManager["RunRecord"]):
                 ``checkpoint``.
             settings: The fields of ``PruningArguments``, for readers of the record.
             probes: Whether there is a probe set.
+            data: The mark of the training data, see ``data_mark``; None is not compared.
 
         Raises:
-            UsageError: The output folder cannot be written, or the ledger or a file of the
-                checkpoint is damaged.
+            UsageError: The output folder cannot be written, the ledger or a file of the
+                checkpoint is damaged, or the checkpoint is of other data.
         """
+        self._data = data
         self.counts, self._is_main, self._stores = StepCounts(), is_main, stores
         self.window = MetricWindow()  # auto_find_batch_size begins again after a failed try
         self._marks = {}
@@ -146,7 +151,7 @@ class RunRecord(AbstractContextManager["RunRecord"]):
         marks = {FOLDER: self._ledger.mark}
         if self._probe is not None:
             marks[PROBE_FOLDER] = self._probe.mark
-        state = {**self.counts.state_dict(), _MARKS: marks}
+        state = {**self.counts.state_dict(), _MARKS: marks, _DATA: self._data}
         (checkpoint / STATE_FILE).write_text(json.dumps(state) + "\n")
         for name, store in self._stores.items():
             store.save(checkpoint / name)
@@ -159,9 +164,11 @@ class RunRecord(AbstractContextManager["RunRecord"]):
         """
         path = checkpoint / STATE_FILE
         if path.is_file():
+            data = None
             try:
                 state = dict(json.loads(path.read_text(encoding="utf-8")))
                 self._marks = dict(state.pop(_MARKS, {}))  # older versions have none
+                data = state.pop(_DATA, None)
                 if not all(isinstance(value, int | float) for value in state.values()):
                     raise TypeError("a count is no number")
                 self.counts.load_state_dict(state)
@@ -169,6 +176,12 @@ class RunRecord(AbstractContextManager["RunRecord"]):
                 raise UsageError(
                     f"{path} cannot be read ({first_line(error)}): resume from another checkpoint"
                 ) from error
+            if None not in (data, self._data) and data != self._data:
+                raise UsageError(
+                    f"{checkpoint} is of other training data (then {data}, now {self._data}), and "
+                    "the ledger would hold names of both: resume with the data it began with, or "
+                    "train anew into another output_dir"
+                )
         else:
             logger.warning(f"{checkpoint} has no {STATE_FILE}; the budget counts from here")
         for name, store in self._stores.items():

@@ -32,6 +32,7 @@ from ..examples.names import with_sample_ids
 from ..examples.prepare import check_answers
 from ..pruners.pair import NO_PRUNING, Pruners
 from ..ranks import Ranks
+from ..run.data_mark import data_mark
 from ..run.peers import lost_peers_named
 from ..run.probe import Probe, probe_metrics
 from ..run.record import RunRecord
@@ -327,6 +328,7 @@ class PruningMixin(_Trainer):
             stores=assembled.stores,
             settings=pruning_fields(self._pruning_args),
             probes=self._probe is not None,
+            data=data_mark(self.train_dataset),
         )
         if self._ranks.is_main:
             print_start(
