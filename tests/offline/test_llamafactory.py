@@ -76,7 +76,12 @@ def turns(row, entry):
         {"messages": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]},
         {"conversations": [{"from": "user", "value": "a"}, {"from": "assistant", "value": "b"}]},
         {"messages": [{"role": "User", "content": "a"}, {"role": "gpt", "content": "b"}]},
-        {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}, answer("b")]},
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "text", "text": "a"}]},
+                {"role": "assistant", "content": [{"type": "text", "text": "b"}]},
+            ]
+        },
     ],
 )
 def test_any_spelling_is_written_in_the_default_one(exported, row):
@@ -86,6 +91,7 @@ def test_any_spelling_is_written_in_the_default_one(exported, row):
     assert read["id"] == "one"
 
 
+@pytest.mark.skipif(not talks.ANY_OBJECTS, reason="TRL takes no tools as text")
 def test_the_system_and_the_tools_are_there(exported):
     row = {"conversations": [user("a"), answer("b")], "system": "Sys", "tools": json.dumps(TOOLS)}
     entry, (read, without) = exported([row, {**row, "system": "", "tools": None}])
@@ -99,7 +105,7 @@ def test_calls_of_tools_and_results_have_their_own_tags(exported):
     calls = [call("add", a=1, b=[2]), call("weather", city="Oslo")]
     both = {**calls[0], "tool_calls": [one["tool_calls"][0] for one in calls]}
     rows = [
-        {"messages": [user("a"), calls[0], result("3"), answer("b")], "tools": TOOLS},
+        {"messages": [user("a"), calls[0], result("3"), answer("b")]},
         {"messages": [user("a"), both]},
     ]
     entry, read = exported(rows)
