@@ -4,6 +4,7 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from datasets import load_dataset, load_from_disk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -82,6 +83,13 @@ def test_the_scored_file_and_the_pruned_are_read_by_datasets(scores, tmp_path):
     for data in (*read, load_from_disk(str(pruned(scores, tmp_path, "datasets")))):
         for row, before in zip(rows_of(data.with_format("arrow")[:]), talks.ROWS, strict=True):
             assert without_nulls(row["messages"]) == without_nulls(before["messages"])
+
+
+def test_axolotl_finds_its_file_from_any_folder(scores, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    qtuning.prune(scores, output="out", format="axolotl", **KEPT)
+    (entry,) = yaml.safe_load((tmp_path / "out" / "datasets.yaml").read_text())["datasets"]
+    assert entry["path"] == str(tmp_path / "out" / "data.jsonl")
 
 
 @pytest.mark.parametrize("to", FORMATS)

@@ -87,6 +87,7 @@ def turns(row, entry):
 def test_any_spelling_is_written_in_the_default_one(exported, row):
     entry, (read,) = exported([{**row, "id": "one"}])
     assert entry["formatting"] == "sharegpt"
+    assert entry["columns"] == {"messages": next(iter(row))}
     assert turns(read, entry) == SAID
     assert read["id"] == "one"
 

@@ -127,10 +127,10 @@ def _form(table: pa.Table, reader: RowReader) -> _Form:
     if reader.names[0] not in TALKS and all(map(_is_alpaca, _read(table, reader))):
         columns = {key: name for key, name in _ALPACA.items() if key != "query"}
         return _Form({"columns": columns}, lambda row, index: _as_alpaca(reader(row, index)))
-    columns = {"messages": "conversations"}
-    columns |= {"tools": "tools"} if "tools" in reader.reads else {}
+    name = reader.names[0] if reader.names[0] in TALKS else "conversations"
+    columns = {"messages": name, **({"tools": "tools"} if "tools" in reader.reads else {})}
     entry = {"formatting": "sharegpt", "columns": columns, "tags": _TAGS}
-    return _Form(entry, lambda row, index: _as_sharegpt(reader(row, index)))
+    return _Form(entry, lambda row, index: _as_sharegpt(reader(row, index), name))
 
 
 def _rows(table: pa.Table, reader: RowReader, form: _Form, misfits: list[str]) -> Iterator[Row]:
@@ -179,8 +179,8 @@ def _as_alpaca(row: Row) -> Row:
     return {"instruction": instruction, "output": output, "system": system, "history": history}
 
 
-def _as_sharegpt(row: Row) -> Row:
-    """A row as messages of a speaker and a text, and the tools as text.
+def _as_sharegpt(row: Row, name: str) -> Row:
+    """A row as messages of a speaker and a text in the column ``name``, and the tools as text.
 
     Raises:
         _Misfit: A message is not text alone, or questions and answers do not alternate.
@@ -197,7 +197,7 @@ def _as_sharegpt(row: Row) -> Row:
     if (len(messages) - start) % 2 or start == len(messages):
         raise _Misfit("it does not end with an answer")
     tools = {"tools": row["tools"] or ""} if "tools" in row else {}
-    return {"conversations": messages, **tools}
+    return {name: messages, **tools}
 
 
 def _message(turn: Turn, number: int) -> dict[str, str]:
