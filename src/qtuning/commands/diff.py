@@ -11,6 +11,7 @@ from rich.console import Console
 
 from ..arguments import PruningArguments
 from ..errors import UsageError
+from ..io.arrow_rows import rows_of
 from ..io.checks import check_new, check_output, check_sizes
 from ..io.row_text import first_words
 from ..offline.decided import one_visit, read_decided
@@ -145,12 +146,11 @@ def _texts(differing: Sequence[Difference], *tables: pa.Table) -> dict[str, str]
     names = {one.sample_id for one in differing}
     texts: dict[str, str] = {}
     for table in tables:
-        for batch in table.to_batches():
-            for row, name in enumerate(batch["sample_id"].to_pylist()):
-                if name in names and name not in texts:
-                    text = first_words(batch.slice(row, 1).to_pylist()[0], 200)
-                    if text is not None:
-                        texts[name] = text
+        is_wanted = pa.array([name in names for name in table["sample_id"].to_pylist()])
+        for row in rows_of(table.filter(is_wanted)):
+            text = None if row["sample_id"] in texts else first_words(row, 200)
+            if text is not None:
+                texts[row["sample_id"]] = text
     return texts
 
 

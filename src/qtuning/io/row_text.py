@@ -1,11 +1,14 @@
 """The text of a row, made safe to print or to put on a page: data are not trusted."""
 
+import json
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import UsageError
 from .formats import find_format
+from .rows import TALKS, RowReader
+from .turns import Turn, parsed, read_turns
 
 LONGEST = 6000
 """Largest number of characters of a prompt or an answer on a page."""
@@ -42,17 +45,14 @@ def clean(text: str, limit: int) -> str:
 
 def _text(value: Any) -> str:
     """A string, or the first turn of a conversation that is not the system's; else empty."""
-    if isinstance(value, str):
+    if isinstance(value, str) and not value.lstrip().startswith("["):
         return value
-    if not isinstance(value, list):
-        return ""
-    turns = [turn for turn in value if isinstance(turn, Mapping)]
-    turns_of_others = [turn for turn in turns if (turn.get("role") or turn.get("from")) != "system"]
-    for turn in turns_of_others or turns:
-        content = turn.get("content") or turn.get("value")
-        if isinstance(content, str):
-            return content
-    return ""
+    try:
+        turns = read_turns(_parsed(value), filled=False)
+    except ValueError:
+        return value if isinstance(value, str) else ""
+    others = [turn for turn in turns if turn["role"] != "system"]
+    return next((text for text in map(_said, others or turns) if text), "")
 
 
 class Text(NamedTuple):
@@ -73,8 +73,12 @@ def text_of(row: Mapping[str, Any], names: Sequence[str]) -> Text:
     """A row as prompt and answer, each cut at ``LONGEST`` characters.
 
     Args:
-        row: The row.
+        row: The columns that hold the sample, and those that are read beside them.
         names: The columns that hold the sample, from ``text_columns``.
+
+    Returns:
+        The answer is the last turn of the assistant, or the completion; what follows that turn is
+        not shown. A row that cannot be read for training is shown as it is.
     """
     prompt, answer = _parts(row, tuple(names))
     n_characters = len(prompt) + len(answer)
@@ -94,42 +98,69 @@ def text_columns(columns: Sequence[str]) -> tuple[str, ...]:
     return () if names == ("input_ids",) else names
 
 
+def columns_beside(names: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """The columns that are read beside those of a format, such as the text of the system.
+
+    Args:
+        names: The columns that hold the sample, from ``text_columns``.
+        columns: All columns of the rows.
+    """
+    return [name for name in _reader(names, columns, talk=True).reads if name not in names]
+
+
+def _reader(names: Sequence[str], columns: Sequence[str], *, talk: bool) -> RowReader:
+    return RowReader(tuple(names), tuple(columns), where="", chat=True, talk=talk)
+
+
 def _parts(row: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, str]:
-    """Prompt and answer of a row, uncut."""
+    """Prompt and answer of a row, uncut, as it is read for training."""
     if not names:
         return "", ""
-    if names == ("instruction", "output"):
-        extra = row.get("input")
-        prompt = f"{row['instruction']}\n\n{extra}" if extra else str(row["instruction"])
-        return prompt, str(row["output"])
-    if len(names) == 2:
-        return _talk(row[names[0]]), _talk(row[names[1]])
-    value = row[names[0]]
-    if not isinstance(value, list):
-        return "", str(value)
-    return _talk(value[:-1]), _talk(value[-1:])
+    row = {name: _parsed(value) for name, value in row.items()}
+    talk = names[0] in TALKS or isinstance(row[names[0]], list)
+    try:
+        read = _reader(names, list(row), talk=talk)(row, 0)
+    except UsageError:  # shown as it is
+        *before, last = ("" if row[name] is None else _plain(row[name]) for name in names)
+        return "\n\n".join(before), last
+    if "messages" in read:
+        turns = read["messages"]
+        answers = [place for place, turn in enumerate(turns) if turn["role"] == "assistant"]
+        place = answers[-1] if answers else len(turns)
+        return _talk(turns[:place]), _talk(turns[place : place + 1])
+    *before, last = (_talk(value) for value in (read[name] for name in read if name != "tools"))
+    return "\n\n".join(before), last
 
 
-def _talk(value: Any) -> str:
-    """A text, or the turns of a conversation with their speakers."""
-    if not isinstance(value, list):
-        return str(value)
+def _parsed(value: Any) -> Any:
+    """A conversation whose messages are JSON text, as a column of JSON is stored, as objects."""
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        return value
+    try:
+        return [parsed(one) for one in value]
+    except ValueError:
+        return value
+
+
+def _plain(value: Any) -> str:
+    """A value that is no conversation as text."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _talk(value: str | Sequence[Turn]) -> str:
+    """A text, or the turns of a conversation, several ones with their speakers."""
+    if isinstance(value, str):
+        return value
     if len(value) == 1:
-        return _content(value[0])
-    return "\n\n".join(f"{_speaker(turn)}: {_content(turn)}" for turn in value)
+        return _said(value[0])
+    return "\n\n".join(f"{turn['role']}: {_said(turn)}" for turn in value)
 
 
-def _speaker(turn: Any) -> str:
-    if not isinstance(turn, Mapping):
-        return "?"
-    return str(turn.get("role") or turn.get("from") or "?")
-
-
-def _content(turn: Any) -> str:
-    if not isinstance(turn, Mapping):
-        return "" if turn is None else str(turn)
-    content = turn.get("content", turn.get("value"))
-    return "" if content is None else str(content)
+def _said(turn: Turn) -> str:
+    """The text of a turn, then the tools that it calls with their arguments."""
+    functions = [call["function"] for call in turn.get("tool_calls", ())]
+    calls = [f"{one['name']}({_plain(one['arguments'])})" for one in functions]
+    return "\n".join([*([turn["content"]] if turn["content"] else []), *calls])
 
 
 def _printable(text: str) -> str:

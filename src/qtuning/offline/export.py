@@ -1,10 +1,10 @@
 """Write kept rows as a data set, or in the formats of other trainers."""
 
 import json
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,10 +14,14 @@ from torch import Tensor
 from ..core.plane import QUADRANT_NAMES
 from ..errors import UsageError
 from ..examples.example import Example, answer_positions, prune_tokens
+from ..io.arrow_rows import rows_of, write_jsonl
 from ..io.checks import check_new
+from .llamafactory import write_for_llamafactory
 from .origin import Origin
 from .prune import TableDecisions
 from .schema import DECISIONS, SCORES, TOKEN_SCORES
+
+logger = logging.getLogger(__name__)
 
 OF_TRAINERS = ("trl", "llamafactory", "axolotl")
 FORMATS = ("parquet", "jsonl", "datasets", *OF_TRAINERS)
@@ -124,10 +128,7 @@ def _parquet(rows: pa.Table, path: Path) -> None:
 
 
 def _jsonl(rows: pa.Table, path: Path) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        for batch in rows.to_batches(max_chunksize=1024):
-            for row in batch.to_pylist():
-                file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+    write_jsonl(rows_of(rows), path)
 
 
 def _datasets(rows: pa.Table, path: Path) -> None:
@@ -183,36 +184,19 @@ def _trl(
 def _llamafactory(
     rows: pa.Table, keeps: Keeps, folder: Path, output: Path, origin: Origin, mode: str
 ) -> None:
-    """Write ``data.jsonl``, ``dataset_info.json``, and ``tokenized/`` if tokens were pruned."""
-    if any(keep is not None for keep in keeps.values()):
+    """Write ``data.jsonl``, ``dataset_info.json``, and ``tokenized/`` if it is needed.
+
+    It is if tokens were pruned, or a row does not fit into LLaMA-Factory's format.
+    """
+    written = write_for_llamafactory(rows, folder / "data.jsonl", origin["text_field"])
+    for told in filter(None, (written.misfits, written.hint)):
+        logger.warning(told)
+    if written.misfits or any(keep is not None for keep in keeps.values()):
         examples = _examples(rows, keeps, origin, mode)
         data = DatasetDict({"train": Dataset.from_list(examples)})
         data.save_to_disk(str(folder / "tokenized"))
-    _jsonl(rows, folder / "data.jsonl")
-    info = {"qtuning": {"file_name": "data.jsonl", **_columns(rows.column_names)}}
+    info = {"qtuning": {"file_name": "data.jsonl", **written.entry}}
     (folder / "dataset_info.json").write_text(json.dumps(info, indent=2) + "\n")
-
-
-def _columns(names: Sequence[str]) -> dict[str, Any]:
-    """The entry of ``dataset_info.json`` that describes the columns to LLaMA-Factory.
-
-    Raises:
-        UsageError: The rows are neither conversations nor prompts and answers.
-    """
-    if "messages" in names:
-        tags = {"role_tag": "role", "content_tag": "content"}
-        tags |= {"user_tag": "user", "assistant_tag": "assistant", "system_tag": "system"}
-        return {"formatting": "sharegpt", "columns": {"messages": "messages"}, "tags": tags}
-    if "conversations" in names:
-        return {"formatting": "sharegpt", "columns": {"messages": "conversations"}}
-    if "prompt" in names and "completion" in names:
-        return {"columns": {"prompt": "prompt", "response": "completion"}}
-    if "instruction" in names and "output" in names:
-        columns = {"prompt": "instruction", "response": "output"}
-        return {"columns": {**columns, **({"query": "input"} if "input" in names else {})}}
-    raise UsageError(
-        "--format llamafactory: the rows are neither conversations nor prompts and answers"
-    )
 
 
 def _axolotl(
@@ -220,12 +204,10 @@ def _axolotl(
 ) -> None:
     """Write ``data.jsonl`` with tokens, and ``datasets.yaml`` with the entry for a config."""
     examples = _examples(rows, keeps, origin, mode)
-    with (folder / "data.jsonl").open("w", encoding="utf-8") as file:
-        for example in examples:
-            file.write(json.dumps(example) + "\n")
+    write_jsonl(examples, folder / "data.jsonl")
     stanza = (
         "datasets:\n"
-        f"  - path: {json.dumps(str(output / 'data.jsonl'))}\n"
+        f"  - path: {json.dumps(str(output.absolute() / 'data.jsonl'))}\n"
         "    ds_type: json\n"
         "    type:  # empty: input_ids, attention_mask and labels are in the file\n"
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from accelerate.utils import send_to_device
-from datasets import Dataset, IterableDataset
+from datasets import Dataset, Features, IterableDataset, Value
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTTrainer
 
@@ -163,7 +163,9 @@ def _numbered(data: Rows, rows_a_part: int, is_due: Mine) -> Rows | None:
 
     if next(itertools.islice(rows(), 1), None) is None:
         return None
-    return IterableDataset.from_generator(rows)
+    # Without its types a stream does not say which columns hold JSON, whose nulls are the user's.
+    features = data.features and Features({**data.features, SAMPLE_ID: Value("string")})
+    return IterableDataset.from_generator(rows, features=features)
 
 
 def _on_device(model: PreTrainedModel) -> PreTrainedModel:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..errors import UsageError, first_line
+from ..io.arrow_rows import rows_of, table_of
 from ..io.tables import check_parquet, read_parquet
 from .origin import Origin, check_same_origin, read_origin, with_origin
 
@@ -50,14 +52,24 @@ class Shards:
         temporary.replace(path)
 
     def merge(self, n: int) -> None:
-        """Write shards 0 to ``n - 1`` to the output in order, and delete the shards."""
+        """Write shards 0 to ``n - 1`` to the output in order, and delete the shards.
+
+        Raises:
+            UsageError: A column is of one type in a shard and of another in the next.
+        """
         paths = [self._path(number) for number in range(n)]
-        schema = pa.unify_schemas([_schema(path) for path in paths])
+        try:
+            schema = pa.unify_schemas([_schema(path) for path in paths])
+        except pa.ArrowException as error:
+            raise UsageError(
+                f"{self.folder}: the rows change their types from part to part "
+                f"({first_line(error)}); mend the data, and remove the folder"
+            ) from error
         schema = schema.with_metadata(_schema(paths[0]).metadata)
         temporary = self.output.with_name(f".{self.output.name}.tmp")
         with pq.ParquetWriter(temporary, schema) as writer:
             for table in _tables(paths):
-                writer.write_table(table.cast(schema))
+                writer.write_table(_in_types(table, schema))
         _sync(temporary)
         temporary.replace(self.output)
         for path in self.folder.iterdir():
@@ -66,6 +78,14 @@ class Shards:
 
     def _path(self, number: int) -> Path:
         return self.folder / f"part-{number:06d}.parquet"
+
+
+def _in_types(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A table in the types of a schema, whose structs may have more keys."""
+    try:
+        return table.cast(schema)
+    except pa.ArrowException:
+        return table_of(list(rows_of(table)), schema)
 
 
 def _tables(paths: list[Path]) -> Iterator[pa.Table]:

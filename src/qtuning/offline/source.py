@@ -9,6 +9,7 @@ from datasets import Dataset
 
 from ..examples.example import SAMPLE_ID
 from ..examples.names import row_names
+from ..io.arrow_rows import table_of
 from ..io.formats import Rows
 
 
@@ -33,6 +34,9 @@ def parts(data: Rows, rows_a_part: int, mine: Any) -> Iterator[Part]:
         data: The rows as loaded.
         rows_a_part: Number of rows of each part but the last.
         mine: A function of a part's number: whether to read the part.
+
+    Raises:
+        UsageError: The rows of a stream mix types in a column.
     """
     if isinstance(data, Dataset):
         for number, start in enumerate(range(0, len(data), rows_a_part)):
@@ -46,7 +50,7 @@ def parts(data: Rows, rows_a_part: int, mine: Any) -> Iterator[Part]:
     number = 0
     while batch := list(islice(rows, rows_a_part)):
         if mine(number):
-            table = pa.Table.from_pylist(batch, schema=schema)
+            table = table_of(batch, schema)
             yield Part(number, table, names_of(table, number * rows_a_part))
         number += 1
 

@@ -1,7 +1,7 @@
 """The payload of the page: everything that it shows, as plain data."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ..core.seeds import seed_of
 from ..errors import UsageError
-from ..io.row_text import text_columns, text_of
+from ..io.arrow_rows import rows_of
+from ..io.row_text import columns_beside, text_columns, text_of
 from ..offline.schema import DECISIONS, OF_RUNS, SCORES, TOKEN_SCORES, TURN_ENDS
 from .agreement import differences
 from .columns import Column, columns_of
@@ -24,6 +25,7 @@ from .token_texts import answer_pieces
 from .visits import MOST_VISITS, Visits, thinned, visits_of
 
 LISTED = 50
+_LONGEST_ID = 40
 _TEXT_BYTES = 3_000_000
 """Approximate limit of the texts in a page; gzip reduces them to about a third."""
 _ADDED = ("id", *SCORES, *TOKEN_SCORES, *DECISIONS, *OF_RUNS)
@@ -51,7 +53,8 @@ def payload_of(material: Material) -> dict[str, Any]:
             f"The plane and the sliders show {len(subset):,} of {len(visits):,} decisions; lists, "
             "kinds of tokens and charts are made of all."
         )
-    rows = _rows(material, names, first)
+    rows, row_notes = _rows(material, names, first)
+    notes += row_notes
     texts: list[dict[str, Any]] = []
     columns = [Column("answer tokens", _lengths(visits, len(names)))]
     turn_ends = _turn_ends(rows, material, len(names))
@@ -121,15 +124,46 @@ def _turn_ends(rows: pa.Table | None, material: Material, n: int) -> NDArray[np.
     return numbers
 
 
-def _rows(material: Material, names: Sequence[str], first: NDArray[np.intp]) -> pa.Table | None:
-    """Return the row of each sample in the data; None if a run has no data to read texts from."""
+def _rows(
+    material: Material, names: Sequence[str], first: NDArray[np.intp]
+) -> tuple[pa.Table | None, list[str]]:
+    """Return the row of each sample in the data, and notes for the head of the page.
+
+    There are no rows if a run has no data to read texts from.
+    """
     if material.rows is None:
-        return None if material.by_id else material.table.take(first)
-    place = {str(name): i for i, name in enumerate(material.rows["sample_id"].to_pylist())}
-    places = [place.get(name) for name in names]
-    if all(i is None for i in places):
+        return None if material.by_id else material.table.take(first), []
+    places, differing = _places(material.rows, set(names))
+    if not places:
         raise UsageError("the rows have none of the samples: give the data that the run was of")
-    return material.rows.take(pa.array(places, pa.int64()))
+    wanted = [None if name in differing else places.get(name) for name in names]
+    notes = []
+    if differing:
+        notes.append(
+            f"{len(differing):,} ids, such as {sorted(differing)[0][:_LONGEST_ID]}, are of several "
+            "rows that differ: their texts are not shown. Give each row an id of its own."
+        )
+    return material.rows.take(pa.array(wanted, pa.int64())), notes
+
+
+def _places(rows: pa.Table, names: Collection[str]) -> tuple[dict[str, int], set[str]]:
+    """Return the first row of each of the ids, and the ids of several rows that differ."""
+    ids = [str(name) for name in rows["sample_id"].to_pylist()]
+    places: dict[str, int] = {}
+    repeated = []
+    for i, name in enumerate(ids):
+        if name in names and places.setdefault(name, i) != i:
+            repeated.append(i)
+    again = {ids[i] for i in repeated}
+    data = rows.select([name for name in rows.column_names if name not in _ADDED])
+    firsts = [places[name] for name in again]
+    row_of = dict(zip(again, _taken(data, firsts), strict=True))
+    others = zip(repeated, _taken(data, repeated), strict=True)
+    return places, {ids[i] for i, row in others if row != row_of[ids[i]]}
+
+
+def _taken(rows: pa.Table, places: Sequence[int]) -> Iterator[dict[str, Any]]:
+    return rows_of(rows.take(pa.array(places, pa.int64())))
 
 
 def _by_priority(
@@ -146,14 +180,14 @@ def _texts(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the texts of as many samples as fit into a page, and notes for its head."""
     names = text_columns(rows.column_names)
-    columns = [*names, *(["input"] if "input" in rows.column_names else [])]
     if not names:
         return [], ["The texts are not in this page: the data have no column of a known format."]
+    columns = [*names, *columns_beside(names, rows.column_names)]
     texts: list[dict[str, Any]] = []
     size = 0
     for start in range(0, len(samples), 256):
         batch = samples[start : start + 256]
-        for sample, row in zip(batch, rows.select(columns).take(batch).to_pylist(), strict=True):
+        for sample, row in zip(batch, rows_of(rows.select(columns).take(batch)), strict=True):
             if all(row[name] is None for name in names):
                 continue
             text = text_of(row, names)
