@@ -1,8 +1,9 @@
-"""Checks of JSON and JSON Lines files: bad lines, and content that would crash their reader."""
+"""JSON and JSON Lines files: bad lines, content that would crash their reader, values to write."""
 
 import codecs
 import gzip
 import json
+import math
 import re
 import zlib
 from collections.abc import Iterator, Mapping
@@ -57,6 +58,11 @@ def read_object(path: Path, advice: str = "download it again") -> Mapping[str, A
     if not isinstance(content, dict):
         raise UsageError(f"{path}: is not a JSON object; {advice}")
     return content
+
+
+def finite(value: Any) -> Any:
+    """A value for a JSON file: None for NaN and infinity, which JSON does not have."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _depth(line: bytes) -> int:
