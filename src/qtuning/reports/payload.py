@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from ..core.seeds import seed_of
 from ..errors import UsageError
+from ..io.json_files import finite
 from ..io.row_text import text_columns, text_of
+from ..offline.rows_of_run import places_of
 from ..offline.schema import DECISIONS, OF_RUNS, SCORES, TOKEN_SCORES, TURN_ENDS
 from .agreement import differences
 from .columns import Column, columns_of
@@ -43,7 +45,8 @@ def payload_of(material: Material) -> dict[str, Any]:
     if not len(visits):
         raise UsageError(f"{material.title}: nothing to report: no row has answer tokens")
     notes = list(material.notes)
-    worst = _worst(visits)
+    scores_of_worst = _worst(visits)
+    worst = list(scores_of_worst)
     often = most_often_dropped(visits, LISTED)
     subset = thinned(visits, MOST_VISITS)
     if len(subset) < len(visits):
@@ -62,15 +65,20 @@ def payload_of(material: Material) -> dict[str, Any]:
         texts, text_notes = _texts(rows, samples, material)
         notes += text_notes
     if len(subset) < len(visits):
-        keep = np.union1d(np.unique(subset.sample), [text["sample"] for text in texts])
+        with_text = np.array([text["sample"] for text in texts], dtype=np.int64)
+        keep = np.union1d(np.unique(subset.sample), with_text)
         names, columns = _select(keep, names, columns, texts)
         turn_ends = turn_ends[keep]
         place = {int(old): new for new, old in enumerate(keep)}
         subset = _with_places(subset, place)
-        worst = [place[i] for i in worst if i in place]
+        scores_of_worst = {place[i]: one for i, one in scores_of_worst.items() if i in place}
+        worst = list(scores_of_worst)
         if often is not None:
-            drops = {place[i]: n for i, n in often["dropped"].items() if i in place}
-            often = {"samples": list(drops), "dropped": drops}
+            counts = {
+                name: {place[i]: n for i, n in often[name].items() if i in place}
+                for name in ("dropped", "visits")
+            }
+            often = {"samples": list(counts["dropped"]), **counts}
     return {
         "title": material.title,
         "facts": list(material.facts.items()),
@@ -91,18 +99,28 @@ def payload_of(material: Material) -> dict[str, Any]:
         "probe": None if material.probe is None else probe_series(material.probe),
         "kinds": token_shares(table, material.origin),
         "worst": worst,
+        "scores_of_worst": scores_of_worst,
         "often": often,
         "agreement": None if material.agreement is None else differences(material, names),
     }
 
 
-def _worst(visits: Visits) -> list[int]:
-    """Return the samples with the highest perplexity in their last scored visit, highest first."""
-    last_ppl = np.full(int(visits.sample.max()) + 1, -np.inf)
-    has_ppl = np.isfinite(visits.ppl)
-    last_ppl[visits.sample[has_ppl]] = visits.ppl[has_ppl]
-    order = np.argsort(-last_ppl, kind="stable")[:LISTED]
-    return [int(i) for i in order if np.isfinite(last_ppl[i])]
+def _worst(visits: Visits) -> dict[int, list[float | None]]:
+    """Return the samples with the highest perplexity in their last scored visit, highest first.
+
+    Returns:
+        Perplexity and entropy at that visit, by sample.
+    """
+    last = np.full(int(visits.sample.max()) + 1, -1)
+    scored = np.flatnonzero(np.isfinite(visits.ppl))
+    last[visits.sample[scored]] = scored
+    ppl = np.where(last < 0, -np.inf, visits.ppl[last])
+    order = np.argsort(-ppl, kind="stable")[:LISTED]
+    return {
+        int(i): [finite(float(values[last[i]])) for values in (visits.ppl, visits.entropy)]
+        for i in order
+        if last[i] >= 0
+    }
 
 
 def _lengths(visits: Visits, n: int) -> NDArray[np.float32]:
@@ -125,11 +143,7 @@ def _rows(material: Material, names: Sequence[str], first: NDArray[np.intp]) -> 
     """Return the row of each sample in the data; None if a run has no data to read texts from."""
     if material.rows is None:
         return None if material.by_id else material.table.take(first)
-    place = {str(name): i for i, name in enumerate(material.rows["sample_id"].to_pylist())}
-    places = [place.get(name) for name in names]
-    if all(i is None for i in places):
-        raise UsageError("the rows have none of the samples: give the data that the run was of")
-    return material.rows.take(pa.array(places, pa.int64()))
+    return material.rows.take(places_of(pa.array(names, pa.string()), material.rows))
 
 
 def _by_priority(

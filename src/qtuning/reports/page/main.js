@@ -70,12 +70,12 @@ class Page {
       make("div", { class: "wide" }, this.samples.list(p.agreement.samples,
       p.agreement.header, (sample) => p.agreement.values[sample]))));
     const numbers = (sample) => {
-      const visit = this.visitsOf.get(sample).at(-1);
-      return [p.visits.ppl[visit].toPrecision(4), p.visits.entropy[visit].toFixed(2)];
+      const [ppl, entropy] = p.scores_of_worst[sample];
+      return [ppl.toPrecision(4), entropy === null ? "–" : entropy.toFixed(2)];
     };
     this.section("worst", p.worst.length && make("div", { class: "wide" }, this.samples.list(p.worst, ["perplexity", "entropy"], numbers)));
     this.section("often", p.often && make("div", { class: "wide" }, this.samples.list(p.often.samples, ["dropped"],
-      (sample) => [`${p.often.dropped[sample]} of ${this.visitsOf.get(sample).length}`])));
+      (sample) => [`${p.often.dropped[sample]} of ${p.often.visits[sample]}`])));
   }
 
   section(id, content) {
