@@ -15,6 +15,7 @@ from datasets import Dataset
 from ..arguments import PruningArguments, pruning_fields
 from ..core.ratio import share
 from ..errors import UsageError
+from ..explanation.explain import explanation_of
 from ..offline.decided import one_visit, read_decided
 from ..offline.diff import agreement
 from ..offline.export import with_decisions
@@ -173,6 +174,7 @@ def _of_run(path: Path, args: PruningArguments, rows: Source | None) -> Material
         if rows is not None
         else ["Give --rows the data, or their scores, to see the texts."],
         probe=read_probe(folder) if (folder / PROBE_FOLDER).is_dir() else None,
+        explanation=explanation_of(folder, table) if table.num_rows else None,
     )
 
 

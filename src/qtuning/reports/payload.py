@@ -17,6 +17,7 @@ from ..offline.rows_of_run import places_of
 from ..offline.schema import DECISIONS, OF_RUNS, SCORES, TOKEN_SCORES, TURN_ENDS
 from .agreement import differences
 from .columns import Column, columns_of
+from .course import course_of
 from .material import Material
 from .over_time import migrations, most_often_dropped, quadrant_shares
 from .page import array
@@ -48,6 +49,9 @@ def payload_of(material: Material) -> dict[str, Any]:
     scores_of_worst = _worst(visits)
     worst = list(scores_of_worst)
     often = most_often_dropped(visits, LISTED)
+    losses, fates, mentions = (
+        (None, None, []) if material.explanation is None else course_of(material.explanation, names)
+    )
     subset = thinned(visits, MOST_VISITS)
     if len(subset) < len(visits):
         notes.append(
@@ -61,7 +65,8 @@ def payload_of(material: Material) -> dict[str, Any]:
     if rows is not None:
         skip = (*_ADDED, *text_columns(rows.column_names), "input")
         columns += columns_of(rows, skip)
-        samples = _by_priority(worst, often, subset)
+        mentioned = [one["place"] for one in mentions if one["place"] is not None]
+        samples = _by_priority([*mentioned, *worst], often, subset)
         texts, text_notes = _texts(rows, samples, material)
         notes += text_notes
     if len(subset) < len(visits):
@@ -73,6 +78,8 @@ def payload_of(material: Material) -> dict[str, Any]:
         subset = _with_places(subset, place)
         scores_of_worst = {place[i]: one for i, one in scores_of_worst.items() if i in place}
         worst = list(scores_of_worst)
+        for mention in mentions:
+            mention["place"] = place.get(mention["place"])
         if often is not None:
             counts = {
                 name: {place[i]: n for i, n in often[name].items() if i in place}
@@ -94,6 +101,8 @@ def payload_of(material: Material) -> dict[str, Any]:
         "turn_ends": array(turn_ends),
         "columns": [{"name": c.name, "values": array(c.values), "names": c.names} for c in columns],
         "texts": texts,
+        "losses": losses,
+        "fates": fates,
         "shares": quadrant_shares(visits) if material.by_id and visits.scored else None,
         "migration": migrations(visits) or None if visits.scored else None,
         "probe": None if material.probe is None else probe_series(material.probe),

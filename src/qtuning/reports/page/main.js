@@ -60,6 +60,9 @@ class Page {
     const names = ["middle band", "Q1", "Q2", "Q3", "Q4"];
     this.section("migration", p.migration && make("div", {}, ...p.migration.map(({ from, to, counts }) =>
       make("div", {}, make("h3", {}, `epoch ${from + 1} to ${to + 1}`), make("div", { class: "wide" }, migration(counts, names))))));
+    const open = (sample) => this.open(sample);
+    this.section("losses", p.losses && lossView(p.losses, open));
+    this.section("fates", p.fates && fateView(p.fates, open));
     this.section("probe", p.probe && make("div", { class: "two" },
       lineWithBand(p.probe.steps, ...p.probe.ppl, "optimizer step", "perplexity, geometric mean"),
       lineWithBand(p.probe.steps, ...p.probe.entropy, "optimizer step", "entropy (nats)")));
