@@ -26,7 +26,7 @@ VISIT = {
 }
 TEXT = {"prompt": str, "answer": str}
 MAY_BE_NULL = {"ppl", "entropy", "loss_before", "loss_after", "step_after", "text", "logged"}
-MAY_BE_NULL |= {"loss_kept_before", "loss_kept_after", "lift", "score", "usual", "loss"}
+MAY_BE_NULL |= {"scorer", "loss_kept_before", "loss_kept_after", "lift", "score", "usual", "loss"}
 
 
 def explain(*words):
@@ -125,7 +125,7 @@ def test_a_summary_which_is_shown_by_default(run, capsys) -> None:
 
 def test_several_views_in_one_call(run, capsys) -> None:
     told = printed(capsys, run, "--step", 5, "--spikes", "--sample", "s1", "--summary")
-    assert list(told) == ["format", "run", "step", "spikes", "sample", "summary"]
+    assert list(told) == ["format", "run", "scorer", "step", "spikes", "sample", "summary"]
     assert explain(run, "--step", 5, "--spikes", "--sample", "s1", "--summary") == 0
     shown = capsys.readouterr().out
     places = [shown.index(word) for word in ("Step 5", "Spikes of", "s1: always", "80 samples")]
@@ -167,6 +167,7 @@ def test_the_json_is_as_the_page_says(run, rows, capsys) -> None:
         {
             "format": int,
             "run": str,
+            "scorer": str,
             "step": {
                 **{"step": int, "epoch": int, "loss_candidates": float, "loss_kept": float},
                 **{"loss_kept_before": float, "loss_kept_after": float},
@@ -192,6 +193,16 @@ def test_the_json_is_as_the_page_says(run, rows, capsys) -> None:
             },
         },
     )
+
+
+def test_scores_of_another_model_are_told_to_be_its(tmp_path, capsys) -> None:
+    write(tmp_path, row(1, "a"))
+    settings = {"sample_pruner": "q-tuning", "token_pruner": "q-tuning", "sample_ratio": 0.5}
+    settings |= {"token_ratio": 0.5, "scorer_model_name_or_path": "small"}
+    (tmp_path / "pruning_settings.json").write_text(json.dumps(settings))
+    assert explain(tmp_path) == 0
+    assert "are those of the scorer small, not of the model that" in capsys.readouterr().out
+    assert printed(capsys, tmp_path)["scorer"] == "small"
 
 
 # Data that are not trusted

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from ..errors import UsageError
 from ..explanation.explain import Explanation, explain
 from ..explanation.tables import show_sample, show_spikes, show_step, show_summary
+from ..io.row_text import clean
 from .parser import OneLineParser
 
 
@@ -68,12 +70,15 @@ def run(argv: Sequence[str]) -> None:
     told = explain(options.out, rows=options.rows)
     answers = _answers(told, options)
     if options.json:
-        content = {"format": 1, "run": str(told.folder)}
+        content = {"format": 1, "run": str(told.folder), "scorer": told.scorer}
         content |= {name: answer.to_dict() for name, answer in answers.items()}
         # In ASCII: a terminal would act on some characters of names and texts.
         print(json.dumps(content, indent=1, allow_nan=False))
         return
     console = Console(highlight=False)
+    if told.scorer is not None:
+        of = f"those of the scorer {clean(told.scorer, 200)}, not of the model that was trained"
+        console.print(Text(f"Perplexities and losses by the ledger are {of}."), soft_wrap=True)
     for place, (name, answer) in enumerate(answers.items()):
         if place:
             console.print()

@@ -35,14 +35,15 @@ class Explanation:
         folder: The run's output folder.
         history: All visits of the run, as columns.
         logged: The losses in the trainer's log; empty if the run has saved none.
-        own_scores: Whether the model that was trained made the scores, and not another one.
+        scorer: Name of the model that made the scores in place of the one that was trained, so that
+            perplexities and losses by the ledger are its; None for none.
         texts: Texts of the samples; None without ``rows``.
     """
 
     folder: Path
     history: History
     logged: Sequence[LoggedLoss]
-    own_scores: bool
+    scorer: str | None
     texts: Texts | None = None
 
     def step(self, number: int) -> Step:
@@ -68,7 +69,7 @@ class Explanation:
         Raises:
             UsageError: Neither the log nor the ledger has losses.
         """
-        losses = losses_of(self.history, self.logged, own_scores=self.own_scores)
+        losses = losses_of(self.history, self.logged, own_scores=self.scorer is None)
         return find_spikes(self.history, losses, threshold, self.texts)
 
     def sample(self, name: str) -> Sample:
@@ -137,11 +138,12 @@ def explanation_of(folder: Path, ledger: pa.Table) -> Explanation:
         UsageError: The ledger or another file of the run is damaged.
     """
     settings = read_settings(folder) or {}
+    scorer = settings.get("scorer_model_name_or_path")
     history = History.of(typed_scores(ledger, str(folder)), settings.get("sample_pruner"))
     kept_tokens = history.by_step(history.tokens_kept).astype(np.int64)
     return Explanation(
         folder=folder,
         history=history,
         logged=read_losses(folder, history.steps, kept_tokens),
-        own_scores=settings.get("scorer_model_name_or_path") is None,
+        scorer=None if scorer is None else str(scorer),
     )
