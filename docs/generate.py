@@ -15,6 +15,7 @@ import trainer_options
 from qtuning import PruningArguments
 from qtuning.commands.diff import DiffArguments
 from qtuning.commands.evaluate import EvaluateArguments
+from qtuning.commands.explain import ExplainArguments
 from qtuning.commands.prune import PruneArguments
 from qtuning.commands.report import ReportArguments
 from qtuning.commands.score import ScoreArguments
@@ -50,6 +51,7 @@ _VERBS = {
     "score": (ScoreArguments, "Besides those of TRL's `ScriptArguments` and `ModelConfig`:"),
     "prune": (PruneArguments, "Besides those of pruning:"),
     "report": (ReportArguments, "Besides those of pruning:"),
+    "explain": (ExplainArguments, "All of them:"),
     "diff": (DiffArguments, "Besides those of pruning:"),
     "evaluate": (
         EvaluateArguments,

@@ -18,6 +18,7 @@ from .pruners.registry import SAMPLE_PRUNERS, TOKEN_PRUNERS
 
 if TYPE_CHECKING:
     from .evaluation.evaluate import evaluate
+    from .explanation.explain import explain
     from .offline.api import diff, prune, score
     from .reports.report import report
     from .run.ledger import read_ledger
@@ -33,6 +34,7 @@ _LAZY = {
     "QTuningTrainer": "training.trainer",
     "diff": "offline.api",
     "evaluate": "evaluation.evaluate",
+    "explain": "explanation.explain",
     "prune": "offline.api",
     "read_ledger": "run.ledger",
     "read_probe": "run.probe_rows",
@@ -62,6 +64,7 @@ __all__ = [
     "UsageError",
     "diff",
     "evaluate",
+    "explain",
     "keep_tokens",
     "prune",
     "rank_correlation",

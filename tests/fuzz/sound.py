@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset
 
+from qtuning.arguments import PruningArguments, pruning_fields
 from qtuning.run.ledger import Ledger, LedgerRow
 from qtuning.run.pruner_memory import PrunerMemory
 from qtuning.signals.reference_store import ReferenceStore
@@ -92,6 +93,10 @@ def make(folder: Path) -> None:
         )
     counts = {"trained_tokens": 3, "scored_tokens": 4, "input_tokens": 5, "total_seconds": 1.0}
     (folder / "run" / "budget.json").write_text(json.dumps(counts))
+    settings = pruning_fields(PruningArguments())
+    (folder / "run" / "pruning_settings.json").write_text(json.dumps(settings))
+    log = [{"step": s, "loss": 1.0 / s, "pruning/kept_tokens": 8.0} for s in range(1, 7)]
+    (folder / "run" / "trainer_state.json").write_text(json.dumps({"log_history": log}))
     (folder / "rows" / "rows.jsonl").write_text(text)
     (folder / "results" / "cell.json").write_text(json.dumps(RECORD))
     tiny.save_model(folder / "model", chat=True)

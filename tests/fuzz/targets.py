@@ -62,9 +62,14 @@ def prune(file: Path, draw: random.Random) -> None:
 
 
 def report(file: Path, draw: random.Random) -> None:
-    source = file.parents[0] if file.name != "budget.json" else file.parent
-    source = file if file.suffix == ".parquet" and file.name == "scores.parquet" else source
+    source = file if file.name == "scores.parquet" else file.parent
     command("report", source, "--output", file.with_name("out.html"))
+
+
+def explain(file: Path, draw: random.Random) -> None:
+    run = file.parent if file.suffix == ".json" else file.parents[1]
+    views = ["--step", draw.choice([1, 3, 9]), "--spikes", "--sample", draw.choice(["s1", "x"])]
+    command("explain", run, *draw.choice([views[:2], views[2:3], views[3:], []]), "--summary")
 
 
 def diff(file: Path, draw: random.Random) -> None:
@@ -136,10 +141,12 @@ def results(file: Path, draw: random.Random) -> None:
 
 
 _TABLE = ("scores.parquet",)
+_RUN = ("budget.json", "pruning_settings.json", "trainer_state.json", "ledger/*.parquet")
 TARGETS = {
     "prune": Target("scores", _TABLE, prune, tables=True),
     "report": Target("scores", _TABLE, report, tables=True),
-    "report-run": Target("run", ("budget.json", "ledger/*.parquet"), report),
+    "report-run": Target("run", _RUN, report),
+    "explain": Target("run", _RUN, explain),
     "diff": Target("scores", _TABLE, diff, tables=True),
     "data": Target("data", ("*.*", "saved/*"), data),
     "stores": Target("stores", ("*",), stores),

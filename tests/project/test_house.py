@@ -18,6 +18,7 @@ FLOORS = (
     ("step",),
     ("run",),
     ("training", "offline", "evaluation"),
+    ("explanation",),
     ("reports", "compare"),
     ("integrations", "commands"),
     ("__init__", "__main__"),

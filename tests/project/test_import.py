@@ -13,6 +13,7 @@ LAZY = {"PruningArguments", "QTuningConfig", "QTuningTrainer", "with_pruning"}
 LAZY |= {
     "diff",
     "evaluate",
+    "explain",
     "prune",
     "read_ledger",
     "read_probe",

@@ -80,7 +80,8 @@ def test_migrations_follow_samples():
 
 
 def test_most_often_dropped():
-    assert most_often_dropped(visits(), 5) == {"samples": [0, 2], "dropped": {0: 2, 2: 2}}
+    found = most_often_dropped(visits(), 5)
+    assert found == {"samples": [0, 2], "dropped": {0: 2, 2: 2}, "visits": {0: 2, 2: 2}}
     assert most_often_dropped(visits(TWO_EPOCHS.slice(0, 3)), 5) is None
 
 

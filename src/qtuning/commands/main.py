@@ -18,6 +18,7 @@ _VERBS = {
     "score": "perplexity and entropy of every row of a data set",
     "prune": "decide on scored data, and write what is kept",
     "report": "show scores, a pruned data set or a run in one HTML file",
+    "explain": "what a run's ledger tells about its steps and samples",
     "diff": "what two sets of decisions over the same data disagree on",
     "evaluate": "benchmark tasks, held-out NLL and calibration of a model",
     "compare": "run a grid of pruners, and make tables and plots of it",

@@ -1,7 +1,8 @@
-"""Rows of JSON and JSON Lines files, read with the place of each, and checked."""
+"""Rows of JSON and JSON Lines files, read with the place of each, and checked; values to write."""
 
 import codecs
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -82,6 +83,11 @@ def read_object(path: Path, advice: str = "download it again") -> Mapping[str, A
 
 def _is_rows(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
+
+
+def finite(value: Any) -> Any:
+    """A value for a JSON file: None for NaN and infinity, which JSON does not have."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _is_row(line: bytes, lines: bool) -> bool:

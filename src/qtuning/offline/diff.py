@@ -11,6 +11,7 @@ import torch
 
 from ..core.plane import BAND, Q1, Q2, Q3, Q4, rank_correlation
 from ..errors import UsageError
+from ..io.json_files import finite
 
 QUADRANTS = (Q1, Q2, Q3, Q4, BAND)
 QUADRANT_LABELS = ("Q1", "Q2", "Q3", "Q4", "band")
@@ -148,17 +149,17 @@ class Agreement:
                 "only_a": self.kept_by_a,
                 "only_b": self.kept_by_b,
                 "neither": self.kept_by_neither,
-                "jaccard": _plain(self.jaccard),
-                "chance_jaccard": _plain(self.chance_jaccard),
-                "kappa": _plain(self.kappa),
+                "jaccard": finite(self.jaccard),
+                "chance_jaccard": finite(self.chance_jaccard),
+                "kappa": finite(self.kappa),
             },
             "quadrants": {
                 "names": list(QUADRANT_LABELS),
                 "counts": [list(row) for row in self.quadrants],
             },
             "rank_correlation": {
-                "ppl": _plain(self.ppl_correlation),
-                "entropy": _plain(self.entropy_correlation),
+                "ppl": finite(self.ppl_correlation),
+                "entropy": finite(self.entropy_correlation),
             },
             "differing": [
                 {"sample_id": one.sample_id, "a": _side(one.a), "b": _side(one.b)}
@@ -247,9 +248,4 @@ def _some(names: Mapping[str, View]) -> str:
 
 
 def _side(one: View) -> dict[str, Any]:
-    return {key: _plain(value) for key, value in asdict(one).items()}
-
-
-def _plain(value: Any) -> Any:
-    """The value, or None for NaN and infinity, which JSON does not have."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return {key: finite(value) for key, value in asdict(one).items()}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..arguments import PruningArguments
-from ..core.plane import BAND, QUADRANT_NAMES, Selection
+from ..core.plane import Selection
 from ..errors import UsageError
 from ..pruners.full import NoTokenPruning
 from ..pruners.pair import Pruners
@@ -23,6 +23,7 @@ from ..step.decide import Decision
 from ..step.moment import Moment
 from ..step.sample_stage import PoolScores, select
 from .prune_tokens import KeptRow, token_keeps
+from .reasons import reason, why_of
 from .schema import TOKEN_SCORES
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class TableDecisions:
             without the plane.
         filled: Whether each row is kept only to fill the budget, ``(N,)`` bool.
         bad: Whether each row is left out because its loss is NaN or infinite, ``(N,)`` bool.
+        empty: Whether each row has no answer tokens, so that it is no candidate, ``(N,)`` bool.
         selections: The selection of each pool.
         token_keeps: Which answer tokens of a kept row are kept, ``(T,)`` bool, by the place of the
             row. Rows that keep all tokens have no entry.
@@ -48,29 +50,20 @@ class TableDecisions:
     quadrant: Tensor
     filled: Tensor
     bad: Tensor
+    empty: Tensor
     selections: Sequence[Selection]
     token_keeps: dict[int, Tensor] = field(default_factory=dict)
     tokens_known: bool = True
 
     def reasons(self) -> list[str]:
         """Why each row is kept or not, in words."""
-        names = {number: f"{name}" for number, name in QUADRANT_NAMES.items()}
-        texts = []
-        for kept, filled, quadrant, bad in zip(
-            self.kept.tolist(),
-            self.filled.tolist(),
-            self.quadrant.tolist(),
-            self.bad.tolist(),
-            strict=True,
-        ):
-            where = names[quadrant] if quadrant != BAND else "middle band, or chosen without it"
-            if bad:
-                texts.append("dropped: NaN or infinite loss")
-            elif filled:
-                texts.append(f"kept to fill the budget ({where})")
-            else:
-                texts.append(f"{'kept' if kept else 'dropped'}: {where}")
-        return texts
+        columns = (self.kept, self.filled, self.quadrant, self.bad, self.empty)
+        return [
+            reason(kept, filled, why_of(quadrant, bad=bad, empty=empty))
+            for kept, filled, quadrant, bad, empty in zip(
+                *(column.tolist() for column in columns), strict=True
+            )
+        ]
 
 
 def decide_offline(
@@ -145,7 +138,9 @@ def decide_offline(
             "reads scores, so neither leaves them out"
         )
     keeps = token_keeps(scores, kept_rows, pruners.token, args, seed, where)
-    return TableDecisions(kept, quadrant, filled, bad, selections, keeps, tokens_known)
+    return TableDecisions(
+        kept, quadrant, filled, bad, n_tokens == 0, selections, keeps, tokens_known
+    )
 
 
 def _kept_rows(

@@ -15,18 +15,19 @@ from datasets import Dataset
 from ..arguments import PruningArguments, pruning_fields
 from ..core.ratio import share
 from ..errors import UsageError
-from ..examples.example import SAMPLE_ID
+from ..explanation.explain import explanation_of
 from ..offline.decided import one_visit, read_decided
 from ..offline.diff import agreement
 from ..offline.export import with_decisions
 from ..offline.origin import Origin, origin_if_any
 from ..offline.prune import TableDecisions, decide_offline
-from ..offline.read import named, read_table
-from ..offline.schema import is_decided, typed_scores
-from ..offline.source import names_of
+from ..offline.read import named
+from ..offline.rows_of_run import read_rows_of_run
+from ..offline.schema import is_decided
 from ..run.ledger import FOLDER, read_ledger
 from ..run.probe_rows import PROBE_FOLDER, read_probe
-from ..run.record import BUDGET_FILE, SETTINGS_FILE
+from ..run.record import BUDGET_FILE
+from ..run.settings import read_settings
 from .material import Material
 
 Source: TypeAlias = Path | str | Dataset
@@ -157,8 +158,8 @@ def _of_run(path: Path, args: PruningArguments, rows: Source | None) -> Material
     folder = path.parent if path.name == FOLDER else path
     table = read_ledger(path)
     facts = {"decisions": f"{table.num_rows:,}", **_cost(folder / BUDGET_FILE)}
-    data, origin = (None, None) if rows is None else _rows_of_run(rows)
-    settings = _settings(folder / SETTINGS_FILE, args)
+    data, origin = (None, None) if rows is None else read_rows_of_run(rows)
+    settings = pruning_fields(args) | (read_settings(folder) or {})
     return Material(
         title="/".join(folder.absolute().parts[-2:]),
         table=table,
@@ -173,39 +174,8 @@ def _of_run(path: Path, args: PruningArguments, rows: Source | None) -> Material
         if rows is not None
         else ["Give --rows the data, or their scores, to see the texts."],
         probe=read_probe(folder) if (folder / PROBE_FOLDER).is_dir() else None,
+        explanation=explanation_of(folder, table) if table.num_rows else None,
     )
-
-
-def _rows_of_run(rows: Source) -> tuple[pa.Table, Origin | None]:
-    """Return rows with the ``sample_id`` that training gives, and the origin of their scores."""
-    table = read_table(rows)
-    origin = origin_if_any(table.schema, Path(named(rows)))
-    if origin is not None:
-        table = typed_scores(table, named(rows))
-    return _by_id(table), origin
-
-
-def _settings(path: Path, args: PruningArguments) -> dict[str, Any]:
-    """Return the settings in a run's record file, or the arguments if the file is missing."""
-    if not path.is_file():
-        return pruning_fields(args)
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        settings = {name: record[name] for name in pruning_fields(args)}
-        for name in ("sample_ratio", "token_ratio"):
-            if not 0.0 < settings[name] <= 1.0:
-                raise ValueError(f"{name} is {settings[name]}")
-        return settings
-    except (ValueError, TypeError, KeyError) as error:
-        raise UsageError(f"{path}: is damaged ({error}); remove it") from error
-
-
-def _by_id(rows: pa.Table) -> pa.Table:
-    """Return the rows with the ``sample_id`` that training gives: column ``id`` or row number."""
-    names = names_of(rows, 0)
-    if SAMPLE_ID in rows.column_names:
-        rows = rows.drop_columns([SAMPLE_ID])
-    return rows.append_column(SAMPLE_ID, pa.array(names, pa.string()))
 
 
 def _how(settings: Mapping[str, Any]) -> str:

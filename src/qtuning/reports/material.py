@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from ..explanation.explain import Explanation
 from ..offline.diff import Agreement
 from ..offline.origin import Origin
 
@@ -31,6 +32,7 @@ class Material:
         notes: Sentences for the head of the page.
         agreement: Agreement with other decisions on the same data; None without other decisions.
         against: Name of the other decisions; empty without other decisions.
+        explanation: What the run's record tells of its steps and samples; None without a run.
         probe: ``step``, ``epoch``, ``ppl``, ``entropy`` of a probe set; None without a probe set.
     """
 
@@ -49,3 +51,4 @@ class Material:
     agreement: Agreement | None = None
     against: str = ""
     probe: pa.Table | None = None
+    explanation: Explanation | None = None

@@ -61,7 +61,7 @@ def most_often_dropped(visits: Visits, n: int) -> dict[str, Any] | None:
     """Find the ``n`` samples that were dropped most often; None if no sample was visited twice.
 
     Returns:
-        ``samples``, and ``dropped``: the number of drops by sample.
+        ``samples``, and by sample ``dropped``, the number of drops, and ``visits``.
     """
     visits_of_sample = np.bincount(visits.sample)
     if not len(visits_of_sample) or visits_of_sample.max() < 2:
@@ -69,4 +69,8 @@ def most_often_dropped(visits: Visits, n: int) -> dict[str, Any] | None:
     drops = np.bincount(visits.sample, weights=1 - visits.kept.astype(float)).astype(int)
     order = np.argsort(-drops, kind="stable")[:n]
     samples = [int(i) for i in order if drops[i]]
-    return {"samples": samples, "dropped": {i: int(drops[i]) for i in samples}}
+    return {
+        "samples": samples,
+        "dropped": {i: int(drops[i]) for i in samples},
+        "visits": {i: int(visits_of_sample[i]) for i in samples},
+    }

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 _FOLDER = files(__package__) / "page"
 # In the order of loading: each script uses the scripts before it.
-_SCRIPTS = ("select", "elements", "plane", "charts", "data", "samples", "main")
+_SCRIPTS = ("select", "elements", "plane", "charts", "course", "data", "samples", "main")
 _TYPES = {
     "float64": "f8",
     "float32": "f4",

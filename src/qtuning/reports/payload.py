@@ -1,7 +1,7 @@
 """The payload of the page: everything that it shows, as plain data."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from ..core.seeds import seed_of
 from ..errors import UsageError
 from ..io.arrow_rows import rows_of
+from ..io.json_files import finite
 from ..io.row_text import columns_beside, text_columns, text_of
-from ..offline.schema import DECISIONS, OF_RUNS, SCORES, TOKEN_SCORES, TURN_ENDS
+from ..offline.rows_of_run import ADDED, places_of
+from ..offline.schema import TURN_ENDS
 from .agreement import differences
 from .columns import Column, columns_of
+from .course import course_of
 from .material import Material
 from .over_time import migrations, most_often_dropped, quadrant_shares
 from .page import array
@@ -28,7 +31,6 @@ LISTED = 50
 _LONGEST_ID = 40
 _TEXT_BYTES = 3_000_000
 """Approximate limit of the texts in a page; gzip reduces them to about a third."""
-_ADDED = ("id", *SCORES, *TOKEN_SCORES, *DECISIONS, *OF_RUNS)
 
 
 def payload_of(material: Material) -> dict[str, Any]:
@@ -45,8 +47,12 @@ def payload_of(material: Material) -> dict[str, Any]:
     if not len(visits):
         raise UsageError(f"{material.title}: nothing to report: no row has answer tokens")
     notes = list(material.notes)
-    worst = _worst(visits)
+    scores_of_worst = _worst(visits)
+    worst = list(scores_of_worst)
     often = most_often_dropped(visits, LISTED)
+    losses, fates, mentions = (
+        (None, None, []) if material.explanation is None else course_of(material.explanation, names)
+    )
     subset = thinned(visits, MOST_VISITS)
     if len(subset) < len(visits):
         notes.append(
@@ -59,21 +65,29 @@ def payload_of(material: Material) -> dict[str, Any]:
     columns = [Column("answer tokens", _lengths(visits, len(names)))]
     turn_ends = _turn_ends(rows, material, len(names))
     if rows is not None:
-        skip = (*_ADDED, *text_columns(rows.column_names), "input")
+        skip = (*ADDED, *text_columns(rows.column_names), "input")
         columns += columns_of(rows, skip)
-        samples = _by_priority(worst, often, subset)
+        mentioned = [one["place"] for one in mentions if one["place"] is not None]
+        samples = _by_priority([*mentioned, *worst], often, subset)
         texts, text_notes = _texts(rows, samples, material)
         notes += text_notes
     if len(subset) < len(visits):
-        keep = np.union1d(np.unique(subset.sample), [text["sample"] for text in texts])
+        with_text = np.array([text["sample"] for text in texts], dtype=np.int64)
+        keep = np.union1d(np.unique(subset.sample), with_text)
         names, columns = _select(keep, names, columns, texts)
         turn_ends = turn_ends[keep]
         place = {int(old): new for new, old in enumerate(keep)}
         subset = _with_places(subset, place)
-        worst = [place[i] for i in worst if i in place]
+        scores_of_worst = {place[i]: one for i, one in scores_of_worst.items() if i in place}
+        worst = list(scores_of_worst)
+        for mention in mentions:
+            mention["place"] = place.get(mention["place"])
         if often is not None:
-            drops = {place[i]: n for i, n in often["dropped"].items() if i in place}
-            often = {"samples": list(drops), "dropped": drops}
+            counts = {
+                name: {place[i]: n for i, n in often[name].items() if i in place}
+                for name in ("dropped", "visits")
+            }
+            often = {"samples": list(counts["dropped"]), **counts}
     return {
         "title": material.title,
         "facts": list(material.facts.items()),
@@ -89,23 +103,35 @@ def payload_of(material: Material) -> dict[str, Any]:
         "turn_ends": array(turn_ends),
         "columns": [{"name": c.name, "values": array(c.values), "names": c.names} for c in columns],
         "texts": texts,
+        "losses": losses,
+        "fates": fates,
         "shares": quadrant_shares(visits) if material.by_id and visits.scored else None,
         "migration": migrations(visits) or None if visits.scored else None,
         "probe": None if material.probe is None else probe_series(material.probe),
         "kinds": token_shares(table, material.origin),
         "worst": worst,
+        "scores_of_worst": scores_of_worst,
         "often": often,
         "agreement": None if material.agreement is None else differences(material, names),
     }
 
 
-def _worst(visits: Visits) -> list[int]:
-    """Return the samples with the highest perplexity in their last scored visit, highest first."""
-    last_ppl = np.full(int(visits.sample.max()) + 1, -np.inf)
-    has_ppl = np.isfinite(visits.ppl)
-    last_ppl[visits.sample[has_ppl]] = visits.ppl[has_ppl]
-    order = np.argsort(-last_ppl, kind="stable")[:LISTED]
-    return [int(i) for i in order if np.isfinite(last_ppl[i])]
+def _worst(visits: Visits) -> dict[int, list[float | None]]:
+    """Return the samples with the highest perplexity in their last scored visit, highest first.
+
+    Returns:
+        Perplexity and entropy at that visit, by sample.
+    """
+    last = np.full(int(visits.sample.max()) + 1, -1)
+    scored = np.flatnonzero(np.isfinite(visits.ppl))
+    last[visits.sample[scored]] = scored
+    ppl = np.where(last < 0, -np.inf, visits.ppl[last])
+    order = np.argsort(-ppl, kind="stable")[:LISTED]
+    return {
+        int(i): [finite(float(values[last[i]])) for values in (visits.ppl, visits.entropy)]
+        for i in order
+        if last[i] >= 0
+    }
 
 
 def _lengths(visits: Visits, n: int) -> NDArray[np.float32]:
@@ -133,37 +159,14 @@ def _rows(
     """
     if material.rows is None:
         return None if material.by_id else material.table.take(first), []
-    places, differing = _places(material.rows, set(names))
-    if not places:
-        raise UsageError("the rows have none of the samples: give the data that the run was of")
-    wanted = [None if name in differing else places.get(name) for name in names]
+    places, differing = places_of(pa.array(names, pa.string()), material.rows)
     notes = []
     if differing:
         notes.append(
-            f"{len(differing):,} ids, such as {sorted(differing)[0][:_LONGEST_ID]}, are of several "
+            f"{len(differing):,} ids, such as {differing[0][:_LONGEST_ID]}, are of several "
             "rows that differ: their texts are not shown. Give each row an id of its own."
         )
-    return material.rows.take(pa.array(wanted, pa.int64())), notes
-
-
-def _places(rows: pa.Table, names: Collection[str]) -> tuple[dict[str, int], set[str]]:
-    """Return the first row of each of the ids, and the ids of several rows that differ."""
-    ids = [str(name) for name in rows["sample_id"].to_pylist()]
-    places: dict[str, int] = {}
-    repeated = []
-    for i, name in enumerate(ids):
-        if name in names and places.setdefault(name, i) != i:
-            repeated.append(i)
-    again = {ids[i] for i in repeated}
-    data = rows.select([name for name in rows.column_names if name not in _ADDED])
-    firsts = [places[name] for name in again]
-    row_of = dict(zip(again, _taken(data, firsts), strict=True))
-    others = zip(repeated, _taken(data, repeated), strict=True)
-    return places, {ids[i] for i, row in others if row != row_of[ids[i]]}
-
-
-def _taken(rows: pa.Table, places: Sequence[int]) -> Iterator[dict[str, Any]]:
-    return rows_of(rows.take(pa.array(places, pa.int64())))
+    return material.rows.take(places), notes
 
 
 def _by_priority(
@@ -211,7 +214,7 @@ def _add_tokens(texts: list[dict[str, Any]], rows: pa.Table, material: Material)
     # The tokens of long answers, which are cut, would take most of the page.
     uncut = [text for text in texts if not text["cut"]]
     text_rows = rows.take(pa.array([text["sample"] for text in uncut], pa.int64()))
-    data = text_rows.drop_columns([name for name in _ADDED if name in text_rows.column_names])
+    data = text_rows.drop_columns([name for name in ADDED if name in text_rows.column_names])
     pieces = answer_pieces(data, material.origin)
     for text, tokens, row in zip(uncut, pieces, text_rows.to_pylist(), strict=True):
         if len(tokens) != len(row["token_nll"]):

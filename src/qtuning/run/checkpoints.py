@@ -23,7 +23,7 @@ from ..errors import UsageError
 logger = logging.getLogger(__name__)  # only the first process looks at checkpoints
 
 SEAL_FILE = "pruning_seal.json"
-_TRAINER_STATE = "trainer_state.json"
+TRAINER_STATE = "trainer_state.json"
 _OPEN: dict[str, Any] = {"whole": False, "files": {}}
 _BLOCK = 1 << 22
 _TORCH = (".pt", ".pth", ".bin")
@@ -79,6 +79,17 @@ def damage(checkpoint: Path) -> str | None:
     return problem
 
 
+def is_unfinished(checkpoint: Path) -> bool:
+    """Whether a checkpoint is being written, or was when its run ended."""
+    try:
+        content = json.loads((checkpoint / SEAL_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False  # of an older version
+    except (OSError, ValueError):
+        return True
+    return bool(content == _OPEN)
+
+
 def choose(asked: str | bool | None, output_dir: Path) -> Path | None:
     """The checkpoint to resume from; None if the run starts from the beginning.
 
@@ -101,7 +112,7 @@ def choose(asked: str | bool | None, output_dir: Path) -> Path | None:
     if problem is None:
         return checkpoint
     step = _step(checkpoint)
-    older = [c for c in _newest_first(checkpoint.parent) if _step(c) < step or step < 0]
+    older = [c for c in newest_first(checkpoint.parent) if _step(c) < step or step < 0]
     alternative = next((other for other in older if damage(other) is None), None)
     instead = (
         f"resume from {alternative}, the last whole one before it"
@@ -125,7 +136,7 @@ def rotate(newest: Path, limit: int | None, best: str | None) -> None:
     if limit is None or limit <= 0:
         return
     protected = {newest.resolve(), *([Path(best).resolve()] if best else [])}
-    others = [c for c in _newest_first(newest.parent) if c.resolve() not in protected]
+    others = [c for c in newest_first(newest.parent) if c.resolve() not in protected]
     for checkpoint in others[max(0, limit - len(protected)) :]:
         shutil.rmtree(checkpoint)
 
@@ -137,7 +148,7 @@ def _last_whole(output_dir: Path) -> Path:
         UsageError: There is no whole checkpoint.
     """
     damaged = []
-    for checkpoint in _newest_first(output_dir):
+    for checkpoint in newest_first(output_dir):
         problem = damage(checkpoint)
         if problem is not None:
             damaged.append((checkpoint, problem))
@@ -176,7 +187,8 @@ def _set_aside(checkpoint: Path) -> Path:
         ) from error
 
 
-def _newest_first(output_dir: Path) -> list[Path]:
+def newest_first(output_dir: Path) -> list[Path]:
+    """The checkpoints of a run, whole or not, by the step in their names."""
     checkpoints = [
         path for path in output_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if _step(path) >= 0
     ]
@@ -242,8 +254,8 @@ def _broken_seal(checkpoint: Path, content: Any) -> str | None:
 def _unreadable(checkpoint: Path) -> str | None:
     """Which file of a checkpoint cannot be read, in words; no objects in files are created."""
     path_of_file = dict(_files(checkpoint))
-    if _TRAINER_STATE not in path_of_file:
-        return f"{_TRAINER_STATE} is missing"
+    if TRAINER_STATE not in path_of_file:
+        return f"{TRAINER_STATE} is missing"
     for name, path in path_of_file.items():
         try:
             if path.suffix == ".json":

@@ -60,6 +60,9 @@ class Page {
     const names = ["middle band", "Q1", "Q2", "Q3", "Q4"];
     this.section("migration", p.migration && make("div", {}, ...p.migration.map(({ from, to, counts }) =>
       make("div", {}, make("h3", {}, `epoch ${from + 1} to ${to + 1}`), make("div", { class: "wide" }, migration(counts, names))))));
+    const open = (sample) => this.open(sample);
+    this.section("losses", p.losses && lossView(p.losses, open));
+    this.section("fates", p.fates && fateView(p.fates, open));
     this.section("probe", p.probe && make("div", { class: "two" },
       lineWithBand(p.probe.steps, ...p.probe.ppl, "optimizer step", "perplexity, geometric mean"),
       lineWithBand(p.probe.steps, ...p.probe.entropy, "optimizer step", "entropy (nats)")));
@@ -70,12 +73,12 @@ class Page {
       make("div", { class: "wide" }, this.samples.list(p.agreement.samples,
       p.agreement.header, (sample) => p.agreement.values[sample]))));
     const numbers = (sample) => {
-      const visit = this.visitsOf.get(sample).at(-1);
-      return [p.visits.ppl[visit].toPrecision(4), p.visits.entropy[visit].toFixed(2)];
+      const [ppl, entropy] = p.scores_of_worst[sample];
+      return [ppl.toPrecision(4), entropy === null ? "–" : entropy.toFixed(2)];
     };
     this.section("worst", p.worst.length && make("div", { class: "wide" }, this.samples.list(p.worst, ["perplexity", "entropy"], numbers)));
     this.section("often", p.often && make("div", { class: "wide" }, this.samples.list(p.often.samples, ["dropped"],
-      (sample) => [`${p.often.dropped[sample]} of ${this.visitsOf.get(sample).length}`])));
+      (sample) => [`${p.often.dropped[sample]} of ${p.often.visits[sample]}`])));
   }
 
   section(id, content) {
