@@ -17,11 +17,11 @@ from ..examples.example import Example, answer_positions, prune_tokens
 from ..io.checks import check_new
 from .origin import Origin
 from .prune import TableDecisions
-from .schema import DECISIONS, SCORES, TOKEN_SCORES
+from .schema import DECISIONS, SCORED
 
 OF_TRAINERS = ("trl", "llamafactory", "axolotl")
 FORMATS = ("parquet", "jsonl", "datasets", *OF_TRAINERS)
-_ADDED = (*SCORES, *TOKEN_SCORES, *DECISIONS)
+_ADDED = (*SCORED, *DECISIONS)
 
 
 def export(
