@@ -19,6 +19,7 @@ from .pruners.registry import SAMPLE_PRUNERS, TOKEN_PRUNERS
 if TYPE_CHECKING:
     from .evaluation.evaluate import evaluate
     from .offline.api import diff, prune, score
+    from .offline.suspects import suspects
     from .reports.report import report
     from .run.ledger import read_ledger
     from .run.probe_rows import read_probe
@@ -39,6 +40,7 @@ _LAZY = {
     "report": "reports.report",
     "score": "offline.api",
     "stop_on_signals": "run.stopping",
+    "suspects": "offline.suspects",
     "with_pruning": "training.trainer",
 }
 
@@ -72,6 +74,7 @@ __all__ = [
     "score",
     "select_samples",
     "stop_on_signals",
+    "suspects",
     "token_scores",
     "token_stats",
     "with_pruning",

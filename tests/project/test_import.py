@@ -19,6 +19,7 @@ LAZY |= {
     "report",
     "score",
     "stop_on_signals",
+    "suspects",
 }
 
 SCRIPT = """

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ..core.seeds import seed_of
 from ..errors import UsageError
 from ..io.row_text import text_columns, text_of
-from ..offline.schema import DECISIONS, OF_RUNS, SCORES, TOKEN_SCORES, TURN_ENDS
+from ..offline.schema import DECISIONS, OF_RUNS, SCORED, TURN_ENDS
+from ..offline.suspects import gains
 from .agreement import differences
 from .columns import Column, columns_of
 from .material import Material
@@ -24,9 +25,10 @@ from .token_texts import answer_pieces
 from .visits import MOST_VISITS, Visits, thinned, visits_of
 
 LISTED = 50
+GAIN, GAIN_PER_TOKEN = "gain (nats)", "gain a token (nats)"
 _TEXT_BYTES = 3_000_000
 """Approximate limit of the texts in a page; gzip reduces them to about a third."""
-_ADDED = ("id", *SCORES, *TOKEN_SCORES, *DECISIONS, *OF_RUNS)
+_ADDED = ("id", *SCORED, *DECISIONS, *OF_RUNS)
 
 
 def payload_of(material: Material) -> dict[str, Any]:
@@ -53,12 +55,18 @@ def payload_of(material: Material) -> dict[str, Any]:
         )
     rows = _rows(material, names, first)
     texts: list[dict[str, Any]] = []
-    columns = [Column("answer tokens", _lengths(visits, len(names)))]
+    lengths = _lengths(visits, len(names))
+    gain = _gains(rows, material, len(names))
+    columns = [Column("answer tokens", lengths)]
+    if not np.isnan(gain).all():
+        per_token = (gain / np.maximum(lengths, 1)).astype(np.float32)
+        columns += [Column(GAIN, gain.astype(np.float32)), Column(GAIN_PER_TOKEN, per_token)]
+    least = _least(gain)
     turn_ends = _turn_ends(rows, material, len(names))
     if rows is not None:
         skip = (*_ADDED, *text_columns(rows.column_names), "input")
         columns += columns_of(rows, skip)
-        samples = _by_priority(worst, often, subset)
+        samples = _by_priority([*worst, *least], often, subset)
         texts, text_notes = _texts(rows, samples, material)
         notes += text_notes
     if len(subset) < len(visits):
@@ -67,7 +75,7 @@ def payload_of(material: Material) -> dict[str, Any]:
         turn_ends = turn_ends[keep]
         place = {int(old): new for new, old in enumerate(keep)}
         subset = _with_places(subset, place)
-        worst = [place[i] for i in worst if i in place]
+        worst, least = ([place[i] for i in some if i in place] for some in (worst, least))
         if often is not None:
             drops = {place[i]: n for i, n in often["dropped"].items() if i in place}
             often = {"samples": list(drops), "dropped": drops}
@@ -91,6 +99,8 @@ def payload_of(material: Material) -> dict[str, Any]:
         "probe": None if material.probe is None else probe_series(material.probe),
         "kinds": token_shares(table, material.origin),
         "worst": worst,
+        "least": least,
+        "gain": next((i for i, column in enumerate(columns) if column.name == GAIN), None),
         "often": often,
         "agreement": None if material.agreement is None else differences(material, names),
     }
@@ -113,12 +123,29 @@ def _lengths(visits: Visits, n: int) -> NDArray[np.float32]:
 
 def _turn_ends(rows: pa.Table | None, material: Material, n: int) -> NDArray[np.uint32]:
     """Return how many answer tokens of each of ``n`` samples end a turn; 1 where not known."""
-    is_of_scores = material.origin is not None or not material.by_id
-    if rows is None or not is_of_scores or TURN_ENDS not in rows.column_names:
+    if rows is None or not _is_of_scores(material) or TURN_ENDS not in rows.column_names:
         return np.ones(n, dtype=np.uint32)
     counts = pc.fill_null(pc.list_value_length(rows[TURN_ENDS]), 1)
     numbers: NDArray[np.uint32] = counts.to_numpy().astype(np.uint32)
     return numbers
+
+
+def _gains(rows: pa.Table | None, material: Material, n: int) -> NDArray[np.float64]:
+    """Return the gain of each of ``n`` samples in nats; NaN where not known."""
+    if rows is None or not _is_of_scores(material):
+        return np.full(n, np.nan)
+    return gains(rows)
+
+
+def _least(gain: NDArray[np.float64]) -> list[int]:
+    """Return the samples of least gain, the least first."""
+    order = np.argsort(gain, kind="stable")[:LISTED]
+    return [int(i) for i in order if not np.isnan(gain[i])]
+
+
+def _is_of_scores(material: Material) -> bool:
+    """Return whether columns of scores in the rows are ours, and not a user's."""
+    return material.origin is not None or not material.by_id
 
 
 def _rows(material: Material, names: Sequence[str], first: NDArray[np.intp]) -> pa.Table | None:
