@@ -134,6 +134,7 @@ def test_a_column_of_the_users_is_not_replaced(tmp_path):
     data = Dataset(table(suspect=["it was me"] * 6))
     with pytest.raises(UsageError, match="column suspect already"):
         suspects(data).write(tmp_path / "s.jsonl")
+    assert not (tmp_path / "s.jsonl").exists()
 
 
 def test_conversations_are_written_as_they_were(tmp_path):

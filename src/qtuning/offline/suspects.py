@@ -102,10 +102,11 @@ class Suspects:
         """
         path = Path(path)
         check_new(path)
+        lines = [json.dumps(_line(one), ensure_ascii=False, default=str) for one in self.suspects]
+        temporary = path.with_name(f".{path.name}.tmp")
         try:
-            with path.open("x", encoding="utf-8") as file:
-                for one in self.suspects:
-                    file.write(json.dumps(_line(one), ensure_ascii=False, default=str) + "\n")
+            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            temporary.replace(path)
         except OSError as error:
             raise UsageError(
                 f"{path}: cannot be written ({error.strerror}); make room or name another"
