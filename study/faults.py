@@ -74,8 +74,10 @@ def _scored(
 
     path = folder / f"{data}.jsonl"
     lines = [json.dumps({"sample_id": row.name, **tokens(row, tokenizer)}) for row in rows]
+    text = "".join(f"{line}\n" for line in lines)
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:  # else scoring goes on
+        path.write_text(text, encoding="utf-8")
     scored = qtuning.score(
         path, model, output=path.with_suffix(".parquet"), alone=True, bf16=True, rows_per_part=64
     )

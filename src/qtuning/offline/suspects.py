@@ -136,7 +136,7 @@ def suspects(
 
     Examples:
         ```python
-        scored = qtuning.score(rows, "HuggingFaceTB/SmolLM2-135M-Instruct", alone=True)
+        scored = qtuning.score("data.jsonl", "HuggingFaceTB/SmolLM2-135M-Instruct", alone=True)
         found = qtuning.suspects(scored, 50)
         print(found.suspects[0].prompt, found.suspects[0].answer)
         found.write("suspects.jsonl")

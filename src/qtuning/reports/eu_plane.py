@@ -79,29 +79,22 @@ def plot_eu_plane(
         linewidths=0.9,
         zorder=4,
     )
+    axes.margins(0.08, 0.14)
     if gain is None:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.margins(0.08, 0.14)
-    for q, (x, y, horizontal, vertical) in (_CORNERS if gain is None else {}).items():
-        of_q = points & (quadrant == q)
-        axes.text(
-            *(x, y, f"Q{q}  {QUADRANT_NAMES[q]}\n{(of_q & kept).sum()} of {of_q.sum()} kept"),
-            transform=axes.transAxes,
-            ha=horizontal,
-            va=vertical,
-            color=_COLORS[q],
-            fontsize=10.5,
-            fontweight="bold",
-            linespacing=1.4,
-        )
-    axes.set_xlabel(
-        "error: perplexity of the answer (log scale)"
-        if gain is None
-        else "gain: NLL of the answer alone minus NLL after its prompt (nats)"
-    )
+        axes.set_xlabel("error: perplexity of the answer (log scale)")
+        for q, corner in _CORNERS.items():
+            of_q = points & (quadrant == q)
+            counts = f"{(of_q & kept).sum()} of {of_q.sum()} kept"
+            _name(axes, q, f"Q{q}  {QUADRANT_NAMES[q]}\n{counts}", *corner)
+    else:
+        axes.set_xlabel("gain: NLL of the answer alone minus NLL after its prompt (nats)")
+        for q in (Q1, Q2, Q3, Q4, BAND):
+            axes.scatter([], [], s=34, color=_COLORS[q], label=QUADRANT_NAMES[q])
+        axes.legend(loc="upper right", frameon=False)
     axes.set_ylabel("uncertainty: mean entropy of the answer (nats)")
     figure.suptitle(title, x=0.012, ha="left", fontsize=14, fontweight="bold")
     axes.set_title(
@@ -114,3 +107,17 @@ def plot_eu_plane(
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)
+
+
+def _name(axes: Any, q: int, text: str, x: float, y: float, horizontal: str, vertical: str) -> None:
+    """Write the name of a quadrant into its corner."""
+    axes.text(
+        *(x, y, text),
+        transform=axes.transAxes,
+        ha=horizontal,
+        va=vertical,
+        color=_COLORS[q],
+        fontsize=10.5,
+        fontweight="bold",
+        linespacing=1.4,
+    )

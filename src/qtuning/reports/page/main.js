@@ -79,7 +79,7 @@ class Page {
       return [p.visits.ppl[visit].toPrecision(4), p.visits.entropy[visit].toFixed(2)];
     };
     this.section("worst", p.worst.length && make("div", { class: "wide" }, this.samples.list(p.worst, ["perplexity", "entropy"], numbers)));
-    const gains = (sample) => [short(this.gain.values[sample]), short(p.columns[p.gain + 1].values[sample]), numbers(sample)[0]];
+    const gains = (sample) => [this.gain.values[sample].toFixed(1), p.columns[p.gain + 1].values[sample].toFixed(2), numbers(sample)[0]];
     this.section("least", p.least.length && make("div", { class: "wide" }, this.samples.list(p.least, ["gain", "a token", "perplexity"], gains)));
     this.section("often", p.often && make("div", { class: "wide" }, this.samples.list(p.often.samples, ["dropped"],
       (sample) => [`${p.often.dropped[sample]} of ${this.visitsOf.get(sample).length}`])));

@@ -89,7 +89,7 @@ class Plane {
     pen.fillStyle = css("--text");
     pen.textAlign = "center";
     pen.textBaseline = "bottom";
-    const name = this.byGain ? "gain: NLL of the answer alone minus NLL after its prompt, in nats"
+    const name = this.byGain ? "gain by the prompt, in nats"
       : "perplexity of the answer (error), log scale";
     pen.fillText(name, MARGIN.left + this.inner.width / 2, height - 4);
     pen.save();
