@@ -19,6 +19,11 @@ REPEATS, FEWER_REPEATS = 1000, 200
 LEVELS = (2.5, 97.5)
 RATIO = 0.25
 """Sample ratio of the plane, qtuning's default."""
+FLAGS = (
+    *("flagged", "Q1 precision", "Q1 recall", "gain precision", "gain recall"),
+    *("kept by q-tuning", "kept by ifd"),
+)
+"""The figures of ``Cell.flags``."""
 
 
 class Scores(NamedTuple):
@@ -102,7 +107,10 @@ class Cell:
         return means
 
     def flags(self, share: float) -> dict[str, Mean]:
-        """Precision and recall of Q1, and of as many rows of least gain, mean over seeds.
+        """What the plane at ``RATIO`` flags and keeps, beside gain and ``ifd``, mean over seeds.
+
+        Precision and recall are those of Q1, and of as many rows of least gain; "kept" is the share
+        of faulty rows in what the pruners keep.
 
         Args:
             share: Which part of the faulty rows is faulty; the others are without a fault.
@@ -110,8 +118,7 @@ class Cell:
         draws = self.draws(FEWER_REPEATS).astype(int)
         figures = [[self._flags(part, share, counts) for part in self.parts] for counts in draws]
         values = np.nanmean(np.array(figures), axis=1)
-        names = ("flagged", "Q1 precision", "Q1 recall", "gain precision", "gain recall")
-        return {name: interval(values[:, i]) for i, name in enumerate(names)}
+        return {name: interval(values[:, i]) for i, name in enumerate(FLAGS)}
 
     def _flags(self, part: Part, share: float, counts: NDArray[np.int64]) -> tuple[float, ...]:
         faulty, right, bad, good = part
@@ -126,10 +133,14 @@ class Cell:
         in_q1 = plane.quadrant.numpy() == Q1
         least = np.zeros(len(drawn), dtype=bool)
         least[np.argsort(-DETECTORS["gain"](mixed), kind="stable")[: in_q1.sum()]] = True
+        ratio = DETECTORS["IFD ratio"](mixed)
+        order = np.argsort(-np.where(ratio > 1, -ratio, ratio), kind="stable")
         with np.errstate(invalid="ignore"):
             return (
                 in_q1.mean(),
                 *(x for hit in (in_q1, least) for x in (is_bad[hit].mean(), hit[is_bad].mean())),
+                is_bad[plane.kept.numpy()].mean(),
+                is_bad[order[: int(RATIO * len(order))]].mean(),
             )
 
 

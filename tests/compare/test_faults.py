@@ -160,6 +160,9 @@ def test_q1_is_compared_with_as_many_rows_of_least_gain(detectors) -> None:
         assert figures["gain precision"].value == pytest.approx(min(1, faulty / flagged), abs=0.15)
         assert figures["gain recall"].value == pytest.approx(min(1, flagged / faulty), abs=0.15)
         assert figures["Q1 precision"].value < figures["gain precision"].value
+        # The faulty rows have a ratio of 1 and the right ones one below: ifd keeps the faulty.
+        assert figures["kept by ifd"].value == pytest.approx(min(1, faulty / 0.25), abs=0.05)
+        assert figures["kept by q-tuning"].value < 0.6
 
 
 # What is committed
