@@ -21,6 +21,7 @@ PAGES = {
     "results/study.md": "study/results/results.md",
     "results/speed.md": "benchmarks/results/speed.md",
     "results/cheaper-scoring.md": "study/cheaper_scoring/results.md",
+    "results/suspects.md": "study/faults/results.md",
 }
 """Page of the site: the file of the repository that it is made of."""
 _PICTURES = {"results": "benchmarks/results"}

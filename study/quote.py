@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = {
     ROOT / "docs/study.md": ROOT / "study/results/results.md",
     ROOT / "docs/cheaper-scoring.md": ROOT / "study/cheaper_scoring/results.md",
+    ROOT / "docs/suspects.md": ROOT / "study/faults/results.md",
 }
 """The file of results of each page."""
 _PLACE = re.compile(r"(<!-- (table|across): ([^>]*?) -->\n).*?(<!-- /table -->)", re.DOTALL)

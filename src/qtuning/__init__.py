@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .evaluation.evaluate import evaluate
     from .explanation.explain import explain
     from .offline.api import diff, prune, score
+    from .offline.suspects import suspects
     from .reports.report import report
     from .run.ledger import read_ledger
     from .run.probe_rows import read_probe
@@ -41,6 +42,7 @@ _LAZY = {
     "report": "reports.report",
     "score": "offline.api",
     "stop_on_signals": "run.stopping",
+    "suspects": "offline.suspects",
     "with_pruning": "training.trainer",
 }
 
@@ -75,6 +77,7 @@ __all__ = [
     "score",
     "select_samples",
     "stop_on_signals",
+    "suspects",
     "token_scores",
     "token_stats",
     "with_pruning",

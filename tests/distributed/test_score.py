@@ -20,7 +20,8 @@ def folder(tmp_path_factory):
 def words(folder, output, rows_per_part):
     named = {"model_name_or_path": folder / "model", "dataset_name": folder / "rows.jsonl"}
     named |= {"output": output, "rows_per_part": rows_per_part}
-    return ["score", "--per_token", *(f"--{name}={value}" for name, value in named.items())]
+    flags = [f"--{name}={value}" for name, value in named.items()]
+    return ["score", "--per_token", "--alone", *flags]
 
 
 @pytest.mark.slow

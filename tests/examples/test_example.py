@@ -25,6 +25,7 @@ from qtuning.examples.example import (
     nothing_to_train_on,
     prune_tokens,
     unpack,
+    without_prompt,
 )
 from qtuning.examples.labels import Labels
 from qtuning.examples.names import with_sample_ids
@@ -265,3 +266,47 @@ def test_a_spare_row_stays_without_a_label_where_the_collator_makes_labels(name)
     labels = Labels(MAKERS[name])
     spare = nothing_to_train_on(labels.of({"input_ids": [5, 6, 7]}))
     assert bool((labels.collate([spare])["labels"] == -100).all())
+
+
+# Answers without their prompts
+
+
+def talk(labels: Sequence[int], **columns: Any) -> Any:
+    example = {"input_ids": list(range(10, 10 + len(labels))), "labels": list(labels), **columns}
+    return without_prompt(example, answer_positions(labels))
+
+
+def test_an_answer_alone_stands_behind_the_token_before_it():
+    found = talk([-100, -100, -100, 13, 14], position_ids=[0, 1, 2, 3, 4], name="a")
+    assert found["input_ids"] == [12, 13, 14]
+    assert found["labels"] == [-100, 13, 14]
+    assert found["position_ids"] == [0, 1, 2]
+    assert found["name"] == "a"
+
+
+def test_of_several_turns_each_answer_stands_behind_the_token_before_it():
+    found = talk([-100, -100, 12, 13, -100, -100, 16, -100])
+    assert found["input_ids"] == [11, 12, 13, 15, 16]
+    assert found["labels"] == [-100, 12, 13, -100, 16]
+
+
+def test_answers_with_one_token_between_them_lose_nothing_but_the_prompt():
+    assert talk([-100, -100, 12, -100, 14])["input_ids"] == [11, 12, 13, 14]
+
+
+@pytest.mark.parametrize("labels", [[10, 11, 12], [-100, 11, 12], [-100, 11, -100, 13]])
+def test_where_nothing_can_be_left_out_there_is_no_prompt(labels):
+    assert talk(labels) is None
+
+
+@given(st.lists(st.booleans(), min_size=2, max_size=30).filter(lambda flags: any(flags[1:])))
+def test_an_answer_alone_has_all_its_labels_and_only_those(flags):
+    labels = [10 + i if flag else -100 for i, flag in enumerate(flags)]
+    found = talk(labels)
+    wanted = [label for label in labels[1:] if label != -100]
+    if found is None:
+        return
+    kept = answer_positions(found["labels"]).tolist()
+    assert [found["labels"][i] for i in kept] == [found["input_ids"][i] for i in kept] == wanted
+    # Each answer token is predicted behind the token that stood before it.
+    assert all(found["input_ids"][i - 1] == found["input_ids"][i] - 1 for i in kept)

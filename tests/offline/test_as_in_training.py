@@ -11,13 +11,13 @@ from transformers import PreTrainedModel
 
 import qtuning
 from qtuning import QTuningConfig, QTuningTrainer, read_ledger
-from qtuning.pruners.protocols import QUADRANTS, SCORES
+from qtuning.pruners.protocols import QUADRANTS, SCORES, WITHOUT_PROMPT
 from qtuning.pruners.registry import SAMPLE_PRUNERS, TOKEN_PRUNERS
 
 from .. import architectures, runs, tiny
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-OFFLINE = {SCORES, QUADRANTS}
+OFFLINE = {SCORES, QUADRANTS, WITHOUT_PROMPT}
 SAMPLES = [name for name, pruner in SAMPLE_PRUNERS.items() if pruner.needs <= OFFLINE]
 TOKENS = [name for name, pruner in TOKEN_PRUNERS.items() if pruner.needs <= OFFLINE]
 # Each with Q-Tuning's other half, and with one that reads no scores.
@@ -47,6 +47,14 @@ def conversations(n: int = 16) -> list[dict]:
         turns = [{"role": role, "content": text} for role, text in zip(roles, words, strict=True)]
         rows.append({"messages": turns if i % 3 else turns[:2], "id": row["id"]})
     return rows
+
+
+def with_prompts() -> list[dict]:
+    """The same conversations; all but the last turn is the prompt."""
+    return [
+        {"prompt": row["messages"][:-1], "completion": row["messages"][-1:], "id": row["id"]}
+        for row in conversations()
+    ]
 
 
 def without_numbers() -> PreTrainedModel:
@@ -83,8 +91,8 @@ class Watched(QTuningTrainer):
         return super().compute_loss(model, inputs, *args, **kwargs)
 
 
-def train(folder, model, **settings) -> Watched:
-    """Train on all conversations in steps of 16, or of what the settings say."""
+def train(folder, model, rows=conversations, **settings) -> Watched:
+    """Train on all rows in steps of 16, or of what the settings say."""
     args = {
         **runs.SETTINGS,
         "num_train_epochs": 1,
@@ -97,7 +105,7 @@ def train(folder, model, **settings) -> Watched:
     trainer = Watched(
         model,
         QTuningConfig(str(folder), **args),
-        train_dataset=Dataset.from_list(conversations()),
+        train_dataset=Dataset.from_list(rows()),
         processing_class=tiny.tokenizer(chat=True),
     )
     trainer.train()
@@ -115,7 +123,18 @@ def order(tmp_path_factory) -> list[str]:
 @pytest.fixture(scope="module")
 def scores_of(order, tmp_path_factory):
     """Scores of the conversations in a run's order, by each of the untrained models."""
-    by_id = {row["id"]: row for row in conversations()}
+    return scored(conversations, order, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def scores_with_prompts(order, tmp_path_factory):
+    """The same of the conversations whose last turn alone is the answer."""
+    return scored(with_prompts, order, tmp_path_factory)
+
+
+def scored(rows, order, tmp_path_factory) -> dict[str, Dataset]:
+    """Scores of some rows, in an order, by each of the models."""
+    by_id = {row["id"]: row for row in rows()}
     data = Dataset.from_list([by_id[name] for name in order])
     scores = {}
     for name, make in MODELS.items():
@@ -126,6 +145,7 @@ def scores_of(order, tmp_path_factory):
             data,
             folder,
             per_token=True,
+            alone=True,
             max_length=LENGTH,
             batch_size=4,
             bf16=False,
@@ -196,6 +216,27 @@ def test_every_pruner_decides_as_in_the_run(
             torch.testing.assert_close(of_run, here, rtol=0.0, atol=0.0, equal_nan=True)
     kept, all_ends = ends(trainer.trained)
     assert kept == all_ends > 0
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("sample_pruner", SAMPLES)
+def test_every_sample_pruner_decides_on_answers_to_prompts_as_in_the_run(
+    scores_with_prompts, tmp_path, model, sample_pruner
+) -> None:
+    pair = {"sample_pruner": sample_pruner, "token_pruner": "none"}
+    trainer = train(tmp_path / "run", MODELS[model](), with_prompts, **pair)
+    ledger = read_ledger(tmp_path / "run").to_pylist()
+    check_same(scores_with_prompts[model], ledger, trainer.trained, tmp_path / "out", **pair)
+
+
+def test_the_prompts_make_a_difference_to_ifd(scores_of, scores_with_prompts) -> None:
+    """Conversations that are answers altogether have no prompt: nothing would be compared."""
+    assert scores_of["sound"]["nll_alone_sum"] == [None] * 16
+    scores = scores_with_prompts["sound"]
+    gains = [a - b for a, b in zip(scores["nll_alone_sum"], scores["nll_sum"], strict=True)]
+    assert min(gains) < 0 < max(gains)
+    kept = qtuning.prune(scores, sample_pruner="ifd", sample_ratio=0.5, token_ratio=1.0)
+    assert kept["sample_id"] != scores["sample_id"][:8]
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,15 @@ def test_ray_writes_the_same_rows(two_workers, model, rows, scores, tmp_path):
     assert pq.read_table(output).to_pylist() == pq.read_table(scores).to_pylist()
 
 
+def test_ray_scores_answers_alone_as_well(two_workers, model, rows, tmp_path):
+    outputs = [tmp_path / "here.parquet", tmp_path / "ray.parquet"]
+    for output, more in zip(outputs, ([], ["--engine", "ray"]), strict=True):
+        assert run_score(model, rows, output, "--alone", *more) == 0
+    here, there = (pq.read_table(output).to_pylist() for output in outputs)
+    assert there == here
+    assert all(row["nll_alone_sum"] > 0 for row in there)
+
+
 def test_ray_goes_on_where_it_was_killed(two_workers, model, rows, scores, tmp_path, monkeypatch):
     from qtuning.offline.origin import read_origin
     from qtuning.offline.shards import Shards

@@ -18,7 +18,7 @@ from qtuning import SAMPLE_PRUNERS, TOKEN_PRUNERS, PruningArguments
 from qtuning.commands import main as cli
 from qtuning.compare.grid import Data, Method, read_grid
 from qtuning.io.yaml_files import read_yaml
-from qtuning.offline.schema import DECISIONS, SCORES, TOKEN_SCORES
+from qtuning.offline.schema import DECISIONS, SCORED
 from qtuning.pruners.protocols import NEEDS, SamplePool
 from qtuning.run.ledger import SCHEMA
 
@@ -247,7 +247,7 @@ def test_the_page_of_the_ledger_names_every_column() -> None:
 
 def test_the_page_of_scores_names_every_column() -> None:
     page = text("docs/offline.md")
-    for name in (*SCORES, *TOKEN_SCORES, *DECISIONS):
+    for name in (*SCORED, *DECISIONS):
         assert f"`{name}`" in page, name
 
 

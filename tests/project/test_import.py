@@ -20,6 +20,7 @@ LAZY |= {
     "report",
     "score",
     "stop_on_signals",
+    "suspects",
 }
 
 SCRIPT = """

@@ -92,6 +92,12 @@ def test_ifd_keeps_the_highest_ratio_up_to_one_and_then_the_nearest_to_one():
     assert orders == [[0], [0, 2], [0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3, 4]]
 
 
+def test_ifd_takes_samples_without_a_prompt_before_those_of_a_bad_loss():
+    values = torch.tensor([[NAN, NAN], [NAN, NAN], [2.0, 4.0], [NAN, NAN]])
+    candidates = pool(4, ppl=[NAN, 3.0, 3.0, 3.0], extras={WITHOUT_PROMPT: values})
+    assert [kept("ifd", candidates, k / 4) for k in (1, 2, 3)] == [[2], [1, 2], [1, 2, 3]]
+
+
 def uds_pool(utility, sketches, memory):
     rows = [[u, *s, *[0.0] * (1024 - len(s))] for u, s in zip(utility, sketches, strict=True)]
     columns = torch.tensor(rows)

@@ -23,8 +23,12 @@ def passes(monkeypatch):
     return sizes
 
 
-@pytest.mark.parametrize("changes", [{}, {"sample_pruner": "ifd", "token_pruner": "none"}], ids=str)
-def test_passes_are_as_large_as_a_packed_row(tmp_path, passes, changes) -> None:
+@pytest.mark.parametrize(
+    ("changes", "scorings"),
+    [({}, 1), ({"sample_pruner": "ifd", "token_pruner": "none"}, 2)],
+    ids=["once", "with the prompt and without"],
+)
+def test_passes_are_as_large_as_a_packed_row(tmp_path, passes, changes, scorings) -> None:
     trainer = runs.pruning(
         tmp_path,
         data=tiny.dataset(400),
@@ -47,9 +51,9 @@ def test_passes_are_as_large_as_a_packed_row(tmp_path, passes, changes) -> None:
     rows = trainer.train_dataset
     assert len(rows["seq_lengths"][0]) > 4, "a packed row holds many samples"
     # Four rows of 256 tokens were scored; whole samples do not fill a pass to its last token.
-    for sizes, tokens in ((passes, sum(passes)), (trained, sum(trained))):
+    for sizes, times in ((passes, scorings), (trained, 1)):
         assert all(size <= ROW for size in sizes)
-        assert len(sizes) <= -(-tokens // ROW) + 1
+        assert len(sizes) <= -(-sum(sizes) // ROW) + times
     assert sum(passes) >= 0.9 * 4 * ROW
 
 

@@ -28,6 +28,13 @@ class ScoreArguments:
     float16: bool = field(
         default=False, metadata={"help": "Write those in float16: half the size, 3 digits."}
     )
+    alone: bool = field(
+        default=False,
+        metadata={
+            "help": "Also write nll_alone_sum, the summed NLL of each answer without its prompt: a "
+            "second pass, over the answers. It finds answers that do not belong to their prompts."
+        },
+    )
     max_length: int = field(default=1024, metadata={"help": "Tokens at which a row is cut."})
     batch_size: int = field(
         default=8,
@@ -115,6 +122,7 @@ def run(argv: Sequence[str]) -> None:
         where=where,
         per_token=options.per_token,
         float16=options.float16,
+        alone=options.alone,
         batch_size=options.batch_size,
         rows_a_part=options.rows_per_part,
         bf16=use_bf16(options.bf16),

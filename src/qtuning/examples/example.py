@@ -110,9 +110,24 @@ def prune_tokens(example: Example, answers: Tensor, keep: Tensor, mode: str) -> 
     return {**example, **columns}
 
 
-def without_prompt(example: Example, answers: Tensor) -> Example:
-    """The answer tokens of an example alone; nothing predicts the first of them."""
-    positions = answers.tolist()
+def without_prompt(example: Example, answers: Tensor) -> Example | None:
+    """The answer of an example alone: its answer tokens, and the token before each stretch of them.
+
+    The token before a stretch predicts the stretch's first token, as it does in the whole example:
+    the line end or the marker of the assistant's turn that a prompt ends with. So the first answer
+    token counts, with any tokenizer and chat template, and in each of several turns.
+
+    Args:
+        example: Per-token lists (``input_ids``, ``labels``, ...) and any other columns.
+        answers: Positions of the answer tokens, ``(T,)``, at least one.
+
+    Returns:
+        The example without its other tokens; None if it has none, so that it has no prompt: plain
+        text, or a conversation of which every turn is an answer.
+    """
+    positions = torch.unique(torch.cat([answers, answers - 1])).tolist()
+    if len(positions) == len(example["input_ids"]):
+        return None
     columns = {key: [value[i] for i in positions] for key, value in per_token(example).items()}
     if "position_ids" in columns:
         columns["position_ids"] = list(range(len(positions)))

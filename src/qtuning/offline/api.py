@@ -38,6 +38,7 @@ def score(
     output: Path | str | None = None,
     per_token: bool = False,
     float16: bool = False,
+    alone: bool = False,
     split: str = "train",
     revision: str | None = None,
     max_length: int = 1024,
@@ -71,6 +72,8 @@ def score(
         per_token: Add ``token_nll`` and ``token_entropy``, a list of ``n_tokens`` values in nats
             for each row. Pruning tokens needs them.
         float16: Whether the values of ``per_token`` are float16 rather than float32.
+        alone: Add ``nll_alone_sum``, the summed NLL of each answer without its prompt, in nats: a
+            second pass, over the answers. ``suspects`` and the pruner ``ifd`` need it.
         split: The split of data given by name; it may be a slice as ``train[:300]``.
         revision: Branch, tag or commit of the model on the Hub.
         max_length: Tokens at which a row is cut.
@@ -114,6 +117,7 @@ def score(
         where=where,
         per_token=per_token,
         float16=float16,
+        alone=alone,
         batch_size=batch_size,
         rows_a_part=rows_per_part,
         bf16=use_bf16(bf16),

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..core.stats import stats_of_one
 from ..errors import UsageError
 from ..signals.scorer import Scores
-from .schema import SCORES, TOKEN_SCORES, TURN_ENDS
+from .schema import ALONE, NLL_SUM, SCORES, TOKEN_SCORES, TURN_ENDS
 
 
 class ScoredRow(NamedTuple):
@@ -19,10 +19,13 @@ class ScoredRow(NamedTuple):
     Attributes:
         scores: The scores of its answer tokens.
         ends_turn: Which of its answer tokens end a turn, ``(T,)`` bool.
+        nll_alone: NLL of its answer tokens without the prompt in nats, ``(T,)``; None if it has no
+            prompt, or was not scored without.
     """
 
     scores: Scores
     ends_turn: Tensor
+    nll_alone: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -32,15 +35,18 @@ class ScoreColumns:
     Attributes:
         per_token: Whether to add lists of token NLL and entropy, in nats.
         float16: Whether these lists are float16, half the size, with an error of up to 0.05%.
+        alone: Whether to add the NLL of answers without their prompts.
     """
 
     per_token: bool
     float16: bool = False
+    alone: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the columns that are added."""
-        return (*SCORES, *TOKEN_SCORES) if self.per_token else SCORES
+        alone = (ALONE,) if self.alone else ()
+        return (*SCORES, *alone, *TOKEN_SCORES) if self.per_token else (*SCORES, *alone)
 
     def check(self, columns: Sequence[str], where: str) -> None:
         """Check that none of the columns would replace a column of the user's.
@@ -84,17 +90,21 @@ class ScoreColumns:
             stats = stats_of_one(nll, one.scores.entropy)
             ppl.append(float(stats.ppl))
             entropy.append(float(stats.entropy))
-            sums.append(float(nll.double().sum()))
+            sums.append(_sum(nll))
             counts.append(len(nll))
             ends.append(one.ends_turn.nonzero().squeeze(1).tolist())
         columns = {
             "sample_id": pa.array(names, pa.string()),
             "ppl": pa.array(ppl, pa.float64()),
             "entropy": pa.array(entropy, pa.float64()),
-            "nll_sum": pa.array(sums, pa.float64()),
+            NLL_SUM: pa.array(sums, pa.float64()),
             "n_tokens": pa.array(counts, pa.int64()),
             TURN_ENDS: pa.array(ends, pa.list_(pa.int32())),
         }
+        if self.alone:
+            alone = [None if one is None else one.nll_alone for one in scored]
+            alone_sums = [None if nll is None else _sum(nll) for nll in alone]
+            columns[ALONE] = pa.array(alone_sums, pa.float64())
         if self.per_token:
             for place, name in enumerate(TOKEN_SCORES):
                 lists = [[] if one is None else one.scores[:2][place].tolist() for one in scored]
@@ -109,3 +119,7 @@ class ScoreColumns:
         kind = pa.list_(pa.float32())
         values = pa.array(lists, kind)
         return values.cast(pa.list_(pa.float16())) if self.float16 else values
+
+
+def _sum(nll: Tensor) -> float:
+    return float(nll.double().sum())

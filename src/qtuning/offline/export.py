@@ -19,13 +19,13 @@ from ..io.checks import check_new
 from .llamafactory import write_for_llamafactory
 from .origin import Origin
 from .prune import TableDecisions
-from .schema import DECISIONS, SCORES, TOKEN_SCORES
+from .schema import DECISIONS, SCORED
 
 logger = logging.getLogger(__name__)
 
 OF_TRAINERS = ("trl", "llamafactory", "axolotl")
 FORMATS = ("parquet", "jsonl", "datasets", *OF_TRAINERS)
-_ADDED = (*SCORES, *TOKEN_SCORES, *DECISIONS)
+_ADDED = (*SCORED, *DECISIONS)
 
 
 def export(

@@ -24,6 +24,7 @@ class ScoreJob:
         where: The name of the data in messages.
         per_token: Whether to write token statistics.
         float16: Whether token statistics are float16.
+        alone: Whether to score the answers without their prompts as well.
         batch_size: Size of a forward pass, in rows as long as the longest of a part.
         rows_a_part: Number of rows that are sorted by length and written together.
         bf16: Whether to autocast to bfloat16.
@@ -36,6 +37,7 @@ class ScoreJob:
     where: str = "the data"
     per_token: bool = False
     float16: bool = False
+    alone: bool = False
     batch_size: int = 8
     rows_a_part: int = 2048
     bf16: bool = False
@@ -48,7 +50,7 @@ class ScoreJob:
 
     def columns(self) -> ScoreColumns:
         """The columns that scoring writes."""
-        return ScoreColumns(self.per_token, self.float16)
+        return ScoreColumns(self.per_token, self.float16, self.alone)
 
     def origin(self, data: Rows) -> Origin:
         """The origin of the scores of ``data``."""
@@ -61,4 +63,5 @@ class ScoreJob:
             dtype=dtype_name(self.bf16),
             per_token=self.per_token,
             float16=self.float16,
+            alone=self.alone,
         )

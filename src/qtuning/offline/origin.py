@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..errors import UsageError
 from ..examples.tokenising import Tokenising
-from .schema import TURN_ENDS
+from .schema import ALONE, TURN_ENDS
 
 METADATA = b"qtuning"
 _PACKAGES = ("qtuning", "torch", "transformers", "trl", "datasets")
@@ -47,6 +47,7 @@ def origin_of(
     dtype: str,
     per_token: bool,
     float16: bool,
+    alone: bool,
 ) -> Origin:
     """All that determines the scores, as plain data.
 
@@ -59,6 +60,7 @@ def origin_of(
         dtype: Precision of the forward pass.
         per_token: Whether token statistics are written.
         float16: Whether token statistics are float16.
+        alone: Whether answers are scored without their prompts as well.
     """
     return {
         "model": _model(model),
@@ -71,6 +73,7 @@ def origin_of(
         "per_token": per_token,
         "float16": float16,
         TURN_ENDS: True,  # earlier versions did not write this column
+        ALONE: alone,
         "versions": {name: version(name) for name in _PACKAGES},
     }
 
@@ -194,9 +197,10 @@ def check_same_origin(found: Mapping[str, Any], wanted: Mapping[str, Any], where
     Raises:
         UsageError: The origins differ in an entry that changes scores or columns.
     """
-    keys = (*_DECISIVE, "per_token", "float16", TURN_ENDS)
+    keys = (*_DECISIVE, "per_token", "float16", TURN_ENDS, ALONE)
     # Earlier versions had fewer options, and did what is the default now.
-    found, wanted = ({**asdict(Tokenising()), **origin} for origin in (found, wanted))
+    defaults = {**asdict(Tokenising()), ALONE: False}
+    found, wanted = ({**defaults, **origin} for origin in (found, wanted))
     differences = [key for key in keys if found.get(key) != wanted.get(key)]
     if differences:
         raise UsageError(

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,10 +20,14 @@ from ..examples.prepare import prepared
 from ..io.formats import Rows
 from ..io.models import load_causal_lm, load_tokenizer
 from ..signals.scorer import Scorer
+from ..signals.without_prompt import Alone, score_alone
 from .columns import ScoreColumns, ScoredRow
 from .job import ScoreJob
+from .schema import ALONE
 from .shards import Shards
 from .source import parts
+
+logger = logging.getLogger(__name__)
 
 Mine = Callable[[int], bool]
 
@@ -120,11 +125,20 @@ class PartScorer:
         scores_in_order = scorer(
             model, model, [(labelled[place], len(answers[place])) for place in places]
         )
+        alone: list[Alone | None] = [None] * len(places)
+        if self._job.alone:
+            examples_in_order = [(labelled[place], answers[place]) for place in places]
+            alone = score_alone(scorer, model, model, examples_in_order)
+            if places and not any(alone):
+                logger.warning(
+                    f"{self._job.where}: {n:,} rows have no prompt, so their {ALONE} is empty; of "
+                    "conversations, --assistant_only_loss makes the other turns the prompt"
+                )
         ids = end_of_turn_ids(model, trainer.processing_class)
         rows: list[ScoredRow | None] = [None] * n
-        for place, scores in zip(places, scores_in_order, strict=True):
+        for place, scores, other in zip(places, scores_in_order, alone, strict=True):
             ends = turn_ends(labelled[place]["labels"], answers[place], ids)
-            rows[place] = ScoredRow(scores, ends)
+            rows[place] = ScoredRow(scores, ends, None if other is None else other.nll)
         return rows
 
 

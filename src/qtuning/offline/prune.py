@@ -18,13 +18,13 @@ from ..core.plane import Selection
 from ..errors import UsageError
 from ..pruners.full import NoTokenPruning
 from ..pruners.pair import Pruners
-from ..pruners.protocols import QUADRANTS, SCORES
+from ..pruners.protocols import QUADRANTS, SCORES, WITHOUT_PROMPT
 from ..step.decide import Decision
 from ..step.moment import Moment
 from ..step.sample_stage import PoolScores, select
 from .prune_tokens import KeptRow, token_keeps
 from .reasons import reason, why_of
-from .schema import TOKEN_SCORES
+from .schema import ALONE, NLL_SUM, TOKEN_SCORES
 
 logger = logging.getLogger(__name__)
 
@@ -79,8 +79,9 @@ def decide_offline(
 
     Args:
         scores: A table of ``typed_scores`` with ``sample_id``, ``ppl``, ``entropy`` (nats) and
-            ``n_tokens``; for token pruners also with ``turn_ends``, and for those that read scores
-            with ``token_nll`` and ``token_entropy`` (nats).
+            ``n_tokens``; for sample pruners that compare an answer with itself alone also with
+            ``nll_sum`` and ``nll_alone_sum`` (nats); for token pruners also with ``turn_ends``, and
+            for those that read scores with ``token_nll`` and ``token_entropy`` (nats).
         args: The pruners and their budgets.
         pool_size: Rows that compete with each other, in the order of the data: those of a step.
             None makes one pool of all rows.
@@ -89,8 +90,8 @@ def decide_offline(
         tokens_if_known: Decide on samples alone where the scores of tokens are missing.
 
     Raises:
-        UsageError: A pruner needs more than scores, or weights samples; token scores are missing;
-            or a user's pruner returned something else than decisions on the pool.
+        UsageError: A pruner needs more than scores, or weights samples; scores that it reads are
+            missing; or a user's pruner returned something else than decisions on the pool.
     """
     pruners = Pruners.of(args)
     check_works_from_scores(args, pruners)
@@ -101,6 +102,7 @@ def decide_offline(
             f"token_pruner {args.token_pruner} reads token scores: score with --per_token, or set "
             "token_ratio to 1.0"
         )
+    extras = _extras(scores, args, pruners.sample.needs)
     names = scores["sample_id"].to_pylist()
     ppl, entropy, n_tokens = (_tensor(scores[name]) for name in ("ppl", "entropy", "n_tokens"))
     is_finite = ppl.isfinite() & entropy.isfinite()
@@ -123,6 +125,7 @@ def decide_offline(
             n_tokens=n_tokens[members],
             sample_ids=[names[i] for i in members.tolist()],
             bad=bad[members],
+            extras={name: values[members] for name, values in extras.items()},
         )
         selection = select(pool, pruners.sample, args, moment)
         _check_unweighted(selection, args)
@@ -161,21 +164,40 @@ def _kept_rows(
 
 
 def check_works_from_scores(args: PruningArguments, pruners: Pruners) -> None:
-    """Refuse pruners that read more than scores and quadrants.
+    """Refuse pruners that read more than a file of scores can have.
 
     Raises:
         UsageError: The sample pruner or the token pruner reads more.
     """
-    for field_name, needs in (
-        ("sample_pruner", pruners.sample.needs),
-        ("token_pruner", pruners.token.needs),
+    for field_name, needs, known in (
+        ("sample_pruner", pruners.sample.needs, {SCORES, QUADRANTS, WITHOUT_PROMPT}),
+        ("token_pruner", pruners.token.needs, {SCORES, QUADRANTS}),
     ):
-        signals = needs - {SCORES, QUADRANTS}
+        signals = needs - known
         if signals:
             raise UsageError(
                 f"{field_name} {vars(args)[field_name]} needs more than scores "
                 f"({', '.join(sorted(signals))}): it works in training only"
             )
+
+
+def _extras(scores: pa.Table, args: PruningArguments, needs: frozenset[str]) -> dict[str, Tensor]:
+    """The further statistics of each row that the sample pruner reads, ``(N, d)``, by name.
+
+    Raises:
+        UsageError: The scores do not have them.
+    """
+    if WITHOUT_PROMPT not in needs:
+        return {}
+    if ALONE not in scores.column_names:
+        raise UsageError(
+            f"sample_pruner {args.sample_pruner} reads the NLL of answers without their prompts: "
+            "score with --alone"
+        )
+    sums = torch.stack([_tensor(scores[ALONE]), _tensor(scores[NLL_SUM])], dim=1)
+    means = sums / _tensor(scores["n_tokens"])[:, None]
+    # As in a run, a row without a prompt has neither.
+    return {WITHOUT_PROMPT: means.masked_fill(means.isnan().any(1, keepdim=True), torch.nan)}
 
 
 def _check_unweighted(selection: Selection, args: PruningArguments) -> None:

@@ -13,10 +13,10 @@ from ..examples.example import SAMPLE_ID
 from ..io.arrow_rows import rows_of
 from .origin import Origin, origin_if_any
 from .read import named, read_table
-from .schema import DECISIONS, OF_RUNS, SCORES, TOKEN_SCORES, typed_scores
+from .schema import DECISIONS, OF_RUNS, SCORED, typed_scores
 from .source import names_of
 
-ADDED = ("id", *SCORES, *TOKEN_SCORES, *DECISIONS, *OF_RUNS)
+ADDED = ("id", *SCORED, *DECISIONS, *OF_RUNS)
 """Columns beside a sample's own content: its names, its scores, decisions on it."""
 
 

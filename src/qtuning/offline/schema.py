@@ -10,10 +10,17 @@ from ..errors import UsageError, first_line
 TURN_ENDS = "turn_ends"
 """Column with the places of the answer tokens that end a turn, counted from 0 among the answer
 tokens of a row. Files that earlier versions wrote do not have it."""
-SCORES = ("sample_id", "ppl", "entropy", "nll_sum", "n_tokens", TURN_ENDS)
+NLL_SUM = "nll_sum"
+"""Column with the summed NLL of the answer tokens in nats."""
+ALONE = "nll_alone_sum"
+"""Column that scoring adds with ``alone``: summed NLL of the answer tokens without their prompt, in
+nats; null in rows that have no prompt or no answer tokens."""
+SCORES = ("sample_id", "ppl", "entropy", NLL_SUM, "n_tokens", TURN_ENDS)
 """Columns that scoring adds to rows."""
 TOKEN_SCORES = ("token_nll", "token_entropy")
 """Columns that scoring adds with ``per_token``: lists with a value in nats per answer token."""
+SCORED = (*SCORES, ALONE, *TOKEN_SCORES)
+"""All columns that scoring may add."""
 DECISIONS = ("quadrant", "quadrant_name", "kept", "filled", "reason", "token_kept")
 """Columns that pruning adds to scored rows."""
 OF_RUNS = ("epoch", "step", "tokens_kept", "scored")
@@ -35,6 +42,8 @@ _TYPES = {
     "tokens_kept": pa.int64(),
     "epoch": pa.int64(),
     "step": pa.int64(),
+    NLL_SUM: pa.float64(),
+    ALONE: pa.float64(),
     TURN_ENDS: pa.list_(pa.int32()),
     "token_nll": pa.list_(pa.float32()),
     "token_entropy": pa.list_(pa.float32()),
@@ -47,9 +56,9 @@ _RANGES = {
     "epoch": (0, 2**31),
     "step": (0, 2**53),
 }
-# Rows without answer tokens have no perplexity and entropy, and rows that keep all tokens have no
-# token_kept.
-_MAY_BE_EMPTY = {"ppl", "entropy", "token_kept"}
+# Rows without answer tokens have no perplexity and entropy, rows without a prompt no NLL without
+# it, and rows that keep all tokens have no token_kept.
+_MAY_BE_EMPTY = {"ppl", "entropy", ALONE, "token_kept"}
 
 
 def is_decided(table: pa.Table) -> bool:
@@ -72,13 +81,14 @@ def typed_scores(table: pa.Table, where: str) -> pa.Table:
         UsageError: A column is missing, of another type, or has values out of range.
     """
     names = table.column_names
-    missing = [name for name in _NEEDED if name not in names]
+    needed = (*_NEEDED, NLL_SUM) if ALONE in names else _NEEDED
+    missing = [name for name in needed if name not in names]
     if missing:
         raise UsageError(
             f"{where}: no column {', '.join(missing)}; name a file of `qtuning score` or `qtuning "
             "prune`, or a run's output folder"
         )
-    columns = [*_NEEDED, TURN_ENDS, *TOKEN_SCORES]
+    columns = [*needed, TURN_ENDS, ALONE, *TOKEN_SCORES]
     if is_decided(table):
         columns += [*_DECIDED, *(name for name in OF_RUNS if name in _TYPES), "token_kept"]
     for name in columns:

@@ -5,9 +5,9 @@ Cost: the scoring pass, and a second one over the answers without their prompts.
 When: instruction data with answers that have little to do with the question.
 Source: instruction-following difficulty, From Quantity to Quality, arXiv:2308.12032.
 Differs: the original scores once with a model warmed up on a thousand samples; here the model being
-    trained scores each pool. Without the prompt nothing predicts the first answer token, so the
-    ratio is of mean NLLs over the others. Samples whose prompt hurts (ratio above 1) are dropped;
-    they come back, nearest to 1 first, where fewer than k are left.
+    trained scores each pool. The answer without its prompt stands behind the last token of the
+    prompt, in place of the original's heading of the response. Samples whose prompt hurts (ratio
+    above 1) are dropped; they come back, nearest to 1 first, where fewer than k are left.
 """
 
 import torch
@@ -24,8 +24,11 @@ class InstructionFollowingDifficulty:
     needs = frozenset({SCORES, WITHOUT_PROMPT})
 
     def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
-        """Keep k of ``N``; samples of one answer token have no ratio and come last."""
+        """Keep k of ``N``; samples without a prompt have no ratio and come last."""
         nll_alone, nll_after_prompt = pool.extras[WITHOUT_PROMPT].unbind(1)
         ratio = nll_after_prompt / nll_alone
         # Ratios above 1 rank below all others, the nearest to 1 first.
-        return keep_highest(torch.where(ratio > 1, -ratio, ratio), args.sample_ratio)
+        rank = torch.where(ratio > 1, -ratio, ratio)
+        # A bad loss is NaN and comes last, behind the samples without a prompt.
+        rank = rank.masked_fill(rank.isnan() & ~pool.ppl.isnan(), -torch.inf)
+        return keep_highest(rank, args.sample_ratio)

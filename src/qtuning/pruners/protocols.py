@@ -24,7 +24,8 @@ EL2N = "el2n"
 """Need of a sample pruner: ``extras["el2n"]``, ``(N, 1)``: mean norm of the error vector."""
 WITHOUT_PROMPT = "without_prompt"
 """Need of a sample pruner: ``extras["without_prompt"]``, ``(N, 2)``: mean NLL of the answer tokens
-without the prompt, and with it over the same tokens. A second, shorter scoring pass."""
+without the prompt, and with it, in nats; NaN for a sample without a prompt. A second, shorter
+scoring pass; offline, scores with ``--alone``."""
 LOGITS = "logits"
 """Need of a sample pruner: ``extras["logits"]``, ``(N, 1 + 1024)``: nuclear norm and sketch of the
 answer's logits."""

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.plane import BAND, Q1, Q2, Q3, Q4, QUADRANT_NAMES
 from ..errors import UsageError
@@ -20,13 +21,20 @@ _CORNERS = {
 }
 
 
-def plot_eu_plane(ledger: Any, path: Path, title: str = "Error-Uncertainty plane") -> None:
+def plot_eu_plane(
+    ledger: Any,
+    path: Path,
+    title: str = "Error-Uncertainty plane",
+    *,
+    gain: NDArray[np.float64] | None = None,
+) -> None:
     """Draw all decisions of a ledger as points: perplexity, entropy (nats), quadrant, and fate.
 
     Args:
         ledger: A table of ``read_ledger``.
         path: File of the picture, PNG or any format of matplotlib.
         title: Headline of the picture.
+        gain: Gain of each row in nats, ``(N,)``, to be drawn across in place of perplexity.
 
     Raises:
         UsageError: No candidate was scored, or matplotlib is missing.
@@ -35,9 +43,11 @@ def plot_eu_plane(ledger: Any, path: Path, title: str = "Error-Uncertainty plane
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-    ppl, entropy = (ledger[name].to_numpy(zero_copy_only=False) for name in ("ppl", "entropy"))
+    across, entropy = (ledger[name].to_numpy(zero_copy_only=False) for name in ("ppl", "entropy"))
+    if gain is not None:
+        across = gain
     quadrant, kept, filled = (ledger[name].to_numpy() for name in ("quadrant", "kept", "filled"))
-    points = np.isfinite(ppl.astype(float)) & np.isfinite(entropy.astype(float))
+    points = np.isfinite(across.astype(float)) & np.isfinite(entropy.astype(float))
     if not points.any():
         raise UsageError("no candidate in the ledger was scored, so there is no plane to draw")
 
@@ -46,7 +56,7 @@ def plot_eu_plane(ledger: Any, path: Path, title: str = "Error-Uncertainty plane
     for q in (BAND, Q3, Q1, Q4, Q2):
         of_q = points & (quadrant == q)
         axes.scatter(
-            *(ppl[of_q & ~kept], entropy[of_q & ~kept]),
+            *(across[of_q & ~kept], entropy[of_q & ~kept]),
             s=16,
             facecolors="none",
             edgecolors=_COLORS[q],
@@ -54,7 +64,7 @@ def plot_eu_plane(ledger: Any, path: Path, title: str = "Error-Uncertainty plane
             alpha=0.55,
         )
         axes.scatter(
-            *(ppl[of_q & kept], entropy[of_q & kept]),
+            *(across[of_q & kept], entropy[of_q & kept]),
             s=34,
             color=_COLORS[q],
             edgecolors="white",
@@ -62,31 +72,29 @@ def plot_eu_plane(ledger: Any, path: Path, title: str = "Error-Uncertainty plane
             zorder=3,
         )
     axes.scatter(
-        *(ppl[points & filled], entropy[points & filled]),
+        *(across[points & filled], entropy[points & filled]),
         s=80,
         facecolors="none",
         edgecolors="#222222",
         linewidths=0.9,
         zorder=4,
     )
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(0.08, 0.14)
-    for q, (x, y, horizontal, vertical) in _CORNERS.items():
-        of_q = points & (quadrant == q)
-        axes.text(
-            *(x, y, f"Q{q}  {QUADRANT_NAMES[q]}\n{(of_q & kept).sum()} of {of_q.sum()} kept"),
-            transform=axes.transAxes,
-            ha=horizontal,
-            va=vertical,
-            color=_COLORS[q],
-            fontsize=10.5,
-            fontweight="bold",
-            linespacing=1.4,
-        )
-    axes.set_xlabel("error: perplexity of the answer (log scale)")
+    if gain is None:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel("error: perplexity of the answer (log scale)")
+        for q, corner in _CORNERS.items():
+            of_q = points & (quadrant == q)
+            counts = f"{(of_q & kept).sum()} of {of_q.sum()} kept"
+            _name(axes, q, f"Q{q}  {QUADRANT_NAMES[q]}\n{counts}", *corner)
+    else:
+        axes.set_xlabel("gain: NLL of the answer alone minus NLL after its prompt (nats)")
+        for q in (Q1, Q2, Q3, Q4, BAND):
+            axes.scatter([], [], s=34, color=_COLORS[q], label=QUADRANT_NAMES[q])
+        axes.legend(loc="upper right", frameon=False)
     axes.set_ylabel("uncertainty: mean entropy of the answer (nats)")
     figure.suptitle(title, x=0.012, ha="left", fontsize=14, fontweight="bold")
     axes.set_title(
@@ -99,3 +107,17 @@ def plot_eu_plane(ledger: Any, path: Path, title: str = "Error-Uncertainty plane
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)
+
+
+def _name(axes: Any, q: int, text: str, x: float, y: float, horizontal: str, vertical: str) -> None:
+    """Write the name of a quadrant into its corner."""
+    axes.text(
+        *(x, y, text),
+        transform=axes.transAxes,
+        ha=horizontal,
+        va=vertical,
+        color=_COLORS[q],
+        fontsize=10.5,
+        fontweight="bold",
+        linespacing=1.4,
+    )

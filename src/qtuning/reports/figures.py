@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..io.extras import need
+from ..offline.suspects import gains
 from .eu_plane import plot_eu_plane
 from .material import Material
 from .over_time import quadrant_shares
@@ -24,7 +25,7 @@ _LAYERS = (
 
 
 def draw(material: Material, folder: Path, kind: str) -> list[Path]:
-    """Draw the pictures that the material allows: plane, shares, probe set, kinds of tokens.
+    """Draw the pictures that the material allows: planes, shares, probe set, kinds of tokens.
 
     Args:
         material: The decisions, with their context.
@@ -43,8 +44,13 @@ def draw(material: Material, folder: Path, kind: str) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     visits, _, _ = visits_of(material.table, by_id=material.by_id)
     plane = folder / f"eu-plane.{kind}"
-    plot_eu_plane(material.table, plane, title=material.title.replace("$", r"\$"))
+    title = material.title.replace("$", r"\$")
+    plot_eu_plane(material.table, plane, title=title)
     files = [plane]
+    gain = gains(material.table)
+    if not np.isnan(gain).all():
+        files.append(folder / f"gain-plane.{kind}")
+        plot_eu_plane(material.table, files[-1], title=title, gain=gain)
     shares = quadrant_shares(visits) if material.by_id else None
     parts = {
         "quadrants": (_shares, shares),

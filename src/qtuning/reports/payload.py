@@ -16,6 +16,7 @@ from ..io.json_files import finite
 from ..io.row_text import columns_beside, text_columns, text_of
 from ..offline.rows_of_run import ADDED, places_of
 from ..offline.schema import TURN_ENDS
+from ..offline.suspects import gains
 from .agreement import differences
 from .columns import Column, columns_of
 from .course import course_of
@@ -28,6 +29,7 @@ from .token_texts import answer_pieces
 from .visits import MOST_VISITS, Visits, thinned, visits_of
 
 LISTED = 50
+GAIN, GAIN_PER_TOKEN = "gain (nats)", "gain a token (nats)"
 _LONGEST_ID = 40
 _TEXT_BYTES = 3_000_000
 """Approximate limit of the texts in a page; gzip reduces them to about a third."""
@@ -62,13 +64,19 @@ def payload_of(material: Material) -> dict[str, Any]:
     rows, row_notes = _rows(material, names, first)
     notes += row_notes
     texts: list[dict[str, Any]] = []
-    columns = [Column("answer tokens", _lengths(visits, len(names)))]
+    lengths = _lengths(visits, len(names))
+    gain = _gains(rows, material, len(names))
+    columns = [Column("answer tokens", lengths)]
+    if not np.isnan(gain).all():
+        per_token = (gain / np.maximum(lengths, 1)).astype(np.float32)
+        columns += [Column(GAIN, gain.astype(np.float32)), Column(GAIN_PER_TOKEN, per_token)]
+    least = _least(gain)
     turn_ends = _turn_ends(rows, material, len(names))
     if rows is not None:
         skip = (*ADDED, *text_columns(rows.column_names), "input")
         columns += columns_of(rows, skip)
         mentioned = [one["place"] for one in mentions if one["place"] is not None]
-        samples = _by_priority([*mentioned, *worst], often, subset)
+        samples = _by_priority([*mentioned, *worst, *least], often, subset)
         texts, text_notes = _texts(rows, samples, material)
         notes += text_notes
     if len(subset) < len(visits):
@@ -80,6 +88,7 @@ def payload_of(material: Material) -> dict[str, Any]:
         subset = _with_places(subset, place)
         scores_of_worst = {place[i]: one for i, one in scores_of_worst.items() if i in place}
         worst = list(scores_of_worst)
+        least = [place[i] for i in least if i in place]
         for mention in mentions:
             mention["place"] = place.get(mention["place"])
         if often is not None:
@@ -111,6 +120,8 @@ def payload_of(material: Material) -> dict[str, Any]:
         "kinds": token_shares(table, material.origin),
         "worst": worst,
         "scores_of_worst": scores_of_worst,
+        "least": least,
+        "gain": next((i for i, column in enumerate(columns) if column.name == GAIN), None),
         "often": often,
         "agreement": None if material.agreement is None else differences(material, names),
     }
@@ -142,12 +153,29 @@ def _lengths(visits: Visits, n: int) -> NDArray[np.float32]:
 
 def _turn_ends(rows: pa.Table | None, material: Material, n: int) -> NDArray[np.uint32]:
     """Return how many answer tokens of each of ``n`` samples end a turn; 1 where not known."""
-    is_of_scores = material.origin is not None or not material.by_id
-    if rows is None or not is_of_scores or TURN_ENDS not in rows.column_names:
+    if rows is None or not _is_of_scores(material) or TURN_ENDS not in rows.column_names:
         return np.ones(n, dtype=np.uint32)
     counts = pc.fill_null(pc.list_value_length(rows[TURN_ENDS]), 1)
     numbers: NDArray[np.uint32] = counts.to_numpy().astype(np.uint32)
     return numbers
+
+
+def _gains(rows: pa.Table | None, material: Material, n: int) -> NDArray[np.float64]:
+    """Return the gain of each of ``n`` samples in nats; NaN where not known."""
+    if rows is None or not _is_of_scores(material):
+        return np.full(n, np.nan)
+    return gains(rows)
+
+
+def _least(gain: NDArray[np.float64]) -> list[int]:
+    """Return the samples of least gain, the least first."""
+    order = np.argsort(gain, kind="stable")[:LISTED]
+    return [int(i) for i in order if not np.isnan(gain[i])]
+
+
+def _is_of_scores(material: Material) -> bool:
+    """Return whether columns of scores in the rows are ours, and not a user's."""
+    return material.origin is not None or not material.by_id
 
 
 def _rows(

@@ -9,12 +9,12 @@ import pyarrow as pa
 from ..core.seeds import seed_of
 from ..errors import UsageError
 from ..offline.origin import Origin
-from ..offline.schema import DECISIONS, OF_RUNS, SCORES, TOKEN_SCORES
+from ..offline.schema import DECISIONS, OF_RUNS, SCORED
 from .token_kinds import KINDS, kinds_of
 from .token_texts import answer_pieces
 
 MOST_ROWS = 2000
-_NOT_DATA = (*SCORES, *TOKEN_SCORES, *DECISIONS, *OF_RUNS)
+_NOT_DATA = (*SCORED, *DECISIONS, *OF_RUNS)
 
 
 def token_shares(table: pa.Table, origin: Origin | None) -> dict[str, Any] | None:

@@ -15,11 +15,11 @@ class Page {
     this.epochs = Epoch.all(payload.visits);
     this.state = {
       epoch: this.epochs.length - 1, recorded: true, sampleRatio: payload.sample_ratio,
-      tokenRatio: payload.token_ratio, colour: "", density: payload.visits.ppl.length > 20000,
+      tokenRatio: payload.token_ratio, colour: "", across: "", density: payload.visits.ppl.length > 20000,
       shadeBy: "nll",
     };
     this.samples = new Samples(payload, (sample) => this.open(sample));
-    this.plane = payload.plane ? new Plane(byId("plane"), payload.visits, this.epochs) : null;
+    this.plane = payload.plane ? new Plane(byId("plane"), payload.visits, this.gain?.values ?? null) : null;
     this.visitsOf = new Map();
     payload.visits.sample.forEach((sample, visit) => {
       if (!this.visitsOf.has(sample)) this.visitsOf.set(sample, []);
@@ -32,6 +32,10 @@ class Page {
 
   get epoch() {
     return this.epochs[this.state.epoch];
+  }
+
+  get gain() {
+    return this.payload.gain === null ? null : this.payload.columns[this.payload.gain];
   }
 
   result(epoch = this.epoch) {
@@ -53,6 +57,7 @@ class Page {
     });
     byId("epoch").value = this.state.epoch;
     byId("epoch-row").hidden = this.epochs.length < 2;
+    byId("across-row").hidden = !this.gain;
     byId("controls").hidden = byId("plane-section").hidden = !p.plane;
     byId("decide").hidden = !p.redecide;
     this.section("shares", p.shares && stacked(p.shares.steps, p.shares.layers,
@@ -77,6 +82,8 @@ class Page {
       return [ppl.toPrecision(4), entropy === null ? "–" : entropy.toFixed(2)];
     };
     this.section("worst", p.worst.length && make("div", { class: "wide" }, this.samples.list(p.worst, ["perplexity", "entropy"], numbers)));
+    const gains = (sample) => [this.gain.values[sample].toFixed(1), p.columns[p.gain + 1].values[sample].toFixed(2), numbers(sample)[0]];
+    this.section("least", p.least.length && make("div", { class: "wide" }, this.samples.list(p.least, ["gain", "a token", "perplexity"], gains)));
     this.section("often", p.often && make("div", { class: "wide" }, this.samples.list(p.often.samples, ["dropped"],
       (sample) => [`${p.often.dropped[sample]} of ${p.often.visits[sample]}`])));
   }
@@ -101,6 +108,7 @@ class Page {
     byId("reset").addEventListener("click", () => this.change({
       recorded: true, sampleRatio: this.payload.sample_ratio, tokenRatio: this.payload.token_ratio }));
     byId("epoch").addEventListener("change", (event) => this.change({ epoch: Number(event.target.value) }));
+    byId("across").addEventListener("change", (event) => this.change({ across: event.target.value }));
     byId("colour").addEventListener("change", (event) => this.change({ colour: event.target.value }));
     byId("density").checked = this.state.density;
     byId("density").addEventListener("change", (event) => this.change({ density: event.target.checked }));
@@ -172,6 +180,7 @@ class Page {
     byId("how").textContent = state.recorded ? payload.how
       : `decided in this page: q-tuning at ${+(100 * state.sampleRatio).toFixed(2)}% x ${+(100 * state.tokenRatio).toFixed(2)}%`;
     this.count();
+    this.plane?.across(state.across === "gain");
     if (this.plane) this.plane.show(this.epoch, this.shown, this.colours(), state.density);
   }
 

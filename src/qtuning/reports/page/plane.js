@@ -1,22 +1,32 @@
-// The Error-Uncertainty plane on a canvas: log perplexity to the right, entropy upwards.
+// The Error-Uncertainty plane on a canvas: log perplexity, or the gain, to the right, entropy upwards.
 
 const MARKS = { [Q1]: "triangle", [Q2]: "circle", [Q3]: "square", [Q4]: "diamond", [BAND]: "cross" };
 const MARGIN = { left: 54, right: 14, top: 14, bottom: 44 };
 
 class Plane {
-  constructor(canvas, visits, epochs) {
-    this.canvas = canvas;
-    this.visits = visits;
-    const drawn = (i) => isFinite(visits.ppl[i]) && visits.ppl[i] > 0 && isFinite(visits.entropy[i]);
-    const all = [...visits.ppl.keys()].filter(drawn);
-    this.x = extent(all.map((i) => Math.log10(visits.ppl[i])));
+  // `gain` is by sample; null where it is not known.
+  constructor(canvas, visits, gain) {
+    Object.assign(this, { canvas, visits, gain, focus: null, byGain: null });
+    this.across(false);
+  }
+
+  across(byGain) {
+    if (byGain === this.byGain) return;
+    this.byGain = byGain;
+    const { visits } = this;
+    const all = [...visits.ppl.keys()].filter((i) => isFinite(this.value(i)) && isFinite(visits.entropy[i]));
+    this.x = extent(all.map((i) => this.value(i)));
     this.y = extent(all.map((i) => visits.entropy[i]));
-    this.focus = null;
   }
 
   show(epoch, result, colourOf, density) {
     Object.assign(this, { epoch, result, colourOf, density });
     this.draw();
+  }
+
+  // Where a visit lies to the right.
+  value(i) {
+    return this.byGain ? this.gain[this.visits.sample[i]] : Math.log10(this.visits.ppl[i]);
   }
 
   size() {
@@ -30,7 +40,7 @@ class Plane {
   }
 
   place(i) {
-    return [this.toX(Math.log10(this.visits.ppl[i])), this.toY(this.visits.entropy[i])];
+    return [this.toX(this.value(i)), this.toY(this.visits.entropy[i])];
   }
 
   toX(value) {
@@ -64,8 +74,8 @@ class Plane {
     pen.lineWidth = 1;
     pen.textAlign = "center";
     pen.textBaseline = "top";
-    for (const tick of logTicks(...this.x)) {
-      const x = this.toX(Math.log10(tick));
+    for (const tick of this.byGain ? ticks(...this.x, 8) : logTicks(...this.x)) {
+      const x = this.toX(this.byGain ? tick : Math.log10(tick));
       line(pen, x, MARGIN.top, x, height - MARGIN.bottom);
       pen.fillText(short(tick), x, height - MARGIN.bottom + 5);
     }
@@ -79,7 +89,9 @@ class Plane {
     pen.fillStyle = css("--text");
     pen.textAlign = "center";
     pen.textBaseline = "bottom";
-    pen.fillText("perplexity of the answer (error), log scale", MARGIN.left + this.inner.width / 2, height - 4);
+    const name = this.byGain ? "gain by the prompt, in nats"
+      : "perplexity of the answer (error), log scale";
+    pen.fillText(name, MARGIN.left + this.inner.width / 2, height - 4);
     pen.save();
     pen.translate(14, MARGIN.top + this.inner.height / 2);
     pen.rotate(-Math.PI / 2);
@@ -109,7 +121,8 @@ class Plane {
 
   drawThresholds(pen, width, height) {
     const cut = this.result.thresholds;
-    if (!cut) return;
+    this.labels = null;
+    if (!cut || this.byGain) return;
     pen.strokeStyle = css("--text");
     pen.setLineDash([5, 4]);
     const [left, right] = [cut.pplLo, cut.pplHi].map((v) => this.toX(Math.log10(v)));
@@ -161,7 +174,7 @@ class Plane {
       }
     }
     pen.globalAlpha = 1;
-    if (this.result.thresholds && this.labels) this.labels();
+    if (this.labels) this.labels();
   }
 
   drawFocus(pen) {
