@@ -18,7 +18,7 @@ FLOORS = (
     ("step",),
     ("run",),
     ("training", "offline", "evaluation"),
-    ("explanation",),
+    ("explanation", "inspection"),
     ("reports", "compare"),
     ("integrations", "commands"),
     ("__init__", "__main__"),
