@@ -47,8 +47,6 @@ class Page {
   // What does not change with the sliders.
   fill() {
     const p = this.payload;
-    document.title = `${p.title} – qtuning report`;
-    byId("title").textContent = p.title;
     byId("facts").replaceChildren(facts(p.facts));
     for (const note of p.notes) byId("notes").append(make("li", {}, note));
     for (const column of p.columns) byId("colour").append(make("option", { value: column.name }, column.name));
@@ -112,15 +110,12 @@ class Page {
     byId("colour").addEventListener("change", (event) => this.change({ colour: event.target.value }));
     byId("density").checked = this.state.density;
     byId("density").addEventListener("change", (event) => this.change({ density: event.target.checked }));
-    byId("theme").addEventListener("click", () => this.theme());
-    byId("print").addEventListener("click", () => window.print());
     byId("search").addEventListener("input", (event) => this.search(event.target.value));
     for (const input of document.querySelectorAll("input[name=shade]")) {
       input.addEventListener("change", () => { this.state.shadeBy = input.value; this.open(this.opened); });
     }
     byId("close").addEventListener("click", () => byId("sample").close());
     window.addEventListener("resize", () => this.plane && this.plane.draw());
-    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.update());
     if (this.plane) this.listenToPlane(byId("plane"));
   }
 
@@ -255,16 +250,9 @@ class Page {
     byId("sample-body").replaceChildren(...sampleView(payload, sample, visits, this.state));
     if (!byId("sample").open) byId("sample").showModal();
   }
-
-  theme() {
-    const root = document.documentElement, dark = window.matchMedia("(prefers-color-scheme: dark)").matches;
-    root.dataset.theme = (root.dataset.theme || (dark ? "dark" : "light")) === "dark" ? "light" : "dark";
-    this.update();
-  }
 }
 
-loadPayload().then((payload) => new Page(payload)).catch((error) => {
-  byId("failed").hidden = false;
-  byId("failed").textContent = `This page could not be shown: ${error}. It needs a browser of 2023 or newer.`;
-  throw error;
+showPage((payload) => {
+  const page = new Page(decoded(payload));
+  return () => page.update();
 });
