@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import get_peft_config, get_quantization_config
 
 from ..errors import StoppedError
-from ..examples.prepare import preparing, ready_rows
+from ..examples.prepare import n_embeddings, preparing, ready_rows
 from ..examples.tokenising import Tokenising
 from ..io.data import load_rows
 from ..io.models import check_model, load_causal_lm, load_tokenizer
@@ -64,7 +64,7 @@ def run(argv: Sequence[str]) -> None:
     }
     training_args.model_init_kwargs = None
     model = load_causal_lm(name, **options)
-    size = model.get_input_embeddings().num_embeddings
+    size = n_embeddings(model)
     for data, (_, name_of_data) in zip((train_dataset, *tests), loaded, strict=True):
         check_vocabulary(data, size, name_of_data)
     if model_args.use_peft and name.endswith(".gguf"):

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from accelerate.logging import get_logger
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -118,7 +119,7 @@ def prepared(
         UsageError: Rows cannot be trained on, or no row has answer tokens.
     """
     trl_rows = ready_rows(rows, where, tokenizer, how)
-    check_vocabulary(trl_rows, model.get_input_embeddings().num_embeddings, where)
+    check_vocabulary(trl_rows, n_embeddings(model), where)
     template = how.template(tokenizer)
     with tempfile.TemporaryDirectory() as scratch:
         args = SFTConfig(
@@ -196,8 +197,13 @@ def check_answers(trainer: Any, rows: Any, before: Any, kind: str = "") -> None:
             f"no {kind}sample has answer tokens after truncation: raise max_length, or check that "
             "the completions are not empty"
         )
-    embeddings = trainer.model.get_input_embeddings()
-    check_vocabulary(rows, embeddings.num_embeddings, f"the {kind}samples")
+    check_vocabulary(rows, n_embeddings(trainer.model), f"the {kind}samples")
+
+
+def n_embeddings(model: PreTrainedModel) -> int:
+    """The number of tokens that a model has an embedding of; adapters may wrap the embeddings."""
+    parts = model.get_input_embeddings().modules()
+    return next(part.num_embeddings for part in parts if isinstance(part, torch.nn.Embedding))
 
 
 def _one_line(error: Exception) -> str:

@@ -19,6 +19,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 from ..errors import UsageError
+from ..io.arrow_rows import rows_of
 from ..io.new_files import write_new
 from ..io.row_text import text_columns, text_of
 from ..run.ledger import SCHEMA
@@ -205,7 +206,7 @@ def _read(
     names = text_columns(data.column_names)
     found = []
     for rank, (place, scores, row) in enumerate(
-        zip(order, chosen.select(_SCORES).to_pylist(), data.to_pylist(), strict=True), 1
+        zip(order, chosen.select(_SCORES).to_pylist(), rows_of(data), strict=True), 1
     ):
         name, n_tokens = scores["sample_id"], scores["n_tokens"]
         text = text_of(row, names)

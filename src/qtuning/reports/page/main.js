@@ -80,10 +80,15 @@ class Page {
       return [ppl.toPrecision(4), entropy === null ? "–" : entropy.toFixed(2)];
     };
     this.section("worst", p.worst.length && make("div", { class: "wide" }, this.samples.list(p.worst, ["perplexity", "entropy"], numbers)));
-    const gains = (sample) => [this.gain.values[sample].toFixed(1), p.columns[p.gain + 1].values[sample].toFixed(2), numbers(sample)[0]];
+    const gains = (sample) => [this.gain.values[sample].toFixed(1), p.columns[p.gain + 1].values[sample].toFixed(2), this.lastPpl(sample)];
     this.section("least", p.least.length && make("div", { class: "wide" }, this.samples.list(p.least, ["gain", "a token", "perplexity"], gains)));
     this.section("often", p.often && make("div", { class: "wide" }, this.samples.list(p.often.samples, ["dropped"],
       (sample) => [`${p.often.dropped[sample]} of ${p.often.visits[sample]}`])));
+  }
+
+  lastPpl(sample) {
+    const visits = this.visitsOf.get(sample);
+    return visits ? this.payload.visits.ppl[visits.at(-1)].toPrecision(4) : "–";
   }
 
   section(id, content) {
@@ -234,7 +239,7 @@ class Page {
     const p = this.payload;
     byId("found").replaceChildren(...(words.trim() ? [
       make("p", { class: "note" }, `${grouped(found.length)} found${found.length > SHOWN ? `, ${SHOWN} shown` : ""}; searched: all names, and the texts of ${grouped(p.texts.length)} samples`),
-      make("div", { class: "wide" }, this.samples.list(found, ["perplexity"], (sample) => [this.visitsOf.has(sample) ? p.visits.ppl[this.visitsOf.get(sample).at(-1)].toPrecision(4) : "–"])),
+      make("div", { class: "wide" }, this.samples.list(found, ["perplexity"], (sample) => [this.lastPpl(sample)])),
     ] : []));
   }
 
