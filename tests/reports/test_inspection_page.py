@@ -16,8 +16,8 @@ from qtuning.reports.inspection import inspection_html, write_inspection
 
 from .conftest import HOSTILE, SCRIPT
 
-CUT = Finding("error", "answers-cut", 2, (3, 61, 900), "2 answers are cut", "raise --max_length")
-TWICE = Finding("warning", "twice", 1, (7,), "1 row is there twice", "remove one")
+CUT = Finding("error", "answers-cut", 9, (3, 61, 900), "9 answers are cut", "raise --max_length")
+TWICE = Finding("warning", "twice", 2, (7, 61), "2 rows are there twice", "remove one")
 PAD = Finding("note", "pad-is-eos", 1, (), "padding is EOS", "")
 
 
@@ -87,8 +87,8 @@ def test_counts_findings_and_figures(shown):
         "1\n● note",
     ]
     assert page.locator("#findings article").first.inner_text().split("\n\n") == [
-        *("✖ error answers-cut 2", "2 answers are cut", "What to do: raise --max_length"),
-        "Show its rows first rows: 3, 61, 900",
+        *("✖ error answers-cut 9", "9 answers are cut", "What to do: raise --max_length"),
+        "Show 2 of its rows first rows: 3, 61, 900",
     ]
     assert "What to do" not in page.locator("#findings article").last.inner_text()
     lines = page.locator("#figures tbody tr").all_inner_texts()
@@ -107,7 +107,7 @@ def test_the_rows_of_a_finding_open_where_the_page_has_them(shown):
     assert links.all_inner_texts() == ["3", "61"]  # row 900 is not in the page
     links.last.click()
     assert page.locator("#sample-title").inner_text() == "Row 61"
-    assert "2 answers are cut raise --max_length" in page.locator("#sample").inner_text()
+    assert "9 answers are cut raise --max_length" in page.locator("#sample").inner_text()
     assert tokens_of(page, "#sample") == [
         *(["user", False], [" word61", False], ["↵\n", True], ["·yes", True]),
     ]
@@ -197,7 +197,9 @@ def test_twenty_thousand_rows(shown):
 def test_long_rows_wait_until_they_are_asked_for(shown):
     page = shown([row(i, words=(" w",) * 5000, cut=7) for i in (1, 2)])
     assert page.locator("#list span[title]").count() == 5000
-    assert "Cut here: 7 more tokens" in page.locator("#list article").first.inner_text()
+    first = page.locator("#list article").first.inner_text()
+    assert "1 of 5,000 shown tokens trained" in first
+    assert "7 more tokens of it are not shown." in first
     page.click("#list button.more")
     assert page.locator("#list span[title]").count() == 10_000
 

@@ -53,7 +53,7 @@ class InspectionPage {
     byId("held").textContent = rows.length === payload.total ? `All ${grouped(payload.total)} rows are in this page.`
       : `${grouped(rows.length)} of ${grouped(payload.total)} rows are in this page: more would make it too large.`;
     for (const { name } of payload.findings) {
-      const n = rows.filter((row) => row.findings.includes(name)).length;
+      const n = this.named(name);
       if (n) byId("finding").append(make("option", { value: name }, `${name} (${grouped(n)})`));
     }
     byId("finding-row").hidden = byId("only-row").hidden = byId("finding").length < 2;
@@ -81,15 +81,21 @@ class InspectionPage {
   }
 
   finding(one) {
-    const inPage = this.rows.some((row) => row.findings.includes(one.name));
-    const links = one.rows.flatMap((number, i) => [i ? ", " : "", this.link(number)]);
+    const here = this.named(one.name);
+    const links = one.rows.flatMap((number, i) =>
+      [make("span", { class: "together" }, this.link(number), i + 1 < one.rows.length ? "," : ""), " "]);
     return make("article", { class: `finding ${CLASSES[one.level]}` },
       make("h3", {}, make("b", { class: "level" }, LEVELS[one.level]), " ", make("code", {}, one.name), ` ${grouped(one.count)}`),
       make("p", {}, make("bdi", {}, one.what)),
       one.advice ? make("p", { class: "advice" }, make("b", {}, "What to do: "), make("bdi", {}, one.advice)) : null,
-      links.length || inPage ? make("p", { class: "note" },
-        inPage ? make("button", { type: "button", onclick: () => this.showOnly(one.name) }, "Show its rows") : null, " ",
-        ...(links.length ? ["first rows: ", ...links] : [])) : null);
+      links.length ? make("p", { class: "note" },
+        here ? make("button", { type: "button", onclick: () => this.showOnly(one.name) }, here < one.count ? `Show ${grouped(here)} of its rows` : "Show its rows") : null, " ",
+        "first rows: ", ...links) : null);
+  }
+
+  // How many rows in this page a finding names.
+  named(name) {
+    return this.rows.filter((row) => row.findings.includes(name)).length;
   }
 
   // The number of a row, which opens it if it is in this page.
@@ -163,7 +169,7 @@ class InspectionPage {
   // Beside the number of a row: name, counts and what names it.
   head(row) {
     const share = row.tokens.length ? ` (${percent(row.trained, row.tokens.length)})` : "";
-    const tokens = `${grouped(row.trained)} of ${row.cut ? "the first " : ""}${grouped(row.tokens.length)} tokens trained${share}`;
+    const tokens = `${grouped(row.trained)} of ${grouped(row.tokens.length)} ${row.cut ? "shown tokens" : "tokens"} trained${share}`;
     return [
       make("bdi", { class: "name" }, row.id), make("span", { class: row.trained || row.cut ? null : "error level" }, tokens),
       ...row.findings.map((name) => make("span", { class: `badge ${CLASSES[this.levelOf.get(name)?.level ?? "note"]}` },
@@ -173,7 +179,7 @@ class InspectionPage {
   body(row) {
     return [
       row.tokens.length ? rowTokens(row) : make("p", { class: "note" }, "It has no tokens."),
-      row.cut ? make("p", { class: "note" }, `Cut here: ${grouped(row.cut)} more tokens are not in this page.`) : null,
+      row.cut ? make("p", { class: "note" }, `${grouped(row.cut)} more ${row.cut === 1 ? "token" : "tokens"} of it ${row.cut === 1 ? "is" : "are"} not shown.`) : null,
     ].filter((part) => part !== null);
   }
 

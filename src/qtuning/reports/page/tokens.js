@@ -42,7 +42,8 @@ function rowTokens(row) {
     const run = trained ? make("mark", { class: "trained" }) : make("span", {});
     for (const end = at + length; at < end; at++) {
       const token = row.tokens[at];
-      const title = `token ${at + 1}, ${trained ? "trained" : "not trained"}`;
+      const part = token === "" ? ": a part of the character that follows" : "";
+      const title = `token ${at + 1}, ${trained ? "trained" : "not trained"}${part}`;
       run.append(make("span", { title }, ...visible(token, open)));
       open = token === "" ? open : /\s$/.test(token);
     }
