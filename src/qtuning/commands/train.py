@@ -19,7 +19,7 @@ from ..io.adapters import Adapter
 from ..io.data import load_rows
 from ..io.models import find_adapter, load_causal_lm, load_tokenizer
 from ..io.paths import path_of
-from ..io.token_ids import check_vocabulary
+from ..io.token_ids import check_vocabulary, vocabulary_of
 from ..run.messages import tell
 from ..run.saving import room_for
 from ..run.stopping import stop_on_signals
@@ -69,7 +69,7 @@ def run(argv: Sequence[str]) -> None:
     }
     training_args.model_init_kwargs = None
     model = load_causal_lm(name, **options)
-    size = model.get_input_embeddings().num_embeddings
+    size = vocabulary_of(model)
     for data, (_, name_of_data) in zip((train_dataset, *tests), loaded, strict=True):
         check_vocabulary(data, size, name_of_data)
     if adapter is not None:

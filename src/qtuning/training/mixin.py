@@ -29,6 +29,7 @@ from ..examples.example import (
 from ..examples.labels import Labels
 from ..examples.names import with_sample_ids
 from ..examples.prepare import check_answers
+from ..io.token_ids import vocabulary_of
 from ..pruners.pair import NO_PRUNING, Pruners
 from ..ranks import Ranks
 from ..run.data_mark import data_mark
@@ -305,7 +306,7 @@ class PruningMixin(PackingMixin, CheckpointMixin):
 
     def _begin(self) -> None:
         """Build the step pruner and begin the record, from a checkpoint if the run resumes."""
-        self._labels = Labels(self.data_collator)
+        self._labels = Labels(self.data_collator, vocabulary_of(self.model))
         assembled = assemble(
             self, self._pruning_args, self._loaded, self._labels, self._ranks, self._pruners
         )
