@@ -41,6 +41,7 @@ def check(training_args: QTuningConfig, model_args: ModelConfig) -> None:
     """
     if model_args.model_name_or_path is None:
         raise UsageError("no model: give --model_name_or_path a folder, a Hub id or a GGUF file")
+    check_model(model_args.model_name_or_path)
     for field in (SCORER, REFERENCE_MODEL):
         if vars(training_args)[field] is not None:
             check_model(vars(training_args)[field], f"--{field}")

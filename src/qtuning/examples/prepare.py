@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from accelerate.logging import get_logger
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -15,7 +14,7 @@ from ..core.stats import IGNORE_INDEX
 from ..errors import UsageError
 from ..io.formats import Rows, columns_of, find_format, to_trl
 from ..io.rows import ALPACA
-from ..io.token_ids import check_vocabulary
+from ..io.token_ids import check_vocabulary, vocabulary_of
 from ..precision import device_in_use
 from .example import has_answers
 from .templates import RENDERING, failing_row, prints_calls, prints_tools
@@ -119,7 +118,7 @@ def prepared(
         UsageError: Rows cannot be trained on, or no row has answer tokens.
     """
     trl_rows = ready_rows(rows, where, tokenizer, how)
-    check_vocabulary(trl_rows, n_embeddings(model), where)
+    check_vocabulary(trl_rows, vocabulary_of(model), where)
     template = how.template(tokenizer)
     with tempfile.TemporaryDirectory() as scratch:
         args = SFTConfig(
@@ -197,13 +196,7 @@ def check_answers(trainer: Any, rows: Any, before: Any, kind: str = "") -> None:
             f"no {kind}sample has answer tokens after truncation: raise max_length, or check that "
             "the completions are not empty"
         )
-    check_vocabulary(rows, n_embeddings(trainer.model), f"the {kind}samples")
-
-
-def n_embeddings(model: PreTrainedModel) -> int:
-    """The number of tokens that a model has an embedding of; adapters may wrap the embeddings."""
-    parts = model.get_input_embeddings().modules()
-    return next(part.num_embeddings for part in parts if isinstance(part, torch.nn.Embedding))
+    check_vocabulary(rows, vocabulary_of(trainer.model), f"the {kind}samples")
 
 
 def _one_line(error: Exception) -> str:
