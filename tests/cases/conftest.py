@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,9 @@ def _one_thread(one_thread: None) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
+def folder(tmp_path: Path) -> Path:
     """A folder with a model that has no chat template."""
-    yield tiny.save_model(tmp_path / "model").parent
+    return tiny.save_model(tmp_path / "model").parent
 
 
 @pytest.fixture

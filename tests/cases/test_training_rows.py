@@ -135,8 +135,8 @@ def test_rows_of_one_file_are_read_each_by_its_own_keys(model, train, folder) ->
         data = talks.write(folder / "d.jsonl", [{"conversations": row} for row in rows])
         for more in ([], ["--dataset_streaming", "true"]):
             read = texts(train(data, *more)[0])
-            assert len(set(read)) == 1 and len(read) == 2
-            assert read[0].replace("⟦", "") == "<u>user a<e><u>assistant b<e>⟧"
+            wanted = "<u>user a<e><u>assistant b<e>⟧"
+            assert [text.replace("⟦", "") for text in read] == [wanted] * 2
 
 
 CALLING = {

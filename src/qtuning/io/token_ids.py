@@ -120,7 +120,7 @@ def check_vocabulary(data: Dataset | IterableDataset, size: int, where: str) -> 
         if bad_ids:
             raise UsageError(
                 f"{where}: {name} has {bad_ids[0]}, and the model has {size:,} tokens: "
-                "tokenise with its own tokenizer"
+                "take its own tokenizer, or resize its embeddings"
             )
 
 
