@@ -9,6 +9,9 @@ from datasets import Dataset, IterableDataset
 
 from qtuning import UsageError
 from qtuning.io.formats import to_trl
+from qtuning.io.turns import without_nulls
+
+from .. import talks
 
 Q, A = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
 S = {"role": "system", "content": "s"}
@@ -25,7 +28,11 @@ def read(rows: list[dict[str, Any]], **options: Any) -> list[dict[str, Any]]:
     streamed = to_trl(data.to_iterable_dataset(), "x", **options)
     assert isinstance(streamed, IterableDataset)
     columns = made.column_names
-    assert [{name: row.get(name) for name in columns} for row in streamed] == made.to_list()
+    rows = [{name: row.get(name) for name in columns} for row in streamed]
+    if talks.ANY_OBJECTS:
+        assert rows == made.to_list()
+    else:  # Arrow adds nulls, which TRL of that time takes out
+        assert without_nulls(rows) == without_nulls(made.to_list())
     return made.to_list()
 
 
@@ -35,7 +42,8 @@ def read(rows: list[dict[str, Any]], **options: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("talk", [{"conversations": SHARE}, {"messages": [Q, A]}], ids=list)
 def test_system_and_tools_of_a_conversation(talk, tools) -> None:
     (row,) = read([{**talk, "system": "s", "tools": tools, "id": "1"}])
-    assert json.loads(row.pop("tools")) == json.loads(TOOLS)
+    tools = row.pop("tools")  # TRL before 0.29 reads no text
+    assert (json.loads(tools) if isinstance(tools, str) else tools) == json.loads(TOOLS)
     assert row == {"messages": [S, Q, A], "id": "1"}
 
 
@@ -87,6 +95,8 @@ def test_calls_of_tools_keep_their_own_arguments() -> None:
 
     rows = [row("f", city="Oslo"), row("g", a=1, b=[2])]
     for made in (read(rows), read(rows[::-1])[::-1]):
+        if not talks.ANY_OBJECTS:  # Arrow adds nulls, which TRL of that time takes out
+            made = without_nulls(made)
         functions = [one["messages"][1]["tool_calls"][0]["function"] for one in made]
         assert functions == [
             {"name": "f", "arguments": {"city": "Oslo"}},

@@ -17,6 +17,7 @@ from ..io.rows import ALPACA
 from ..io.token_ids import check_vocabulary
 from ..precision import device_in_use
 from .example import has_answers
+from .masked_prompts import TRL_MASKS_OTHERS, is_prompt_of_turns, with_masked_prompts
 from .templates import RENDERING, failing_row, prints_calls, prints_tools
 from .tokenising import Tokenising
 
@@ -50,6 +51,9 @@ def ready_rows(rows: Rows, where: str, tokenizer: PreTrainedTokenizerBase, how: 
             f"{where}: the column tools is lost, since the chat template does not print it: name "
             "another one with chat_template_path"
         )
+    if TRL_MASKS_OTHERS and template is not None and is_prompt_of_turns(ready):
+        only = how.completion_only_loss is not False
+        return with_masked_prompts(ready, tokenizer, template, completion_only=only)
     is_alpaca = find_format(columns_of(rows), where, how.text_field) == ALPACA
     if is_alpaca and template is None and tokenizer.is_fast:
         ends = how.eos_token or tokenizer.eos_token or ""

@@ -56,6 +56,19 @@ def read_turns(value: object, *, filled: bool, calls: bool = True) -> list[Turn]
     return turns
 
 
+def is_talk(value: object) -> bool:
+    """Whether a value is JSON text of a conversation, as cells of CSV may be."""
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        return False
+    try:
+        messages = json.loads(value)
+    except ValueError:
+        return False
+    return bool(messages) and all(
+        isinstance(one, Mapping) and ("role" in one or "from" in one) for one in messages
+    )
+
+
 def read_tools(value: object, *, filled: bool) -> list[Any]:
     """The tools of a row as objects; empty for none.
 
