@@ -84,11 +84,14 @@ def test_calls_that_the_template_does_not_print_are_refused_not_lost(
 
 @pytest.mark.parametrize("verb", ["train", "score"])
 @pytest.mark.parametrize("begin", [[{"role": "system", "content": "s"}], [user("q")]], ids=str)
-def test_a_template_that_raises_is_told_with_the_row(model, folder, refusal, verb, begin) -> None:
+@pytest.mark.parametrize("more", [[], ["--dataset_streaming", "true"]], ids=["whole", "stream"])
+def test_a_template_that_raises_is_told_with_the_row(
+    model, folder, refusal, verb, begin, more
+) -> None:
     model(STRICT)
     rows = [[user("a"), answer("b")], [*begin, user("a"), answer("b")]]
     data = talks.write(folder / "d.jsonl", [{"messages": turns} for turns in rows])
-    said = refusal(data, verb=verb)
+    said = refusal(data, *more, verb=verb)
     assert "d.jsonl [train], row 2: cannot be made ready" in said
     assert "Roles must alternate" in said
 

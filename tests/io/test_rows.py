@@ -149,3 +149,50 @@ def test_a_conversation_without_an_assistant_is_refused_where_only_its_turns_are
     with pytest.raises(UsageError, match="row 2: messages has no assistant turn"):
         to_trl(rows, "x", chat=True, assistant=True)
     assert len(to_trl(rows, "x", chat=True)) == 2
+
+
+def stream(*rows: dict[str, Any]) -> IterableDataset:
+    """A stream that does not name its columns, whose rows have the keys that they have."""
+    return IterableDataset.from_generator(lambda: iter(rows))
+
+
+def test_rows_of_a_stream_may_lack_keys_of_the_first_row() -> None:
+    made = list(
+        to_trl(stream({"messages": [Q, A], "tools": TOOLS}, {"messages": [Q, A]}), "x", chat=True)
+    )
+    assert [row["messages"] for row in made] == [[Q, A]] * 2
+    assert [bool(row["tools"]) for row in made] == [True, False]
+    with pytest.raises(UsageError, match="x, row 2: messages is empty, not a list of messages"):
+        list(to_trl(stream({"messages": [Q, A]}, {"text": "a"}), "x", chat=True))
+    for good in ({"prompt": "p", "completion": "c"}, {"instruction": "p", "output": "c"}):
+        *_, last = good
+        lacking = {key: value for key, value in good.items() if key != last}
+        with pytest.raises(UsageError, match=f"x, row 2: {last} is empty, not text"):
+            list(to_trl(stream(good, lacking), "x", chat=True))
+
+
+def test_rows_of_a_stream_may_have_keys_that_the_first_row_lacks() -> None:
+    rows = stream({"messages": [Q, A]}, {"messages": [Q, A], "system": "s", "tools": TOOLS})
+    first, second = to_trl(rows, "x", chat=True)
+    assert (first["messages"], second["messages"]) == ([Q, A], [S, Q, A])
+    assert second["tools"]
+    rows = stream({"messages": [Q, A]}, {"messages": [Q, A], "images": ["a.png"]})
+    with pytest.raises(UsageError, match="x, row 2: images is not read in this format"):
+        list(to_trl(rows, "x", chat=True))
+
+
+def test_a_prompt_may_be_json_text_of_a_conversation() -> None:
+    row = {"prompt": json.dumps([Q]), "completion": json.dumps([A]), "system": "s"}
+    assert read([row] * 2) == [{"prompt": [S, Q], "completion": [A]}] * 2
+    for text in ("[1, 2]", "[]", '["role"]', '[{"a": 1}]', "[x"):
+        plain = {"prompt": json.dumps([Q]), "completion": text}
+        assert read([plain]) == [plain]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_text_among_conversations_is_refused_by_its_row(place) -> None:
+    rows = [{"prompt": [Q], "completion": [A]}] * 2
+    rows[place] = {"prompt": "q", "completion": "a"}
+    said = ["prompt is a list, not text", "prompt is text, not a list of messages"][place]
+    with pytest.raises(UsageError, match=f"x, row 2: {said}"):
+        list(to_trl(stream(*rows), "x", chat=True))

@@ -21,7 +21,8 @@ TRL_MASKS_OTHERS = Version(version("trl")) < Version("0.27")
 
 def is_prompt_of_turns(rows: Rows) -> bool:
     """Whether rows have messages as ``prompt`` and ``completion``."""
-    return isinstance(next(iter(rows), {}).get("prompt"), list)
+    first: Mapping[str, Any] = next(iter(rows), {})
+    return isinstance(first.get("prompt"), list)
 
 
 def with_masked_prompts(
