@@ -10,11 +10,12 @@ from .turns import is_talk, kind_of, one_system, read_tools, read_turns, refused
 Row: TypeAlias = dict[str, Any]
 
 TALKS = ("messages", "conversations")
+PAIR = ("prompt", "completion")
 ALPACA = ("instruction", "output")
 _WITH: dict[tuple[str, ...], tuple[str, ...]] = {
     ("messages",): ("system", "tools"),
     ("conversations",): ("system", "tools"),
-    ("prompt", "completion"): ("system", "tools"),
+    PAIR: ("system", "tools"),
     ALPACA: ("input", "system", "history"),
 }
 
@@ -31,9 +32,9 @@ def holds_talk(row: Mapping[str, Any], names: tuple[str, ...]) -> bool:
         row: A row.
         names: The columns, see ``formats.find_format``.
     """
-    if names[0] in TALKS or isinstance(row[names[0]], list):
-        return True
-    return names != ALPACA and all(is_talk(row.get(name)) for name in names)
+    if names != PAIR:
+        return names[0] in TALKS
+    return isinstance(row[names[0]], list) or all(is_talk(row.get(name)) for name in names)
 
 
 @dataclass(frozen=True)

@@ -128,8 +128,10 @@ def _turn(message: object, filled: bool, prints_calls: bool) -> Turn:
         raise ValueError(f"is {kind_of(message)}, not an object with role and content")
     said = {key: value for key, value in message.items() if value is not None}
     speaker = said.get("role", said.get("from"))
-    if not isinstance(speaker, str):
+    if speaker is None:
         raise ValueError("has no role")
+    if not isinstance(speaker, str):
+        raise ValueError(f"has {kind_of(speaker)} for its role")
     name = speaker.strip().lower()
     if name not in ROLES:
         raise ValueError(f"is from {speaker!r}, not from one of {', '.join(ROLES)}")
