@@ -148,8 +148,9 @@ def write(rows: list[dict[str, Any]], folder: Path) -> dict[str, Path]:
         table.writerow(rows[0])
         for row in rows:
             table.writerow([v if isinstance(v, str) else json.dumps(v) for v in row.values()])
-    # Columns of structs keep no order of keys, which templates print.
-    is_plain = not any("tool_calls" in str(row) or row["tools"] not in ([], "[]") for row in rows)
+    # Columns of structs keep no order of keys, which templates print, and mix no types.
+    objects = ("tool_calls", "parameters", "'type': 'text'")
+    is_plain = not any(word in str(row) for row in rows for word in objects)
     columns = pa.Table.from_pylist(rows) if is_plain else table_of(rows, None)
     pq.write_table(columns, paths["d.parquet"])
     Dataset(columns).save_to_disk(paths["saved"])
