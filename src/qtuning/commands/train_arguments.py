@@ -28,6 +28,10 @@ def parse(
         (ScriptArguments, QTuningConfig, ModelConfig, DatasetMixtureConfig), prog="qtuning train"
     )
     script_args, training_args, model_args, dataset_args = parser.parse_in_one_line(argv)
+    modules = vars(model_args).get("lora_target_modules")
+    if isinstance(modules, str) and modules.isidentifier():
+        # TRL makes a text of a list of one, which PEFT takes for a pattern of whole paths.
+        model_args.lora_target_modules = [modules]
     return script_args, training_args, model_args, dataset_args
 
 
