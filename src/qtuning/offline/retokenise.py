@@ -11,12 +11,12 @@ from datasets import (
     disable_progress_bars,
     enable_progress_bars,
 )
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from ..errors import UsageError
 from ..examples.example import SAMPLE_ID, Example
 from ..examples.labels import Labels
 from ..examples.prepare import prepared
+from ..examples.stand_in import stand_in
 from ..io.models import load_tokenizer
 from .origin import Origin, tokenising_of, tokenizer_hashes
 
@@ -42,7 +42,7 @@ def tokenised(rows: pa.Table, origin: Origin) -> list[Example]:
     if SAMPLE_ID in data.column_names:
         data = data.remove_columns(SAMPLE_ID)
     data = data.add_column(SAMPLE_ID, list(map(str, range(rows.num_rows))))
-    model = _smallest_model(len(tokenizer))
+    model = stand_in(len(tokenizer))
     with (
         _quiet(),
         prepared(
@@ -74,15 +74,3 @@ def _quiet() -> Iterator[None]:
         trl.setLevel(level)
         if bars:
             enable_progress_bars()
-
-
-def _smallest_model(vocabulary: int) -> LlamaForCausalLM:
-    """A tiny model for the trainer, which requires one; the model is not used."""
-    config = LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=4,
-        intermediate_size=4,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-    )
-    return LlamaForCausalLM(config)
