@@ -1,7 +1,6 @@
 """``qtuning.inspect``: what a run would be trained on, before a weight is loaded."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,10 @@ from .figures import Figures, figures_of
 from .findings import ordered, repeated
 from .lengths import longest_rows, row_facts, token_facts
 from .overlap import Known, overlap_findings
+from .plain_text import plain_findings
 from .prepare import STREAMED, ModelSource, Prepared, first_rows, prepare
-from .result import Finding, Inspection
-from .roles import RoleCounts, count_roles, plain_table, role_findings
+from .result import Finding, Inspection, Table
+from .roles import RoleCounts, Row, count_roles, plain_table, role_findings
 from .scripts import script_findings, script_table
 from .shown import Cut, RowsToShow, cut_of, named_rows
 from .special_tokens import special_findings
@@ -161,7 +161,10 @@ def inspect_rows(
         *batch_findings,
         *prompt_findings,
         *of_roles,
-        *special_findings(texts.has_special, texts.special, plain=texts.plain),
+        *special_findings(texts.has_special, texts.special, plain=texts.no_prompt),
+        *plain_findings(
+            texts.no_talk & ~texts.has_special, texts.joined, template=ready.template is not None
+        ),
         *script_findings(texts.letters),
     ]
     if evaluation is not None and known is not None:
@@ -197,9 +200,7 @@ def _known(evaluation: Evaluation, ready: Prepared, how: Tokenising) -> Known:
     return Known.of(one for _, one in texts_of(texts, how.text_field, ready.tokenizer))
 
 
-def _roles(
-    ready: Prepared, figures: Figures, cut: Cut
-) -> tuple[dict[str, list[Mapping[str, Any]]], list[Finding]]:
+def _roles(ready: Prepared, figures: Figures, cut: Cut) -> tuple[dict[str, Table], list[Finding]]:
     """The table of tokens by role, by its heading, and findings of it."""
     columns = set(ready.texts.column_names)
     if ready.template is None or "input_ids" in columns or not is_talk(ready.texts):
@@ -216,7 +217,7 @@ def _roles(
         rows = []
         for place, (row, _) in zip(part.tolist(), texts, strict=True):
             ids, trained = ready.tokens.batch(place, place + 1).row(0)
-            rows.append((row, ids, trained, cut.kept(len(ids))))
+            rows.append(Row(place + 1, row, ids, trained, cut.kept(len(ids))))
         count_roles(rows, ready.tokenizer, ready.template, counts)
     if counts.unknown:
         heading += f"; {counts.unknown:,} rows could not be told apart"

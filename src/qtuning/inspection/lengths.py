@@ -1,6 +1,6 @@
 """How long the rows are, what is cut away, and which rows have nothing to train on."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from ..core.ratio import share
 from .figures import Figures
 from .findings import in_rows
-from .result import Finding
+from .result import Finding, Table
 from .tokens import Ints
 
 
@@ -82,7 +82,7 @@ def length_findings(rows: Figures, longest: int | None) -> list[Finding]:
             "answers-cut",
             rows.trained & lost,
             f"a part of the answer is cut away{at}",
-            "raise max_length, or leave the rows out: an answer without its end teaches not to stop",
+            "raise max_length, or leave the rows out: they teach not to stop",
         ),
         *in_rows(
             "note",
@@ -108,7 +108,7 @@ def length_findings(rows: Figures, longest: int | None) -> list[Finding]:
     ]
 
 
-def longest_rows(rows: Figures, names: Mapping[int, str], number: int) -> list[dict[str, Any]]:
+def longest_rows(rows: Figures, names: Sequence[str], number: int) -> Table:
     """The longest rows, before they are cut, longest first."""
     return [
         {

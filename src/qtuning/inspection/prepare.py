@@ -13,6 +13,7 @@ from ..examples.end_of_turn import end_of_turn_ids
 from ..examples.example import SAMPLE_ID
 from ..examples.names import row_names
 from ..examples.prepare import preparer, ready_rows
+from ..examples.quiet import quiet
 from ..examples.stand_in import stand_in
 from ..examples.tokenising import Tokenising
 from ..io.arrow_rows import table_of
@@ -123,7 +124,10 @@ def prepare(rows: Rows, where: str, source: ModelSource, args: Any) -> Prepared:
     # TRL leaves rows out only where it cuts them.
     whole = replace(how, max_length=None)
     options = {"dataset_num_proc": vars(args)["dataset_num_proc"], "use_cpu": True}
-    with preparer(ready, model, tokenizer, whole, where=where, **options) as trainer:
+    with (
+        quiet(bars=True),
+        preparer(ready, model, tokenizer, whole, where=where, **options) as trainer,
+    ):
         model, processing = trainer.model, trainer.processing_class
         tokens = trainer.train_dataset
         # Newer TRL has templates of its own that mark the answers.

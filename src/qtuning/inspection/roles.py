@@ -11,7 +11,8 @@ from transformers import PreTrainedTokenizerBase
 from ..core.ratio import share
 from ..examples.templates import RENDERING, messages_of, rendered
 from .figures import Figures
-from .result import Finding
+from .findings import FIRST
+from .result import Finding, Table
 from .tokens import Bools, Ints
 
 TEMPLATE = "template"
@@ -30,6 +31,38 @@ class Span(NamedTuple):
     role: str
 
 
+class Written(NamedTuple):
+    """What a chat template makes of a conversation.
+
+    Attributes:
+        text: The text.
+        spans: Which parts of it the turns say, in order.
+        missing: Roles of turns that it does not write.
+    """
+
+    text: str
+    spans: tuple[Span, ...]
+    missing: frozenset[str]
+
+
+class Row(NamedTuple):
+    """A row whose tokens are to be told apart.
+
+    Attributes:
+        number: Its number, from 1.
+        columns: The row as TRL reads it.
+        ids: Its tokens, before it is cut, ``(T,)``.
+        trained: Whether each is an answer token, ``(T,)``.
+        kept: What is left of them.
+    """
+
+    number: int
+    columns: Mapping[str, Any]
+    ids: Ints
+    trained: Bools
+    kept: slice
+
+
 @dataclass
 class RoleCounts:
     """Tokens and answer tokens by role.
@@ -39,12 +72,15 @@ class RoleCounts:
         trained: Number of answer tokens.
         rows: Rows that are counted.
         unknown: Rows whose tokens could not be told apart.
+        unwritten: Numbers of rows, from 1, with a turn that the template does not write, by its
+            role.
     """
 
     tokens: dict[str, int] = field(default_factory=dict)
     trained: dict[str, int] = field(default_factory=dict)
     rows: int = 0
     unknown: int = 0
+    unwritten: dict[str, list[int]] = field(default_factory=dict)
 
     def add(self, roles: Sequence[str], of: Ints, trained: Bools) -> None:
         """Count a row: ``roles[of[t]]`` says token ``t``."""
@@ -56,7 +92,7 @@ class RoleCounts:
                 self.tokens[role] = self.tokens.get(role, 0) + n
                 self.trained[role] = self.trained.get(role, 0) + m
 
-    def table(self) -> list[dict[str, Any]]:
+    def table(self) -> Table:
         """A row for each role, most trained tokens first."""
         total = sum(self.trained.values())
         return [
@@ -74,7 +110,7 @@ class RoleCounts:
 
 
 def count_roles(
-    rows: Sequence[tuple[Mapping[str, Any], Ints, Bools, slice]],
+    rows: Sequence[Row],
     tokenizer: PreTrainedTokenizerBase,
     template: str,
     counts: RoleCounts,
@@ -82,27 +118,29 @@ def count_roles(
     """Count the tokens of conversations by role.
 
     Args:
-        rows: Each row as TRL reads it, its tokens and answer tokens before it is cut, and what is
-            left of them.
+        rows: The rows.
         tokenizer: The tokenizer.
         template: The chat template in force.
         counts: What they are added to.
     """
-    texts = [text_and_spans(row, tokenizer, template) for row, *_ in rows]
-    encoded = _encoded([text for text, _ in texts if text is not None], tokenizer)
-    for (_, ids, trained, kept), (text, spans) in zip(rows, texts, strict=True):
-        own = None if text is None else next(encoded)
-        if own is None or own[0] != ids.tolist():
+    all_written = [written(row.columns, tokenizer, template) for row in rows]
+    encoded = _encoded([one.text for one in all_written if one is not None], tokenizer)
+    for (number, _, ids, trained, kept), one in zip(rows, all_written, strict=True):
+        own = None if one is None else next(encoded)
+        if one is None or own is None or own[0] != ids.tolist():
             counts.unknown += 1
             continue
+        for role in one.missing:
+            counts.unwritten.setdefault(role, []).append(number)
+        spans = one.spans
         roles = sorted({span.role for span in spans})
         of = _roles_of_tokens(np.array(own[1]).reshape(-1, 2), spans, roles)
         counts.add([*roles, TEMPLATE], of[kept], trained[kept])
 
 
-def text_and_spans(
+def written(
     row: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, template: str
-) -> tuple[str | None, list[Span]]:
+) -> Written | None:
     """What the model reads of a conversation, and which parts of it the turns say.
 
     The template writes the row once as it is, and once with marks for the contents. Where the
@@ -114,12 +152,12 @@ def text_and_spans(
         template: The chat template in force.
 
     Returns:
-        The text and its spans in order; None and no spans if they cannot be told.
+        What is written; None if it cannot be told which turn says what.
     """
     messages = messages_of(row) or []
     contents = [one["content"] if isinstance(one.get("content"), str) else "" for one in messages]
     if any(_OPEN in content for content in contents):
-        return None, []
+        return None
     marked = [
         {**one, "content": f"{_OPEN}{i}{_CLOSE}"} if content.strip() else one
         for i, (one, content) in enumerate(zip(messages, contents, strict=True))
@@ -129,26 +167,44 @@ def text_and_spans(
         text = rendered({"messages": messages, **rest}, tokenizer, template)
         skeleton = rendered({"messages": marked, **rest}, tokenizer, template)
     except RENDERING:  # a template that looks into the contents
-        return None, []
-    for written in (contents, [content.strip() for content in contents]):
-        filled, places = _fill(str(skeleton), written)
+        return None
+    for said in (contents, [content.strip() for content in contents]):
+        filled, places = _fill(str(skeleton), said)
         if filled == text:
-            return text, list(_spans(text, messages, places))
-    return None, []
+            missing = {
+                str(one["role"])
+                for i, (one, content) in enumerate(zip(messages, contents, strict=True))
+                if content.strip() and i not in places
+            }
+            return Written(text, tuple(_spans(text, messages, places)), frozenset(missing))
+    return None
 
 
 def role_findings(counts: RoleCounts, *, conversations: bool) -> list[Finding]:
-    """Tokens of users, systems and tools that are trained on.
+    """Turns that are not written, and tokens of users, systems and tools that are trained on.
 
     Args:
         counts: Tokens by role.
         conversations: Whether the rows are conversations without a prompt of their own.
     """
+    found = [
+        Finding(
+            "error",
+            "turns-not-written",
+            len(rows),
+            tuple(rows[:FIRST]),
+            f"{len(rows):,} of {counts.rows:,} rows: the chat template does not write the words of "
+            f"a turn of the {role}",
+            "name a template that does with chat_template_path, or take the turns out",
+        )
+        for role, rows in sorted(counts.unwritten.items())
+    ]
     others = sum(counts.trained.get(role, 0) for role in _OTHERS)
     if not conversations or not others:
-        return []
+        return found
     part = share(others, sum(counts.trained.values()))
     return [
+        *found,
         Finding(
             "warning",
             "others-trained",
@@ -157,11 +213,11 @@ def role_findings(counts: RoleCounts, *, conversations: bool) -> list[Finding]:
             f"{part:.1%} of the trained tokens are not the assistant's words but those of users, "
             "systems or tools",
             "set assistant_only_loss, or make rows of prompt and completion",
-        )
+        ),
     ]
 
 
-def plain_table(rows: Figures) -> list[dict[str, Any]]:
+def plain_table(rows: Figures) -> Table:
     """Tokens of prompts and answers of rows that are no conversations."""
     counts = RoleCounts()
     on = rows.trained
@@ -176,7 +232,8 @@ def plain_table(rows: Figures) -> list[dict[str, Any]]:
 
 def _fill(skeleton: str, contents: Sequence[str]) -> tuple[str, dict[int, tuple[int, int]]]:
     """A text with contents in the place of marks, and where each of them is, by its number."""
-    text, places, last = "", {}, 0
+    text, last = "", 0
+    places: dict[int, tuple[int, int]] = {}
     for mark in _MARK.finditer(skeleton):
         number = int(mark[1])
         text += skeleton[last : mark.start()]

@@ -1,11 +1,9 @@
 """In which writing the rows are, and which rows stand out."""
 
-from typing import Any
-
 import numpy as np
 
 from .findings import FIRST, in_rows
-from .result import Finding
+from .result import Finding, Table
 from .tokens import Bools, Ints
 
 _RANGES = {
@@ -71,7 +69,7 @@ def letters_of(texts: list[str]) -> Ints:
     return counts
 
 
-def script_table(letters: Ints) -> list[dict[str, Any]]:
+def script_table(letters: Ints) -> Table:
     """Scripts by the number of rows that are mostly in them, with the first of these.
 
     Args:
@@ -79,7 +77,7 @@ def script_table(letters: Ints) -> list[dict[str, Any]]:
     """
     most = _most(letters)
     total = letters.sum()
-    table = []
+    table: Table = []
     with_some = _has(letters).sum(0)
     for script in np.argsort(-letters.sum(0), kind="stable"):
         if not with_some[script]:
@@ -88,9 +86,9 @@ def script_table(letters: Ints) -> list[dict[str, Any]]:
         table.append(
             {
                 "script": NAMES[script],
-                "rows mostly in it": len(rows),
-                "rows with some": int(with_some[script]),
-                "share of letters": round(float(letters[:, script].sum() / total), 4),
+                "mostly in it": len(rows),
+                "with some": int(with_some[script]),
+                "of all letters": round(float(letters[:, script].sum() / total), 4),
                 "first rows": ", ".join(str(row + 1) for row in rows[:FIRST]),
             }
         )
@@ -109,7 +107,7 @@ def script_findings(letters: Ints) -> list[Finding]:
     if not known or counts.max() < _COMMON * known:
         return []
     rare = (counts > 0) & (counts < _RARE * known)
-    rows = has[:, rare].any(1)
+    rows: Bools = np.asarray(has[:, rare].any(1))
     names = ", ".join(
         f"{NAMES[i]} ({counts[i]:,})" for i in np.argsort(-counts, kind="stable") if rare[i]
     )

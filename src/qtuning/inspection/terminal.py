@@ -1,7 +1,7 @@
 """What an inspection found, on the screen: data are not trusted, and shown as text."""
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -16,20 +16,31 @@ _STYLES: dict[Level, str] = {"error": "bold red", "warning": "yellow", "note": "
 _TRAINED = "black on green"
 _OPEN, _CLOSE = "⟦", "⟧"
 _LONGEST = 200
+_SHARES = frozenset(
+    {
+        *("trained share", "padding", "packing efficiency"),
+        *("share of its tokens", "share of trained tokens", "of all letters"),
+    }
+)
+"""Figures that are shares of a whole."""
 
 
 def show(console: Console, found: Inspection) -> None:
     """Print an inspection: figures, tables, findings, then a few rows."""
     console.print(_text(f"{found.data}, for {found.model}"), style="bold")
+    grid = Table.grid(padding=(0, 2))
     for heading, facts in found.facts.items():
-        console.print(_facts(heading, facts), soft_wrap=True)
+        for line in _facts(heading, facts):
+            grid.add_row(*line)
+    console.print(grid)
     for heading, rows in found.tables.items():
         if rows:
             console.print()
             console.print(_table(heading, rows))
     console.print()
-    counts = ", ".join(f"{found.count(level):,} {level}s" for level in _STYLES)
-    console.print(Text(f"Found: {counts}."), style="bold")
+    counts = [(found.count(level), level) for level in _STYLES]
+    words = ", ".join(f"{n:,} {level}{'' if n == 1 else 's'}" for n, level in counts)
+    console.print(Text(f"Found: {words}."), style="bold")
     for finding in found.findings:
         _show_finding(console, finding)
     for row in found.shown:
@@ -84,9 +95,18 @@ def _instead(character: str) -> str:
     return " " if character == "\t" else "\N{REPLACEMENT CHARACTER}"
 
 
-def _facts(heading: str, facts: Mapping[str, Any]) -> Text:
-    parts = [f"{name} {_value(value)}" for name, value in facts.items() if value is not None]
-    return Text.assemble((f"{heading}: ", "bold"), _text("; ".join(parts), 2000))
+def _facts(heading: str, facts: Mapping[str, Any]) -> Iterator[tuple[Text, Text]]:
+    """The lines of some figures: names such as "input, total" and "input, median" share one."""
+    lines: dict[str, list[str]] = {}
+    for name, value in facts.items():
+        if value is None:
+            continue
+        group, _, rest = name.partition(", ")
+        several = sum(other.startswith(f"{group}, ") for other in facts) > 1
+        words = f"{rest if several else name} {_value(value, name)}"
+        lines.setdefault(f"{group}: " if several else "", []).append(words)
+    for number, (group, parts) in enumerate(lines.items()):
+        yield Text("" if number else heading, "bold"), _text(group + "; ".join(parts), 1000)
 
 
 def _table(heading: str, rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -94,13 +114,13 @@ def _table(heading: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     for name, value in rows[0].items():
         table.add_column(escape(name), justify="left" if isinstance(value, str) else "right")
     for row in rows:
-        table.add_row(*(_text(_value(value)) for value in row.values()))
+        table.add_row(*(_text(_value(value, name)) for name, value in row.items()))
     return table
 
 
-def _value(value: Any) -> str:
+def _value(value: Any, name: str) -> str:
     if isinstance(value, float):
-        return f"{value:,.4g}"
+        return f"{value:.1%}" if name in _SHARES else f"{value:,.1f}".removesuffix(".0")
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from .duplicates import Hashes
 from .overlap import Known, hash_of_text
+from .plain_text import is_joined
 from .prepare import Prepared
 from .scripts import letters_of
 from .special_tokens import pattern_of
-from .texts import Said, has_text, texts_of
+from .texts import Said, has_text, is_talk, texts_of
 from .tokens import Bools, Ints
 
 _ROWS = 1000
@@ -30,7 +31,9 @@ class TextFigures:
         has_special: Whether the text has a special token, ``(R,)``; False for rows of tokens.
         special: The special tokens that are found.
         known: Whether the evaluation data have the row exactly, nearly, and its prompt, ``(R, 3)``.
-        plain: Whether rows are plain text, without a prompt.
+        joined: Whether an answer is glued to its prompt, ``(R,)``.
+        no_talk: Whether a row is text rather than a conversation or tokens, ``(R,)``.
+        no_prompt: Whether no row has a prompt.
     """
 
     prompts: Hashes
@@ -40,7 +43,9 @@ class TextFigures:
     has_special: Bools
     special: frozenset[str]
     known: NDArray[np.bool_]
-    plain: bool
+    joined: Bools
+    no_talk: Bools
+    no_prompt: bool
 
 
 def text_figures(ready: Prepared, known: Known | None) -> TextFigures:
@@ -54,9 +59,10 @@ def text_figures(ready: Prepared, known: Known | None) -> TextFigures:
     said = (one for _, one in texts_of(ready.texts, ready.text_field, ready.tokenizer))
     parts: list[tuple[NDArray[np.generic], ...]] = []
     special: set[str] = set()
-    plain = True
+    no_prompt = True
+    no_talk = has_text(ready.texts) and not is_talk(ready.texts)
     while rows := list(islice(said, _ROWS)):
-        plain = plain and all(one.n_prompt == 0 for one in rows)
+        no_prompt = no_prompt and all(one.n_prompt == 0 for one in rows)
         tokens = [set() if pattern is None else set(pattern.findall(one.text)) for one in rows]
         special = special.union(*tokens)
         parts.append(
@@ -66,14 +72,24 @@ def text_figures(ready: Prepared, known: Known | None) -> TextFigures:
                 np.array([one.n_prompt > 0 for one in rows]),
                 letters_of([one.text for one in rows]),
                 np.array([bool(found) for found in tokens]),
+                np.array([is_joined(one) for one in rows]),
                 np.array([(False,) * 3 if known is None else known.has(one) for one in rows]),
             )
         )
-    prompts, answers, has_prompt, letters, has_special, overlap = (
+    prompts, answers, has_prompt, letters, has_special, joined, overlap = (
         np.concatenate(column) for column in zip(*parts, strict=True)
     )
     return TextFigures(
-        prompts, answers, has_prompt, letters, has_special, frozenset(special), overlap, plain
+        prompts=prompts,
+        answers=answers,
+        has_prompt=has_prompt,
+        letters=letters,
+        has_special=has_special,
+        special=frozenset(special),
+        known=overlap,
+        joined=joined,
+        no_talk=np.full(len(joined), no_talk),
+        no_prompt=no_prompt,
     )
 
 

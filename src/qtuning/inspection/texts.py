@@ -53,9 +53,7 @@ def texts_of(
         text_field: TRL's ``dataset_text_field``.
         tokenizer: Decodes rows that are tokens already.
     """
-    known = (*_COLUMNS, text_field)
-    if "input_ids" in rows.column_names:
-        known = _TOKENS
+    known = (*_COLUMNS, text_field) if has_text(rows) else _TOKENS
     names = [name for name in known if name in rows.column_names]
     arrow = rows.with_format("arrow").select_columns(names)
     for first in range(0, len(rows), 1000):
