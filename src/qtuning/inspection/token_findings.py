@@ -2,6 +2,7 @@
 
 from transformers import PreTrainedTokenizerBase
 
+from ..examples.pieces import Pieces
 from .duplicates import duplicate_rows
 from .ends import end_findings
 from .figures import Figures, Special
@@ -40,7 +41,8 @@ def token_findings(
         return str(tokenizer.convert_ids_to_tokens(token))
 
     some = rows.batch(0, _MARKERS_OF)
-    texts = [tokenizer.decode(some.row(i)[0].tolist()) for i in range(len(some))]
+    pieces = Pieces(tokenizer)
+    texts = ["".join(pieces(some.row(i)[0].tolist())) for i in range(len(some))]
     return [
         *length_findings(figures, longest),
         *end_findings(figures, name, special.stops, may_be_cut),
