@@ -131,6 +131,26 @@ def inspect_rows(
         UsageError: Data or model cannot be read, or a row cannot be trained on.
     """
     ready = prepare(rows, where, source, args)
+    return inspect_prepared(ready, source.name, args, evaluation=evaluation, show=show)
+
+
+def inspect_prepared(
+    ready: Prepared,
+    model: str,
+    args: Any,
+    *,
+    evaluation: Evaluation | None = None,
+    show: int = 3,
+) -> tuple[Inspection, RowsToShow]:
+    """Look at rows that are tokens already; see ``inspect_rows``.
+
+    Args:
+        ready: The rows.
+        model: Name of the model.
+        args: The options of the run, TRL's ``SFTConfig``.
+        evaluation: Data whose rows must not be trained on.
+        show: How many rows to show as tokens.
+    """
     known = None if evaluation is None else _known(evaluation, ready, Tokenising.of(args))
     started = time.perf_counter()
     cut = cut_of(args)
@@ -182,7 +202,7 @@ def inspect_rows(
         "tokenising": round(ready.seconds, 2),
         "inspecting": round(time.perf_counter() - started, 2),
     }
-    return Inspection(where, source.name, facts, tables, told, shown), to_show
+    return Inspection(ready.where, model, facts, tables, told, shown), to_show
 
 
 def _loaded(data: Rows | Path | str, split: str, where: str) -> tuple[Rows, str]:
