@@ -157,7 +157,7 @@ def test_by_name_as_a_file(tmp_path, plain) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in PAIRS))
     found = qtuning.inspect(path, plain, config(tmp_path), eval_dataset=path, show=1)
     assert found.facts["rows"]["read"] == len(PAIRS)
-    assert found.facts["evaluation"]["rows in both"] == len(PAIRS)
+    assert found.facts["evaluation"]["rows in both, exactly"] == len(PAIRS)
     assert len(found.shown) == 1
     assert qtuning.inspect(str(path), str(plain)).facts["rows"]["read"] == len(PAIRS)
 

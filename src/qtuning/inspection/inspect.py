@@ -32,7 +32,7 @@ from .text_figures import text_figures
 from .texts import is_talk, texts_of
 from .token_findings import token_findings
 
-ROLES_OF = 10_000
+ROLES_OF = 5_000
 """Rows whose tokens are told apart by role; of more rows, so many at equal distances."""
 
 _LONGEST = 5

@@ -68,7 +68,7 @@ def _hashes(said: Said) -> tuple[int, int | None, int | None]:
 def overlap_findings(
     found: Bools, known: Known, where: str
 ) -> tuple[dict[str, Any], list[Finding]]:
-    """Figures and findings of the overlap.
+    """Figures and findings of the overlap; "nearly" is but for case, space and punctuation.
 
     Args:
         found: What ``Known.has`` says of each row, ``(R, 3)``.
@@ -77,11 +77,11 @@ def overlap_findings(
     """
     exact, near, prompt = found.T
     facts = {
-        "evaluation data": where,
-        "rows of the evaluation data": known.read,
-        "rows in both": int(exact.sum()),
-        "rows in both, but for case, space and punctuation": int((near | exact).sum()),
-        "prompts in both, but for case, space and punctuation": int(prompt.sum()),
+        "data": where,
+        "rows": known.read,
+        "rows in both, exactly": int(exact.sum()),
+        "rows in both, nearly": int((near | exact).sum()),
+        "prompts in both, nearly": int(prompt.sum()),
     }
     both = near | exact
     do = "take them out of one of the two: what is trained on cannot be held out"

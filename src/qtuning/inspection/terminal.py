@@ -50,7 +50,8 @@ def show(console: Console, found: Inspection) -> None:
 
 def _show_finding(console: Console, finding: Finding) -> None:
     more = ", …" if finding.count > len(finding.rows) else ""
-    rows = f" (row {', '.join(f'{row:,}' for row in finding.rows)}{more})" if finding.rows else ""
+    word = "row" if finding.count == 1 else "rows"
+    rows = f" ({word} {', '.join(map(str, finding.rows))}{more})" if finding.rows else ""
     console.print(
         Text.assemble(
             (f"{finding.level} ", _STYLES[finding.level]),
