@@ -15,6 +15,7 @@ from trl import get_peft_config, get_quantization_config
 from ..errors import StoppedError, UsageError
 from ..examples.prepare import preparing, ready_rows
 from ..examples.tokenising import Tokenising
+from ..inspection.cheap import tell_findings
 from ..io.adapters import Adapter
 from ..io.data import load_rows
 from ..io.models import find_adapter, load_causal_lm, load_tokenizer
@@ -86,6 +87,7 @@ def run(argv: Sequence[str]) -> None:
             processing_class=tokenizer,
             peft_config=get_peft_config(model_args),
         )
+    tell_findings(trainer)
     try:
         with stop_on_signals(trainer):
             trainer.train(resume_from_checkpoint=_resume(training_args.resume_from_checkpoint))

@@ -133,22 +133,49 @@ def prepared(
     """
     trl_rows = ready_rows(rows, where, tokenizer, how)
     check_vocabulary(trl_rows, vocabulary_of(model), where)
-    template = how.template(tokenizer)
+    with preparer(
+        trl_rows, model, tokenizer, how, where=where, bf16=bf16, use_cpu=use_cpu
+    ) as trainer:
+        check_answers(trainer, trainer.train_dataset, trl_rows)
+        yield trainer
+
+
+@contextmanager
+def preparer(
+    trl_rows: Rows,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    how: Tokenising,
+    *,
+    where: str,
+    **options: Any,
+) -> Iterator[SFTTrainer]:
+    """A trainer that has made tokens of rows, which are not checked; see ``prepared``.
+
+    Args:
+        trl_rows: The rows in columns that TRL reads.
+        model: The model, which is moved to the device.
+        tokenizer: The model's tokenizer.
+        how: TRL's options that determine the tokens.
+        where: Name of the rows in messages.
+        **options: More options of TRL's ``SFTConfig``.
+
+    Raises:
+        UsageError: Options do not fit the data, or the chat template cannot be applied to them.
+    """
+    # transformers refuses bf16 on the CPU unless use_cpu says that the CPU is meant.
+    options["use_cpu"] = options.get("use_cpu", False) or device_in_use().type == "cpu"
     with tempfile.TemporaryDirectory() as scratch:
         args = SFTConfig(
             output_dir=scratch,
             max_steps=1,
-            bf16=bf16,
-            # transformers refuses bf16 on the CPU unless use_cpu says that the CPU is meant.
-            use_cpu=use_cpu or device_in_use().type == "cpu",
             report_to="none",
             gradient_checkpointing=False,
             disable_tqdm=True,
-            **how.for_trl(),
+            **{"bf16": False, **options, **how.for_trl()},
         )
-        with preparing(trl_rows, where, tokenizer, template):
+        with preparing(trl_rows, where, tokenizer, how.template(tokenizer)):
             trainer = SFTTrainer(model, args, train_dataset=trl_rows, processing_class=tokenizer)
-        check_answers(trainer, trainer.train_dataset, trl_rows)
         yield trainer
 
 

@@ -5,7 +5,7 @@ import struct
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -152,6 +152,61 @@ def load_tokenizer(
     if options:
         _take_special_tokens(tokenizer)
     return tokenizer
+
+
+class Vocabulary(NamedTuple):
+    """What a model's config says about its tokens.
+
+    Attributes:
+        size: Number of its embeddings.
+        ends: Ids at which it stops to generate, ascending.
+    """
+
+    size: int
+    ends: tuple[int, ...]
+
+
+def read_vocabulary(
+    name: str, *, revision: str | None = None, trust_remote_code: bool = False
+) -> Vocabulary:
+    """The tokens of a model by its config, of an adapter by its base's; no weights are read.
+
+    Args:
+        name: A folder, of a model or of a PEFT adapter, a Hub id or a GGUF file.
+        revision: Branch, tag or commit on the Hub.
+        trust_remote_code: Whether to run config code from the Hub.
+
+    Raises:
+        UsageError: The config is missing or damaged, or the Hub cannot be reached.
+    """
+    from transformers import AutoConfig, GenerationConfig
+
+    check_model(name)
+    adapter = find_adapter(name, revision)
+    if adapter is not None:
+        name, revision = adapter.base, adapter.revision
+    source, options = _source(name)
+    options["revision"] = revision or "main"
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code, **options)
+        size = int(config.get_text_config().vocab_size)
+    except _LOADING as error:
+        raise UsageError(f"{name}: cannot load the config ({_brief(error)})") from error
+    ends = {*as_ids(config.get_text_config().eos_token_id)}
+    if "gguf_file" not in options:
+        try:
+            generation = GenerationConfig.from_pretrained(source, revision=options["revision"])
+            ends |= {*as_ids(generation.eos_token_id)}
+        except _LOADING:  # a model need not have one
+            pass
+    return Vocabulary(size, tuple(sorted(ends)))
+
+
+def as_ids(value: int | list[int] | None) -> list[int]:
+    """Ids of the end tokens in a config, where they are one, several or none."""
+    if value is None:
+        return []
+    return [value] if isinstance(value, int) else list(value)
 
 
 class _TokenizerErrors(AbstractContextManager[None]):
