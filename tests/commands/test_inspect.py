@@ -155,6 +155,7 @@ def test_names_of_tokens_are_shown_as_text(tmp_path, rows, capsys) -> None:
         (["--show", "-1"], "--show must be at least 0"),
         (["--output", "{folder}/report.txt"], "must end in .html"),
         (["--output", "{folder}/none/report.html"], "no folder"),
+        (["--output", "{folder}/there.html"], "is there already"),
         (["--dataset_name", "{folder}/none.jsonl"], "no such file or folder"),
         (["--eval_dataset", "{folder}/none.jsonl"], "none.jsonl: no such file or folder"),
         (["--model_name_or_path", "{folder}"], "no model, config.json is missing"),
@@ -163,6 +164,7 @@ def test_names_of_tokens_are_shown_as_text(tmp_path, rows, capsys) -> None:
     ],
 )
 def test_bad_arguments(rows, plain, tmp_path, capsys, words, said) -> None:
+    (tmp_path / "there.html").touch()
     assert inspect(plain, rows(GOOD), *(word.format(folder=tmp_path) for word in words)) == 2
     found = capsys.readouterr()
     assert said.lower() in found.err.lower()

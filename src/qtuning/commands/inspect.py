@@ -19,10 +19,13 @@ from ..errors import UsageError
 from ..inspection.inspect import Evaluation, inspect_rows
 from ..inspection.prepare import ModelSource
 from ..inspection.terminal import show
-from ..io.checks import check_output
+from ..io.checks import check_new, check_output
 from ..io.data import load_rows
 from ..io.models import check_model
 from .train_arguments import named_model, parse
+
+_MOST_TOKENS = 2000
+"""Tokens of a row on the page."""
 
 
 @dataclass
@@ -44,7 +47,7 @@ class InspectArguments:
     )
     show: int = field(default=3, metadata={"help": "How many rows to show as tokens."})
     output: Path | None = field(
-        default=None, metadata={"help": "An HTML file to write, with the tokens of the rows."}
+        default=None, metadata={"help": "A new HTML file to write, with the tokens of the rows."}
     )
     json: bool = field(default=False, metadata={"help": "Print JSON in place of tables."})
     strict: bool = field(
@@ -69,6 +72,7 @@ def run(argv: Sequence[str]) -> int:
         raise UsageError(f"--show must be at least 0, got {options.show}")
     if options.output is not None:
         check_output(options.output, ".html")
+        check_new(options.output)
     check_model(name)
     source = ModelSource(
         name,
@@ -90,7 +94,8 @@ def run(argv: Sequence[str]) -> int:
     if options.output is not None:
         from ..reports.inspection import write_inspection
 
-        write_inspection(found, to_show.in_order(), options.output)
+        rows_shown = to_show.in_order(_MOST_TOKENS)
+        write_inspection(found, rows_shown, options.output, total=len(to_show.names))
     return int(options.strict and found.count("error") > 0)
 
 
