@@ -125,7 +125,7 @@ def files(draw: st.DrawFn) -> list[dict[str, Any]]:
         if systems:
             row["system"] = turns[0]["content"] if turns[0]["role"] == "system" else ""
             turns = turns[turns[0]["role"] == "system" :]
-        said = [draw(_spelling(turn)) for turn in turns]
+        said = [draw(spelling(turn)) for turn in turns]
         if column == "prompt":
             rows.append({**row, "prompt": said[:-1], "completion": said[-1:]})
         else:
@@ -134,7 +134,7 @@ def files(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 
 @st.composite
-def _spelling(draw: st.DrawFn, turn: dict[str, Any]) -> dict[str, Any]:
+def spelling(draw: st.DrawFn, turn: dict[str, Any]) -> dict[str, Any]:
     """A message as one of the trainers writes it."""
     calls = [one["function"] for one in turn.get("tool_calls", ())]
     kind = draw(st.sampled_from(["as it is", "ShareGPT", "alias", "parts", "text"]))

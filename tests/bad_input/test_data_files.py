@@ -84,7 +84,7 @@ FILES = {
     "a speaker that is an object": (
         "d.jsonl",
         '{"conversations": [{"from": {"human": 1}, "value": "a"}]}\n',
-        "is from {'human': 1}, not from one of human",
+        "message 1 has an object for its role",
     ),
     "a key twice": (
         "d.jsonl",

@@ -18,8 +18,8 @@ from qtuning.compare.record_file import read_record
 from qtuning.compare.rows import read_rows
 from qtuning.compare.tables import csv_text, markdown, tables
 from qtuning.errors import UsageError
-from qtuning.evaluation.load import load_evaluated
-from qtuning.io.data import load_data
+from qtuning.io.data import load_rows
+from qtuning.io.formats import to_trl
 from qtuning.io.models import load_causal_lm, load_tokenizer
 from qtuning.run.initial_scores import read_initial_scores
 from qtuning.run.pruner_memory import PrunerMemory
@@ -79,13 +79,8 @@ def diff(file: Path, draw: random.Random) -> None:
 
 def data(file: Path, draw: random.Random) -> None:
     path = file.parent if file.parent.name == "saved" else file
-    found, _ = load_data(
-        ScriptArguments(dataset_name=str(path)),
-        DatasetMixtureConfig(),
-        with_test=False,
-        chat=True,
-    )
-    for _row in found:
+    script_args = ScriptArguments(dataset_name=str(path))
+    for _row in to_trl(*load_rows(script_args, DatasetMixtureConfig(), "train"), chat=True):
         pass
 
 
@@ -126,7 +121,7 @@ def initial_scores(file: Path, draw: random.Random) -> None:
 
 
 def adapter(file: Path, draw: random.Random) -> None:
-    load_evaluated(str(file.parent))
+    load_causal_lm(str(file.parent))
 
 
 def rows(file: Path, draw: random.Random) -> None:

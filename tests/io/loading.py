@@ -7,7 +7,8 @@ import pytest
 from trl import DatasetMixtureConfig, ScriptArguments
 
 from qtuning.errors import UsageError
-from qtuning.io.data import load_data, load_rows
+from qtuning.io.data import load_rows
+from qtuning.io.formats import to_trl
 
 
 def load(name: Path | str | None, with_test: bool = False, **arguments: Any) -> tuple[Any, Any]:
@@ -15,7 +16,15 @@ def load(name: Path | str | None, with_test: bool = False, **arguments: Any) -> 
         dataset_name=None if name is None else str(name),
         **{f"dataset_{key}": value for key, value in arguments.items()},
     )
-    return load_data(script_args, DatasetMixtureConfig(), with_test=with_test, chat=False)
+    return load_with(script_args, DatasetMixtureConfig(), with_test=with_test)
+
+
+def load_with(script_args: Any, dataset_args: Any, *, with_test: bool) -> tuple[Any, Any]:
+    """The rows to train and to test on, as TRL reads them; None for no test."""
+    kinds = ["train", "test"] if with_test else ["train"]
+    named = [load_rows(script_args, dataset_args, kind) for kind in kinds]
+    train, *test = [to_trl(rows, name, chat=False) for rows, name in named]
+    return train, test[0] if test else None
 
 
 def refusal(name: Path | str | None, **arguments: Any) -> str:

@@ -6,8 +6,9 @@ from trl import SFTConfig, SFTTrainer
 
 from qtuning.errors import UsageError
 from qtuning.io.formats import columns_of, find_format, to_trl
+from qtuning.io.turns import without_nulls
 
-from .. import tiny
+from .. import talks, tiny
 
 TALK = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]
 SHARE = [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "ho"}]
@@ -20,6 +21,9 @@ def first(rows: list[dict[str, Any]], chat: bool = True, **options: Any) -> dict
     streamed = to_trl(data.to_iterable_dataset(), "x", chat=chat, **options)
     assert isinstance(made, Dataset)
     assert isinstance(streamed, IterableDataset)
+    if not talks.ANY_OBJECTS:  # Arrow adds nulls, which TRL of that time takes out
+        assert without_nulls(list(made)) == without_nulls(list(streamed))
+        return dict(without_nulls(made[0]))
     assert list(made) == list(streamed)
     row: dict[str, Any] = made[0]
     return row

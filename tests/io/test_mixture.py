@@ -12,9 +12,9 @@ from trl import DatasetMixtureConfig, ScriptArguments
 from trl.scripts.utils import DatasetConfig
 
 from qtuning.errors import UsageError
-from qtuning.io.data import load_data, load_rows
+from qtuning.io.data import load_rows
 
-from .loading import write
+from .loading import load_with, write
 
 SAY = [{"role": "user", "content": "When?"}, {"role": "assistant", "content": "1969-07-20"}]
 ARGUMENTS = {"city": "Oslo", "days": 2}
@@ -46,9 +46,10 @@ def test_rows_one_after_the_other_and_a_test_split(jsonl: dict[str, Any]) -> Non
     splits = []
     for _ in range(2):
         mixture = DatasetMixtureConfig(datasets=[jsonl, dict(jsonl)], test_split_size=0.25)
-        train, test = load_data(ScriptArguments(), mixture, with_test=True, chat=False)
-        assert test is not None
+        train, test = load_with(ScriptArguments(), mixture, with_test=True)
         assert (len(train), len(test)) == (15, 5)
+        prompts = [*train["prompt"], *test["prompt"]]
+        assert sorted(prompts) == sorted([f"p{i}" for i in range(10)] * 2), "no row is in both"
         splits.append(train["prompt"])
     assert splits[0] == splits[1], "other processes, and the run when resumed, train on the same"
     assert mixed({**jsonl, "split": "train[:2]"}).to_list() == [
@@ -79,13 +80,12 @@ def test_nulls_of_parquet_do_not_become_the_users(tmp_path: Path) -> None:
     turn = {"role": "assistant", "content": "", "tool_calls": calls}
     pq.write_table(pa.table({"messages": [[turn]]}), tmp_path / "a.parquet")
     say = write(tmp_path / "say.jsonl", json.dumps({"messages": SAY}))
-    train, _ = load_data(
+    train, _ = load_with(
         ScriptArguments(),
         DatasetMixtureConfig(
             datasets=[{"path": str(tmp_path / "a.parquet")}, {"path": str(say)}]  # type: ignore[list-item]
         ),
         with_test=False,
-        chat=True,
     )
     read = [one["function"] for one in train[0]["messages"][0]["tool_calls"]]
     if hasattr(datasets, "Json"):

@@ -9,6 +9,9 @@ from datasets import Dataset, IterableDataset
 
 from qtuning import UsageError
 from qtuning.io.formats import to_trl
+from qtuning.io.turns import without_nulls
+
+from .. import talks
 
 Q, A = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
 S = {"role": "system", "content": "s"}
@@ -25,7 +28,11 @@ def read(rows: list[dict[str, Any]], **options: Any) -> list[dict[str, Any]]:
     streamed = to_trl(data.to_iterable_dataset(), "x", **options)
     assert isinstance(streamed, IterableDataset)
     columns = made.column_names
-    assert [{name: row.get(name) for name in columns} for row in streamed] == made.to_list()
+    rows = [{name: row.get(name) for name in columns} for row in streamed]
+    if talks.ANY_OBJECTS:
+        assert rows == made.to_list()
+    else:  # Arrow adds nulls, which TRL of that time takes out
+        assert without_nulls(rows) == without_nulls(made.to_list())
     return made.to_list()
 
 
@@ -35,7 +42,8 @@ def read(rows: list[dict[str, Any]], **options: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("talk", [{"conversations": SHARE}, {"messages": [Q, A]}], ids=list)
 def test_system_and_tools_of_a_conversation(talk, tools) -> None:
     (row,) = read([{**talk, "system": "s", "tools": tools, "id": "1"}])
-    assert json.loads(row.pop("tools")) == json.loads(TOOLS)
+    tools = row.pop("tools")  # TRL before 0.29 reads no text
+    assert (json.loads(tools) if isinstance(tools, str) else tools) == json.loads(TOOLS)
     assert row == {"messages": [S, Q, A], "id": "1"}
 
 
@@ -87,6 +95,8 @@ def test_calls_of_tools_keep_their_own_arguments() -> None:
 
     rows = [row("f", city="Oslo"), row("g", a=1, b=[2])]
     for made in (read(rows), read(rows[::-1])[::-1]):
+        if not talks.ANY_OBJECTS:  # Arrow adds nulls, which TRL of that time takes out
+            made = without_nulls(made)
         functions = [one["messages"][1]["tool_calls"][0]["function"] for one in made]
         assert functions == [
             {"name": "f", "arguments": {"city": "Oslo"}},
@@ -139,3 +149,50 @@ def test_a_conversation_without_an_assistant_is_refused_where_only_its_turns_are
     with pytest.raises(UsageError, match="row 2: messages has no assistant turn"):
         to_trl(rows, "x", chat=True, assistant=True)
     assert len(to_trl(rows, "x", chat=True)) == 2
+
+
+def stream(*rows: dict[str, Any]) -> IterableDataset:
+    """A stream that does not name its columns, whose rows have the keys that they have."""
+    return IterableDataset.from_generator(lambda: iter(rows))
+
+
+def test_rows_of_a_stream_may_lack_keys_of_the_first_row() -> None:
+    made = list(
+        to_trl(stream({"messages": [Q, A], "tools": TOOLS}, {"messages": [Q, A]}), "x", chat=True)
+    )
+    assert [row["messages"] for row in made] == [[Q, A]] * 2
+    assert [bool(row["tools"]) for row in made] == [True, False]
+    with pytest.raises(UsageError, match="x, row 2: messages is empty, not a list of messages"):
+        list(to_trl(stream({"messages": [Q, A]}, {"text": "a"}), "x", chat=True))
+    for good in ({"prompt": "p", "completion": "c"}, {"instruction": "p", "output": "c"}):
+        *_, last = good
+        lacking = {key: value for key, value in good.items() if key != last}
+        with pytest.raises(UsageError, match=f"x, row 2: {last} is empty, not text"):
+            list(to_trl(stream(good, lacking), "x", chat=True))
+
+
+def test_rows_of_a_stream_may_have_keys_that_the_first_row_lacks() -> None:
+    rows = stream({"messages": [Q, A]}, {"messages": [Q, A], "system": "s", "tools": TOOLS})
+    first, second = to_trl(rows, "x", chat=True)
+    assert (first["messages"], second["messages"]) == ([Q, A], [S, Q, A])
+    assert second["tools"]
+    rows = stream({"messages": [Q, A]}, {"messages": [Q, A], "images": ["a.png"]})
+    with pytest.raises(UsageError, match="x, row 2: images is not read in this format"):
+        list(to_trl(rows, "x", chat=True))
+
+
+def test_a_prompt_may_be_json_text_of_a_conversation() -> None:
+    row = {"prompt": json.dumps([Q]), "completion": json.dumps([A]), "system": "s"}
+    assert read([row] * 2) == [{"prompt": [S, Q], "completion": [A]}] * 2
+    for text in ("[1, 2]", "[]", '["role"]', '[{"a": 1}]', "[x"):
+        plain = {"prompt": json.dumps([Q]), "completion": text}
+        assert read([plain]) == [plain]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_text_among_conversations_is_refused_by_its_row(place) -> None:
+    rows = [{"prompt": [Q], "completion": [A]}] * 2
+    rows[place] = {"prompt": "q", "completion": "a"}
+    said = ["prompt is a list, not text", "prompt is text, not a list of messages"][place]
+    with pytest.raises(UsageError, match=f"x, row 2: {said}"):
+        list(to_trl(stream(*rows), "x", chat=True))

@@ -17,6 +17,8 @@ import qtuning
 from qtuning import SAMPLE_PRUNERS, TOKEN_PRUNERS, PruningArguments
 from qtuning.commands import main as cli
 from qtuning.compare.grid import Data, Method, read_grid
+from qtuning.io.rows import columns_with
+from qtuning.io.turns import ROLES
 from qtuning.io.yaml_files import read_yaml
 from qtuning.offline.schema import DECISIONS, SCORED
 from qtuning.pruners.protocols import NEEDS, SamplePool
@@ -270,6 +272,13 @@ def test_python_parses_where_it_is_not_run() -> None:
     for page in PAGES:
         for block in blocks(page, "python"):
             ast.parse(block.code)
+
+
+def test_the_page_of_data_names_every_role_and_column_that_is_read() -> None:
+    page = text("docs/data.md")
+    formats = (("messages",), ("prompt", "completion"), ("instruction", "output"))
+    names = [*ROLES, *(name for one in formats for name in (*one, *columns_with(one)))]
+    assert [name for name in names if f"`{name}`" not in page] == []
 
 
 class TestLinksOfTheSite:

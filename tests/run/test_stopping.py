@@ -144,6 +144,6 @@ def test_an_interrupted_command_says_so_in_a_line(arguments, monkeypatch, capfd)
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("qtuning.commands.train.load_data", interrupted)
+    monkeypatch.setattr("qtuning.commands.train.load_rows", interrupted)
     assert cli.main(arguments) == 130
     assert capfd.readouterr().err.endswith("qtuning: interrupted\n")

@@ -15,6 +15,8 @@ from ..errors import UsageError
 from ..io.yaml_files import read_yaml, refuse_code
 
 _ON_THE_COMMAND_LINE = "give it on the command line if you trust it"
+_RENAMED = {"warmup_ratio": "--warmup_steps, which below 1 is a share of the steps"}
+"""Options that transformers has taken out, and what stands for them now."""
 
 
 class OneLineParser(TrlParser):
@@ -112,6 +114,8 @@ def _with_suggestions(message: str, parser: TrlParser) -> str:
     unknown = re.findall(r"'--?([A-Za-z_-]+)", message)
     if "not used" not in message and "Unknown arguments" not in message:
         return message
+    if len(unknown) == 1 and unknown[0] in _RENAMED:
+        return f"--{unknown[0]} is gone from transformers: give {_RENAMED[unknown[0]]}"
     options = [action.dest for action in parser._actions]
     suggestions = [m for name in unknown for m in get_close_matches(name, options, n=1)]
     hint = (

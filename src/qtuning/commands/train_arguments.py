@@ -33,7 +33,13 @@ def parse(argv: Sequence[str], *more: Any, verb: str = "train") -> tuple[Any, ..
         UsageError: An option is unknown, a value is invalid, or the config file cannot be read.
     """
     kinds = (ScriptArguments, QTuningConfig, ModelConfig, DatasetMixtureConfig, *more)
-    return OneLineParser(kinds, prog=f"qtuning {verb}").parse_in_one_line(argv)
+    parsed = OneLineParser(kinds, prog=f"qtuning {verb}").parse_in_one_line(argv)
+    model_args = parsed[2]
+    modules = vars(model_args).get("lora_target_modules")
+    if isinstance(modules, str) and modules.isidentifier():
+        # TRL makes a text of a list of one, which PEFT takes for a pattern of whole paths.
+        model_args.lora_target_modules = [modules]
+    return parsed
 
 
 def named_model(model_args: ModelConfig) -> str:
@@ -55,7 +61,7 @@ def check(training_args: QTuningConfig, model_args: ModelConfig) -> None:
             CUDA and no device is there, the checkpoint to resume from is missing, or the output
             folder cannot be written to.
     """
-    named_model(model_args)
+    check_model(named_model(model_args))
     for field in (SCORER, REFERENCE_MODEL):
         if vars(training_args)[field] is not None:
             check_model(vars(training_args)[field], f"--{field}")

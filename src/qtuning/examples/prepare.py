@@ -14,10 +14,19 @@ from ..core.stats import IGNORE_INDEX
 from ..errors import UsageError
 from ..io.formats import Rows, columns_of, find_format, to_trl
 from ..io.rows import ALPACA
-from ..io.token_ids import check_vocabulary
+from ..io.token_ids import check_vocabulary, vocabulary_of
 from ..precision import device_in_use
 from .example import has_answers
-from .templates import RENDERING, failing_row, prints_calls, prints_tools
+from .masked_prompts import TRL_MASKS_OTHERS, is_prompt_of_turns, with_masked_prompts
+from .templates import (
+    RENDERING,
+    Rendered,
+    failing_row,
+    one_line,
+    prints_calls,
+    prints_tools,
+    unfit,
+)
 from .tokenising import Tokenising
 
 logger = get_logger(__name__)
@@ -50,6 +59,11 @@ def ready_rows(rows: Rows, where: str, tokenizer: PreTrainedTokenizerBase, how: 
             f"{where}: the column tools is lost, since the chat template does not print it: name "
             "another one with chat_template_path"
         )
+    if not isinstance(ready, Dataset) and template is not None:
+        ready = ready.map(Rendered(where, tokenizer, template), with_indices=True)
+    if TRL_MASKS_OTHERS and template is not None and is_prompt_of_turns(ready):
+        only = how.completion_only_loss is not False
+        return with_masked_prompts(ready, tokenizer, template, completion_only=only)
     is_alpaca = find_format(columns_of(rows), where, how.text_field) == ALPACA
     if is_alpaca and template is None and tokenizer.is_fast:
         ends = how.eos_token or tokenizer.eos_token or ""
@@ -118,7 +132,7 @@ def prepared(
         UsageError: Rows cannot be trained on, or no row has answer tokens.
     """
     trl_rows = ready_rows(rows, where, tokenizer, how)
-    check_vocabulary(trl_rows, model.get_input_embeddings().num_embeddings, where)
+    check_vocabulary(trl_rows, vocabulary_of(model), where)
     with preparer(
         trl_rows, model, tokenizer, how, where=where, bf16=bf16, use_cpu=use_cpu
     ) as trainer:
@@ -190,12 +204,9 @@ def preparing(
         why: Exception = error
         if failing is not None:
             place, why = f"{where}, row {failing[0] + 1}", failing[1]
-        raise UsageError(
-            f"{place}: cannot be made ready: chat template, tokenizer and data do not fit together "
-            f"({_one_line(why)}); mend the row, or name another template with chat_template_path"
-        ) from error
+        raise unfit(place, why) from error
     except (ValueError, ImportError, OSError) as error:  # options that TRL finds not to fit
-        raise UsageError(_one_line(error)) from error
+        raise UsageError(one_line(error)) from error
 
 
 def check_answers(trainer: Any, rows: Any, before: Any, kind: str = "") -> None:
@@ -223,9 +234,4 @@ def check_answers(trainer: Any, rows: Any, before: Any, kind: str = "") -> None:
             f"no {kind}sample has answer tokens after truncation: raise max_length, or check that "
             "the completions are not empty"
         )
-    embeddings = trainer.model.get_input_embeddings()
-    check_vocabulary(rows, embeddings.num_embeddings, f"the {kind}samples")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    check_vocabulary(rows, vocabulary_of(trainer.model), f"the {kind}samples")

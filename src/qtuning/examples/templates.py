@@ -8,6 +8,7 @@ from datasets import Dataset
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from ..errors import UsageError
 from ..io.formats import Rows
 
 RENDERING = (TemplateError, ArithmeticError, TypeError, LookupError)
@@ -39,6 +40,44 @@ def rendered(
         **(row.get("chat_template_kwargs") or {}),
     )
     return text
+
+
+def unfit(place: str, error: Exception) -> UsageError:
+    """The error for rows that a chat template cannot be applied to.
+
+    Args:
+        place: The name of the data, and of the row if it is known.
+        error: What the template raised.
+    """
+    return UsageError(
+        f"{place}: cannot be made ready: chat template, tokenizer and data do not fit together "
+        f"({one_line(error)}); mend the row, or name another template with chat_template_path"
+    )
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, as one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+class Rendered:
+    """Sees that a chat template can be applied to the rows of a stream, as they come."""
+
+    def __init__(self, where: str, tokenizer: PreTrainedTokenizerBase, template: str) -> None:
+        """Check rows of data of a name by a template."""
+        self._where, self._tokenizer, self._template = where, tokenizer, template
+
+    def __call__(self, row: dict[str, Any], index: int) -> dict[str, Any]:
+        """The row as it is.
+
+        Raises:
+            UsageError: The template cannot be applied to it.
+        """
+        try:
+            rendered(row, self._tokenizer, self._template)
+        except RENDERING as error:
+            raise unfit(f"{self._where}, row {index + 1}", error) from error
+        return row
 
 
 def failing_row(

@@ -19,6 +19,7 @@ from ..examples.tokenising import Tokenising
 from ..io.arrow_rows import table_of
 from ..io.formats import Rows, to_trl
 from ..io.models import as_ids, load_causal_lm, load_tokenizer, read_vocabulary
+from ..io.token_ids import vocabulary_of
 from .figures import Special
 from .tokens import TokenRows
 
@@ -159,7 +160,7 @@ def special_ids(trainer: Trainer) -> Special:
         stops=frozenset(stops),
         bos=tokenizer.bos_token_id,
         pad=vars(trainer.data_collator).get("pad_token_id"),
-        embeddings=model.get_input_embeddings().num_embeddings,
+        embeddings=vocabulary_of(model),
     )
 
 

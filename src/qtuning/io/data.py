@@ -16,7 +16,7 @@ from datasets.exceptions import DatasetsError
 
 from ..errors import UsageError, first_line
 from .files import Splits, open_data
-from .formats import Rows, to_trl
+from .formats import Rows
 from .mixture import open_mixture
 from .splits import take
 from .token_ids import read_tokens
@@ -36,35 +36,6 @@ _READING = (
 )
 
 
-def load_data(
-    script_args: Any, dataset_args: Any, *, with_test: bool, chat: bool, text_field: str = "text"
-) -> tuple[Rows, Rows | None]:
-    """Load the training and the test data, in columns that TRL reads.
-
-    Args:
-        script_args: TRL's ``ScriptArguments``.
-        dataset_args: TRL's ``DatasetMixtureConfig``; its data sets go first, as in ``trl sft``.
-        with_test: Whether to load the test split as well.
-        chat: Whether the tokenizer has a chat template.
-        text_field: TRL's ``dataset_text_field``.
-
-    Returns:
-        The training data, and the test data or None.
-
-    Raises:
-        UsageError: The data are missing, unreadable, empty or in an unknown format.
-    """
-    where = _where(script_args, dataset_args)
-    with _explained(where):
-        splits = _open(script_args, dataset_args)
-        kinds = ["train", "test"] if with_test else ["train"]
-        train, *test = [
-            to_trl(data, name, chat=chat, text_field=text_field)
-            for data, name in [_taken(splits, script_args, kind, where) for kind in kinds]
-        ]
-    return train, test[0] if test else None
-
-
 def load_rows(script_args: Any, dataset_args: Any, kind: str) -> tuple[Rows, str]:
     """Load the rows of a split as they are, with a name for messages.
 
@@ -80,7 +51,7 @@ def load_rows(script_args: Any, dataset_args: Any, kind: str) -> tuple[Rows, str
     with _explained(where):
         rows, name = _taken(_open(script_args, dataset_args), script_args, kind, where)
         if next(iter(rows), None) is None:
-            raise UsageError(f"{where}: no rows; name a file or split that has some")
+            raise UsageError(f"{name}: no rows; name a file or split that has some")
     return rows, name
 
 

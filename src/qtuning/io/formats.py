@@ -7,13 +7,15 @@ Here one format is chosen, and the columns that would compete with it are droppe
 
 import logging
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from typing import Any, TypeAlias
 
 import datasets
 from datasets import Dataset, Features, IterableDataset, Value
+from packaging.version import Version
 
 from ..errors import UsageError
-from .rows import TALKS, Row, RowReader
+from .rows import Row, RowReader, columns_with, holds_talk
 from .token_ids import check_tokens
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,8 @@ _DECISIVE += ("image", "images", "video", "videos", "audio", "audios")
 # What may be the sample in another spelling.
 _RIVALS = (*sorted(_COMPETING), "instruction", "input", "output", "response", "answer", "question")
 _EMPTY: tuple[Any, ...] = (None, "", "[]", [], {})
+# Where it does not, it takes the nulls out of them that Arrow fills in.
+_TOOLS_AS_TEXT = Version(version("trl")) >= Version("0.29")
 
 
 def columns_of(data: Rows) -> list[str]:
@@ -103,15 +107,18 @@ def to_trl(
     if names == ("input_ids",):
         check_tokens(data, where)
         return data  # columns of masks and labels are part of the format
+    # Rows of a stream that does not name its columns may have others than the first row.
+    more = columns_with(names) + _DECISIVE if data.column_names is None else ()
     reader = RowReader(
         names=names,
-        columns=tuple(columns),
+        columns=tuple(dict.fromkeys((*columns, *more))),
         where=where,
         chat=chat,
-        talk=names[0] in TALKS or isinstance(first[names[0]], list),
+        talk=holds_talk(first, names),
         assistant=assistant,
         calls=calls,
         filled=_filled(data),
+        tools_as_text=_TOOLS_AS_TEXT,
     )
     unread = [name for name in columns if name not in reader.reads]
     rivals = [name for name in unread if name in _RIVALS]
@@ -120,7 +127,11 @@ def to_trl(
             f"{where}: trained on are the columns {', '.join(reader.reads)}; not read are "
             f"{', '.join(rivals)}"
         )
-    decisive = [name for name in unread if name in _DECISIVE and names != (text_field,)]
+    decisive = [
+        name
+        for name in reader.columns
+        if name in _DECISIVE and name not in reader.reads and names != (text_field,)
+    ]
     drop = [name for name in columns if name in (_COMPETING | {text_field, *reader.reads})]
     if not isinstance(data, Dataset):
         read = _ReadOne(reader, decisive)
@@ -169,7 +180,7 @@ def _converted(data: Dataset, reader: RowReader, drop: list[str]) -> Dataset:
     for index, row in enumerate(data.select_columns(reader.reads)):
         read = reader(row, index)
         differs = differs or any(row.get(name, read) != value for name, value in read.items())
-        plain = plain and all(map(_is_plain, read.values()))
+        plain = plain and all(_is_plain(name, value) for name, value in read.items())
         made |= {name: value for name, value in read.items() if value is not None}
     if not differs:
         rivals = [name for name in drop if name not in reader.reads]
@@ -193,9 +204,11 @@ def _as_columns(row: Row, index: int, *, reader: RowReader, names: Sequence[str]
     return {name: read[name] for name in names}
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(name: str, value: Any) -> bool:
     """Whether a column's value needs no more than text and messages of role and content."""
-    return not isinstance(value, list) or all(len(turn) == 2 for turn in value)
+    if not isinstance(value, list):
+        return True
+    return name != "tools" and all(len(turn) == 2 for turn in value)
 
 
 def _json(where: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ..errors import UsageError
 from .formats import find_format
-from .rows import TALKS, RowReader
+from .rows import RowReader, holds_talk
 from .turns import Turn, parsed, read_turns
 
 LONGEST = 6000
@@ -117,7 +117,7 @@ def _parts(row: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, str]:
     if not names:
         return "", ""
     row = {name: _parsed(value) for name, value in row.items()}
-    talk = names[0] in TALKS or isinstance(row[names[0]], list)
+    talk = holds_talk(row, names)
     try:
         read = _reader(names, list(row), talk=talk)(row, 0)
     except UsageError:  # shown as it is

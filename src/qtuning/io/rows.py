@@ -5,19 +5,36 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from .turns import kind_of, one_system, read_tools, read_turns, refused
+from .turns import is_talk, kind_of, one_system, read_tools, read_turns, refused
 
 Row: TypeAlias = dict[str, Any]
 
 TALKS = ("messages", "conversations")
+PAIR = ("prompt", "completion")
 ALPACA = ("instruction", "output")
-_WITH = {
+_WITH: dict[tuple[str, ...], tuple[str, ...]] = {
     ("messages",): ("system", "tools"),
     ("conversations",): ("system", "tools"),
-    ("prompt", "completion"): ("system", "tools"),
+    PAIR: ("system", "tools"),
     ALPACA: ("input", "system", "history"),
 }
-"""Columns that are read beside those of a format, where they are there."""
+
+
+def columns_with(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns that are read beside those of a format, where they are there."""
+    return _WITH.get(names, ())
+
+
+def holds_talk(row: Mapping[str, Any], names: tuple[str, ...]) -> bool:
+    """Whether the columns of a format hold conversations rather than text.
+
+    Args:
+        row: A row.
+        names: The columns, see ``formats.find_format``.
+    """
+    if names != PAIR:
+        return names[0] in TALKS
+    return isinstance(row[names[0]], list) or all(is_talk(row.get(name)) for name in names)
 
 
 @dataclass(frozen=True)
@@ -29,10 +46,11 @@ class RowReader:
         columns: All columns of the data.
         where: Name of the data in messages.
         chat: Whether Alpaca rows become conversations.
-        talk: Whether the columns hold conversations rather than text.
+        talk: Whether the columns hold conversations rather than text, see ``holds_talk``.
         assistant: Whether every conversation must have a turn of the assistant.
         calls: Whether the chat template prints calls of tools.
         filled: Names of columns whose objects Arrow may have filled up with nulls.
+        tools_as_text: Whether TRL reads tools as JSON text, which says what a row has.
     """
 
     names: tuple[str, ...]
@@ -43,11 +61,12 @@ class RowReader:
     assistant: bool = False
     calls: bool = True
     filled: frozenset[str] = frozenset()
+    tools_as_text: bool = True
 
     @property
     def reads(self) -> list[str]:
         """The columns that are read."""
-        more = [name for name in _WITH.get(self.names, ()) if name in self.columns]
+        more = [name for name in columns_with(self.names) if name in self.columns]
         return [*self.names, *more]
 
     def __call__(self, row: Mapping[str, Any], index: int) -> Row:
@@ -75,7 +94,7 @@ class RowReader:
                 name,
                 index,
                 read_turns,
-                row[name],
+                row.get(name),
                 filled=name in self.filled,
                 calls=self.calls,
             )
@@ -87,9 +106,11 @@ class RowReader:
             raise refused(self.where, index, self.names[0], why)
         if "tools" in self.reads:
             tools = self._of(
-                "tools", index, read_tools, row["tools"], filled="tools" in self.filled
+                "tools", index, read_tools, row.get("tools"), filled="tools" in self.filled
             )
-            read["tools"] = json.dumps(tools, ensure_ascii=False) if tools else None
+            read["tools"] = tools or None
+            if tools and self.tools_as_text:
+                read["tools"] = json.dumps(tools, ensure_ascii=False)
         return read
 
     def _of(self, column: str, index: int, read: Any, *args: Any, **kwargs: Any) -> Any:
@@ -104,9 +125,10 @@ class RowReader:
             raise refused(self.where, index, column, error) from error
 
     def _text(self, row: Mapping[str, Any], name: str, index: int) -> str:
-        if not isinstance(row[name], str):
-            raise refused(self.where, index, name, f"is {kind_of(row[name])}, not text")
-        return str(row[name])
+        text = row.get(name)
+        if not isinstance(text, str):
+            raise refused(self.where, index, name, f"is {kind_of(text)}, not text")
+        return text
 
     def _alpaca(self, row: Mapping[str, Any], index: int) -> Row:
         """Prompt and completion of an Alpaca row."""

@@ -56,6 +56,19 @@ def read_turns(value: object, *, filled: bool, calls: bool = True) -> list[Turn]
     return turns
 
 
+def is_talk(value: object) -> bool:
+    """Whether a value is JSON text of a conversation, as cells of CSV may be."""
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        return False
+    try:
+        messages = json.loads(value)
+    except ValueError:
+        return False
+    return bool(messages) and all(
+        isinstance(one, Mapping) and ("role" in one or "from" in one) for one in messages
+    )
+
+
 def read_tools(value: object, *, filled: bool) -> list[Any]:
     """The tools of a row as objects; empty for none.
 
@@ -115,8 +128,10 @@ def _turn(message: object, filled: bool, prints_calls: bool) -> Turn:
         raise ValueError(f"is {kind_of(message)}, not an object with role and content")
     said = {key: value for key, value in message.items() if value is not None}
     speaker = said.get("role", said.get("from"))
-    if not isinstance(speaker, str):
+    if speaker is None:
         raise ValueError("has no role")
+    if not isinstance(speaker, str):
+        raise ValueError(f"has {kind_of(speaker)} for its role")
     name = speaker.strip().lower()
     if name not in ROLES:
         raise ValueError(f"is from {speaker!r}, not from one of {', '.join(ROLES)}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from torch import Tensor
 
 from ..core.stats import stats_of_one
@@ -51,7 +52,7 @@ class ScoreColumns:
     def check(self, columns: Sequence[str], where: str) -> None:
         """Check that none of the columns would replace a column of the user's.
 
-        A column ``sample_id`` may be there, and stays as it is.
+        A column ``sample_id`` may be there; its nulls become the names of their rows.
 
         Raises:
             UsageError: The data have a column with the name of one that is added.
@@ -112,6 +113,10 @@ class ScoreColumns:
         for name, values in columns.items():
             if name not in rows.column_names:
                 rows = rows.append_column(name, values)
+            elif rows[name].null_count:  # the user's names of some rows only
+                rows = rows.set_column(
+                    rows.column_names.index(name), name, _filled(rows[name], values)
+                )
         return rows
 
     def _lists(self, lists: Sequence[Sequence[float]]) -> pa.Array:
@@ -119,6 +124,12 @@ class ScoreColumns:
         kind = pa.list_(pa.float32())
         values = pa.array(lists, kind)
         return values.cast(pa.list_(pa.float16())) if self.float16 else values
+
+
+def _filled(column: pa.ChunkedArray, names: pa.Array) -> pa.ChunkedArray:
+    """A column of names with others in the place of its nulls, of its own type."""
+    kind = pa.string() if pa.types.is_null(column.type) else column.type
+    return pc.coalesce(column.cast(kind), names.cast(kind))
 
 
 def _sum(nll: Tensor) -> float:
