@@ -1,18 +1,28 @@
 """Inspections of rows made for a test."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import pytest
 from datasets import Dataset
 
 import qtuning
 from qtuning import QTuningConfig
 from qtuning.inspection.result import Finding, Inspection
 
+KEEPS_END = "truncation_mode" in {one.name for one in fields(QTuningConfig)}
+"""Whether this TRL can cut the beginning of rows off."""
+
 QUIET = {"use_cpu": True, "bf16": False, "report_to": "none", "gradient_checkpointing": False}
 
 
 def config(folder: Path, **options: Any) -> QTuningConfig:
+    mode = options.pop("truncation_mode", None)
+    if KEEPS_END and mode is not None:
+        options["truncation_mode"] = mode
+    elif mode == "keep_end":
+        pytest.skip("this TRL cuts the ends of rows only")
     return QTuningConfig(str(folder), **{**QUIET, **options})
 
 

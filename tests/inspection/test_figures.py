@@ -12,7 +12,7 @@ from qtuning.inspection.figures import NO_END, Special, figures_of
 from qtuning.inspection.findings import repeated
 from qtuning.inspection.tokens import TokenRows
 
-SPECIAL = Special(ends=(1, 3), stops=frozenset({1}), bos=2, embeddings=8)
+SPECIAL = Special(ends=(1, 3), stops=frozenset({1}), bos=2, pad=0, embeddings=8)
 _ROWS = st.lists(
     st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=9), min_size=1, max_size=6
 )

@@ -85,6 +85,7 @@ CASES = [
         [*TALKS, talk("<a> e>", "no")],
     ),
     Case("special-tokens-in-text", "note", "plain", [{"text": "a<u>b"}], (1,), [{"text": "ab"}]),
+    Case("unanswered", "warning", "chat", [*TALKS, talk("a", "b", "c")], (4,), TALKS),
     Case("answers-joined", "warning", "plain", [*GOOD, pair("Why?", "So")], (4,), GOOD),
     Case("template-not-used", "warning", "chat", GOOD, (1, 2, 3), TALKS),
     Case("template-not-used", "warning", "chat", GOOD, (1, 2, 3), [{"text": "<u>user a<e>"}]),

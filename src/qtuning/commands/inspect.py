@@ -24,6 +24,9 @@ from ..io.data import load_rows
 from ..io.models import check_model
 from .train_arguments import named_model, parse
 
+_MOST_TOKENS = 2000
+"""Tokens of a row on the page."""
+
 
 @dataclass
 class InspectArguments:
@@ -44,7 +47,7 @@ class InspectArguments:
     )
     show: int = field(default=3, metadata={"help": "How many rows to show as tokens."})
     output: Path | None = field(
-        default=None, metadata={"help": "An HTML file to write, with the tokens of the rows."}
+        default=None, metadata={"help": "A new HTML file to write, with the tokens of the rows."}
     )
     json: bool = field(default=False, metadata={"help": "Print JSON in place of tables."})
     strict: bool = field(
@@ -91,7 +94,8 @@ def run(argv: Sequence[str]) -> int:
     if options.output is not None:
         from ..reports.inspection import write_inspection
 
-        write_inspection(found, to_show.in_order(), options.output, total=len(to_show.names))
+        rows_shown = to_show.in_order(_MOST_TOKENS)
+        write_inspection(found, rows_shown, options.output, total=len(to_show.names))
     return int(options.strict and found.count("error") > 0)
 
 

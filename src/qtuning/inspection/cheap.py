@@ -55,7 +55,7 @@ def cheap_findings(trainer: Trainer) -> tuple[Finding, ...]:
     if "input_ids" not in rows.column_names or not len(rows):
         return ()
     tokens = TokenRows(rows, completion_only=args.completion_only_loss is not False)
-    special = special_ids(trainer.model, tokenizer)
+    special = special_ids(trainer)
     figures = figures_of(tokens.batches(), special, None)
     longest = cut_of(args).longest
     split = args.packing and longest is None

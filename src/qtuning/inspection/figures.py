@@ -21,12 +21,14 @@ class Special:
         ends: Ids that end a turn, see ``end_of_turn_ids``.
         stops: Ids at which the model stops to generate once it is trained and saved.
         bos: Id that begins a row; None if there is none.
+        pad: Id that fills rows up; None if it is not known.
         embeddings: Number of the model's embeddings.
     """
 
     ends: tuple[int, ...]
     stops: frozenset[int]
     bos: int | None
+    pad: int | None
     embeddings: int
 
 

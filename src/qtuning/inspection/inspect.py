@@ -15,6 +15,7 @@ from ..io.data import load_rows
 from ..io.formats import Rows
 from ..io.models import check_model
 from .batches import batch_facts
+from .conversations import conversation_findings
 from .duplicates import duplicate_prompts
 from .ends import end_facts
 from .figures import Figures, figures_of
@@ -185,6 +186,7 @@ def inspect_prepared(
         *plain_findings(
             texts.no_talk & ~texts.has_special, texts.joined, template=ready.template is not None
         ),
+        *conversation_findings(texts.unanswered),
         *script_findings(texts.letters),
     ]
     if evaluation is not None and known is not None:

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from ..examples.end_of_turn import end_of_turn_ids
 from ..examples.example import SAMPLE_ID
@@ -129,8 +129,8 @@ def prepare(rows: Rows, where: str, source: ModelSource, args: Any) -> Prepared:
         quiet(bars=True),
         preparer(ready, model, tokenizer, whole, where=where, **options) as trainer,
     ):
-        model, processing = trainer.model, trainer.processing_class
-        tokens = trainer.train_dataset
+        processing = trainer.processing_class
+        tokens, special = trainer.train_dataset, special_ids(trainer)
         # Newer TRL has templates of its own that mark the answers.
         template = template and (vars(trainer).get("chat_template") or template)
     ids = {name: data[name] for name in (SAMPLE_ID, "id") if name in data.column_names}
@@ -142,14 +142,15 @@ def prepare(rows: Rows, where: str, source: ModelSource, args: Any) -> Prepared:
         names=row_names(ids, range(len(data))),
         tokenizer=processing,
         template=template,
-        special=special_ids(model, processing),
+        special=special,
         streamed=streamed,
         seconds=time.perf_counter() - started,
     )
 
 
-def special_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Special:
-    """The ids of a model and its tokenizer that mean something."""
+def special_ids(trainer: Trainer) -> Special:
+    """The ids of a trainer's model, tokenizer and collator that mean something."""
+    model, tokenizer = trainer.model, trainer.processing_class
     stops = set() if tokenizer.eos_token_id is None else {tokenizer.eos_token_id}
     for config in (model.generation_config, model.config.get_text_config()):
         if config is not None:
@@ -158,6 +159,7 @@ def special_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> S
         ends=tuple(end_of_turn_ids(model, tokenizer).tolist()),
         stops=frozenset(stops),
         bos=tokenizer.bos_token_id,
+        pad=vars(trainer.data_collator).get("pad_token_id"),
         embeddings=vocabulary_of(model),
     )
 

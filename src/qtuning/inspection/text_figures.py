@@ -7,6 +7,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from .conversations import is_unanswered
 from .duplicates import Hashes
 from .overlap import Known, hash_of_text
 from .plain_text import is_joined
@@ -31,6 +32,7 @@ class TextFigures:
         has_special: Whether the text has a special token, ``(R,)``; False for rows of tokens.
         special: The special tokens that are found.
         known: Whether the evaluation data have the row exactly, nearly, and its prompt, ``(R, 3)``.
+        unanswered: Whether a conversation ends without an answer, ``(R,)``.
         joined: Whether an answer is glued to its prompt, ``(R,)``.
         no_talk: Whether a row is text rather than a conversation or tokens, ``(R,)``.
         no_prompt: Whether no row has a prompt.
@@ -43,6 +45,7 @@ class TextFigures:
     has_special: Bools
     special: frozenset[str]
     known: NDArray[np.bool_]
+    unanswered: Bools
     joined: Bools
     no_talk: Bools
     no_prompt: bool
@@ -72,11 +75,12 @@ def text_figures(ready: Prepared, known: Known | None) -> TextFigures:
                 np.array([one.n_prompt > 0 for one in rows]),
                 letters_of([one.text for one in rows]),
                 np.array([bool(found) for found in tokens]),
+                np.array([is_unanswered(one) for one in rows]),
                 np.array([is_joined(one) for one in rows]),
                 np.array([(False,) * 3 if known is None else known.has(one) for one in rows]),
             )
         )
-    prompts, answers, has_prompt, letters, has_special, joined, overlap = (
+    prompts, answers, has_prompt, letters, has_special, unanswered, joined, overlap = (
         np.concatenate(column) for column in zip(*parts, strict=True)
     )
     return TextFigures(
@@ -87,6 +91,7 @@ def text_figures(ready: Prepared, known: Known | None) -> TextFigures:
         has_special=has_special,
         special=frozenset(special),
         known=overlap,
+        unanswered=unanswered,
         joined=joined,
         no_talk=np.full(len(joined), no_talk),
         no_prompt=no_prompt,

@@ -46,6 +46,6 @@ def token_findings(
     return [
         *length_findings(figures, longest),
         *end_findings(figures, name, special.stops, may_be_cut),
-        *vocabulary_findings(figures, tokenizer, template, texts, special.embeddings),
+        *vocabulary_findings(figures, tokenizer, template, texts, special),
         *duplicate_rows(figures.hash),
     ]

@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from .figures import Figures
+from .figures import Figures, Special
 from .findings import in_rows
 from .result import Finding
 
@@ -22,7 +22,7 @@ def vocabulary_findings(
     tokenizer: PreTrainedTokenizerBase,
     template: str | None,
     texts: Iterable[str],
-    embeddings: int,
+    special: Special,
 ) -> list[Finding]:
     """Tokens without an embedding, markers that are split, and padding that is the end.
 
@@ -31,23 +31,23 @@ def vocabulary_findings(
         tokenizer: The tokenizer, with the tokens that the options name.
         template: The chat template in force; None if there is none.
         texts: Some rows as the model reads them: only markers that occur in them are looked at.
-        embeddings: Number of the model's embeddings.
+        special: Ids that mean something.
     """
     found = in_rows(
         "error",
         "ids-beyond-embeddings",
         rows.beyond > 0,
-        f"tokens that the model has no embedding for: it has {embeddings:,}",
+        f"tokens that the model has no embedding for: it has {special.embeddings:,}",
         "use the tokenizer of the model, or one whose added tokens the model has",
     )
-    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id == tokenizer.eos_token_id:
+    if special.pad is not None and special.pad == tokenizer.eos_token_id:
         found.append(
             Finding(
                 "note",
                 "padding-is-end",
                 1,
                 (),
-                f"padding and end are the same token, {tokenizer.pad_token}",
+                f"padding and end are the same token, {tokenizer.eos_token}",
                 "harmless here, where padding has no labels; elsewhere the end may be masked with "
                 "it: set pad_token to another token",
             )
