@@ -19,6 +19,7 @@ from .pruners.registry import SAMPLE_PRUNERS, TOKEN_PRUNERS
 if TYPE_CHECKING:
     from .evaluation.evaluate import evaluate
     from .explanation.explain import explain
+    from .inspection.inspect import inspect
     from .offline.api import diff, prune, score
     from .offline.suspects import suspects
     from .reports.report import report
@@ -36,6 +37,7 @@ _LAZY = {
     "diff": "offline.api",
     "evaluate": "evaluation.evaluate",
     "explain": "explanation.explain",
+    "inspect": "inspection.inspect",
     "prune": "offline.api",
     "read_ledger": "run.ledger",
     "read_probe": "run.probe_rows",
@@ -67,6 +69,7 @@ __all__ = [
     "diff",
     "evaluate",
     "explain",
+    "inspect",
     "keep_tokens",
     "prune",
     "rank_correlation",

@@ -2,6 +2,8 @@
 
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from qtuning.commands.main import main
@@ -266,3 +268,67 @@ def test_damaged_files_of_a_run_are_named(tmp_path, capsys, name) -> None:
     (tmp_path / name).write_text("{")
     assert explain(tmp_path) == 2
     assert f"{tmp_path / name}: " in capsys.readouterr().err
+
+
+# Suspects: of scores, and of a run
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """Scores of the run's data with the gain of each row: its number less 40."""
+    path = tmp_path_factory.mktemp("alone") / "alone.parquet"
+    columns = {
+        "prompt": [f"What is {i}?" for i in range(80)],
+        "completion": [f"It is {i}." for i in range(80)],
+        "sample_id": [f"s{i}" for i in range(80)],
+        "ppl": [2.0] * 80,
+        "entropy": [1.0] * 80,
+        "nll_sum": [50.0] * 80,
+        "n_tokens": [4] * 80,
+        "nll_alone_sum": [10.0 + i for i in range(80)],
+    }
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def test_suspects_of_scores_need_no_run(alone, capsys) -> None:
+    content = printed(capsys, alone, "--suspects", 3)
+    assert set(content) == {"format", "run", "scorer", "suspects"}
+    found = content["suspects"]["suspects"]
+    assert [(one["sample_id"], one["gain"]) for one in found] == [
+        ("s0", -40.0),
+        ("s1", -39.0),
+        ("s2", -38.0),
+    ]
+
+
+def test_suspects_of_a_run_say_how_often_it_kept_them(run, alone, capsys) -> None:
+    found = printed(capsys, run, "--suspects", 2, "--rows", alone)["suspects"]["suspects"]
+    assert [one["sample_id"] for one in found] == ["s0", "s1"]
+    assert all(one["visits"] >= 1 for one in found)
+    assert explain(run, "--suspects", 2, "--summary", "--rows", alone) == 0
+    text = capsys.readouterr().out
+    assert "Least gain first: 2 of 80 rows" in text
+    assert "never kept" in text
+
+
+def test_suspects_are_written_as_rows(alone, tmp_path, capsys) -> None:
+    path = tmp_path / "suspects.jsonl"
+    assert explain(alone, "--suspects", 5, "--output", path) == 0
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row["completion"] for row in rows] == [f"It is {i}." for i in range(5)]
+    assert explain(alone, "--suspects", 5, "--output", path) == 2  # nothing is written over
+    assert len(path.read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--suspects", "3"), "score its data with `qtuning score --alone`"),
+        (("--output", "x.jsonl"), "give --suspects a number too"),
+        (("--suspects", "0"), "must be at least 1"),
+    ],
+)
+def test_suspects_that_cannot_be_listed(run, words, said, capsys) -> None:
+    assert explain(run, *words) == 2
+    assert said in capsys.readouterr().err

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import IterableDataset as TorchIterableDataset
 
 from qtuning import UsageError
-from qtuning.examples.names import content_name, with_sample_ids
+from qtuning.examples.names import content_name, sample_names, with_sample_ids
 
 COLUMNS = {
     "the row's number": ({"x": [7, 8]}, ["0", "1"]),
@@ -27,6 +27,7 @@ COLUMNS = {
         {"x": [7, 8], "id": ["u", None], "sample_id": [None, None]},
         ["u", "1"],
     ),
+    "empty ids": ({"x": [7, 8], "id": ["", "v"], "sample_id": ["", ""]}, ["0", "v"]),
     "sample_id": ({"x": [7, 8], "id": ["u", "v"], "sample_id": ["p", "q"]}, ["p", "q"]),
 }
 columns = pytest.mark.parametrize(("data", "names"), COLUMNS.values(), ids=COLUMNS)
@@ -168,3 +169,10 @@ def test_an_id_that_is_a_tensor_is_named_by_its_value(kind):
         dataset = Rows([{"id": torch.tensor(30)}])
     (row,) = list(with_sample_ids(dataset))[:1]
     assert row["sample_id"] == "30"
+
+
+def test_packed_rows_keep_the_names_of_their_samples():
+    rows = Dataset.from_dict({"input_ids": [[1, 2], [3]], "sample_id": [["a", "b"], ["c"]]})
+    assert with_sample_ids(rows) is rows
+    assert sample_names(rows) == ["a", "b", "c"]
+    assert sample_names(with_sample_ids(rows.remove_columns("sample_id"))) == ["0", "1"]

@@ -18,7 +18,6 @@ from qtuning.compare.record_file import read_record
 from qtuning.compare.rows import read_rows
 from qtuning.compare.tables import csv_text, markdown, tables
 from qtuning.errors import UsageError
-from qtuning.evaluation.load import load_evaluated
 from qtuning.io.data import load_rows
 from qtuning.io.formats import to_trl
 from qtuning.io.models import load_causal_lm, load_tokenizer
@@ -122,7 +121,7 @@ def initial_scores(file: Path, draw: random.Random) -> None:
 
 
 def adapter(file: Path, draw: random.Random) -> None:
-    load_evaluated(str(file.parent))
+    load_causal_lm(str(file.parent))
 
 
 def rows(file: Path, draw: random.Random) -> None:

@@ -30,9 +30,18 @@ def test_rows_have_the_names_of_training(tmp_path, rows, names) -> None:
 
 def test_places_are_found_by_name_and_null_where_there_is_none() -> None:
     rows = pa.table({"sample_id": ["a", "b", "c"]})
-    assert places_of(pa.array(["c", "x", "a"]), rows).to_pylist() == [2, None, 0]
+    places, differing = places_of(pa.array(["c", "x", "a"]), rows)
+    assert places.to_pylist() == [2, None, 0]
+    assert differing == []
     with pytest.raises(UsageError, match="give the data that the run was of"):
         places_of(pa.array(["x"]), rows)
+
+
+def test_a_name_of_rows_that_differ_has_no_place() -> None:
+    rows = pa.table({"sample_id": ["a", "b", "a", "b"], "text": ["1", "2", "1", "3"]})
+    places, differing = places_of(pa.array(["b", "a"]), rows)
+    assert places.to_pylist() == [None, 0]
+    assert differing == ["b"]
 
 
 def test_each_decision_has_its_reason() -> None:

@@ -17,7 +17,9 @@ DOCS = ROOT / "docs"
 PAGES = sorted(
     ["README.md", "CONTRIBUTING.md", "SECURITY.md", *(f"docs/{p.name}" for p in DOCS.glob("*.md"))]
 )
-VERBS = ("train", "score", "prune", "report", "explain", "diff", "evaluate", "compare")
+VERBS = (
+    *("train", "inspect", "score", "prune", "report", "explain", "diff", "evaluate", "compare"),
+)
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

@@ -47,6 +47,8 @@ IMPORTED = (compare, evaluate, report, score, train)
 CASES = [
     ("peft", "peft", f"train {NAMED} --use_peft --output_dir out --use_cpu"),
     ("peft", "peft", "evaluate --model_name_or_path adapter --dataset_name rows.jsonl"),
+    ("peft", "peft", f"score {NAMED.replace('path model', 'path adapter')} --output s.parquet"),
+    ("peft", "peft", f"train {NAMED.replace('path model', 'path adapter')} --output_dir out"),
     ("peft", "peft", "compare --config lora.yaml --output_dir out"),
     ("matplotlib", "report", "report scores.parquet --output page.html --figures pictures"),
     ("matplotlib", "eval,report", "compare --config grid.yaml --output_dir out"),

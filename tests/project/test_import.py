@@ -14,6 +14,7 @@ LAZY |= {
     "diff",
     "evaluate",
     "explain",
+    "inspect",
     "prune",
     "read_ledger",
     "read_probe",

@@ -37,7 +37,7 @@ def browser():
 
 @pytest.fixture
 def opened(browser):
-    """A function that opens a report; what the page complains of fails the test at its end."""
+    """A function that opens a page; what the page complains of fails the test at its end."""
     complaints = []
     contexts = []
 
@@ -50,7 +50,7 @@ def opened(browser):
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda asked: _only_itself(asked.url, path, complaints))
         page.goto(path.as_uri())
-        page.wait_for_function("document.getElementById('budget').children.length > 0")
+        page.wait_for_selector("main[aria-busy=false], #failed:not([hidden])")
         return page
 
     yield open_

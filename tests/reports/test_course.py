@@ -61,7 +61,7 @@ def test_a_long_run_is_drawn_by_means(tmp_path) -> None:
 
 def test_samples_of_a_thinned_page_are_found_by_their_places(run, monkeypatch) -> None:
     monkeypatch.setattr("qtuning.reports.payload.MOST_VISITS", 20)
-    monkeypatch.setattr("qtuning.reports.payload._TEXT_BYTES", 0)
+    monkeypatch.setattr("qtuning.reports.payload.TEXT_BYTES", 0)
     made = payload(run)
     mentions = [r["sample"] for spike in made["losses"]["spikes"] for r in spike["rows"]]
     mentions += [path["example"] for path in made["fates"]["paths"]]

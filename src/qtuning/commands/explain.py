@@ -1,4 +1,4 @@
-"""``qtuning explain OUT``: what a run's ledger tells about its steps and samples."""
+"""``qtuning explain OUT``: what a run's ledger tells about its steps and samples; suspects."""
 
 import json
 from collections.abc import Sequence
@@ -13,6 +13,8 @@ from ..errors import UsageError
 from ..explanation.explain import Explanation, explain
 from ..explanation.tables import show_sample, show_spikes, show_step, show_summary
 from ..io.row_text import clean
+from ..offline.suspects import suspects
+from ..offline.suspects_table import show_suspects
 from .parser import OneLineParser
 
 
@@ -43,6 +45,17 @@ class ExplainArguments:
             "they went through; so does the command without any of these."
         },
     )
+    suspects: int | None = field(
+        default=None,
+        metadata={
+            "help": "List this many rows whose answer most likely does not belong to its prompt, "
+            "least gain first; of scores that were made with --alone, or of a run, whose data's "
+            "scores --rows names."
+        },
+    )
+    output: Path | None = field(
+        default=None, metadata={"help": "A JSON Lines file to write the suspects to, as rows."}
+    )
     rows: Path | None = field(
         default=None,
         metadata={"help": "The data of the run, or their scores, for the texts of the samples."},
@@ -54,10 +67,11 @@ class ExplainArguments:
 
 
 def run(argv: Sequence[str]) -> None:
-    """Print what a run's record tells about its steps and samples.
+    """Print what a run's record tells about its steps and samples, and suspects.
 
     Raises:
-        UsageError: An argument is unusable, there is no ledger, or it has no such step or sample.
+        UsageError: An argument is unusable, there is no ledger, it has no such step or sample, or
+            the scores have no gain.
     """
     words = list(argv)
     if words and not words[0].startswith("-"):
@@ -67,16 +81,27 @@ def run(argv: Sequence[str]) -> None:
         raise UsageError("nothing to explain: name a run's output folder, as `qtuning explain out`")
     if options.show < 0:
         raise UsageError(f"--show must be at least 0, got {options.show}")
-    told = explain(options.out, rows=options.rows)
-    answers = _answers(told, options)
+    if options.output is not None and options.suspects is None:
+        raise UsageError("--output is where suspects are written: give --suspects a number too")
+    found = None
+    if options.suspects is not None:
+        found = suspects(options.out, options.suspects, rows=options.rows)
+        if options.output is not None:
+            found.write(options.output)
+    asked = options.step is not None or options.spikes or options.sample or options.summary
+    told = explain(options.out, rows=options.rows) if asked or found is None else None
+    answers: dict[str, Any] = {} if told is None else _answers(told, options)
+    if found is not None:
+        answers["suspects"] = found
     if options.json:
-        content = {"format": 1, "run": str(told.folder), "scorer": told.scorer}
+        scorer = None if told is None else told.scorer
+        content = {"format": 1, "run": str(options.out), "scorer": scorer}
         content |= {name: answer.to_dict() for name, answer in answers.items()}
         # In ASCII: a terminal would act on some characters of names and texts.
         print(json.dumps(content, indent=1, allow_nan=False))
         return
     console = Console(highlight=False)
-    if told.scorer is not None:
+    if told is not None and told.scorer is not None:
         of = f"those of the scorer {clean(told.scorer, 200)}, not of the model that was trained"
         console.print(Text(f"Perplexities and losses by the ledger are {of}."), soft_wrap=True)
     for place, (name, answer) in enumerate(answers.items()):
@@ -89,7 +114,10 @@ def run(argv: Sequence[str]) -> None:
                 show_spikes(console, answer, options.show)
             case "sample":
                 show_sample(console, answer, options.show)
+            case "suspects":
+                show_suspects(console, answer, options.show)
             case "summary":
+                assert told is not None
                 examples = [path.example for path in answer.paths[: options.show]]
                 texts = [] if told.texts is None else told.texts_of(examples)
                 show_summary(console, answer, texts, options.show)

@@ -1,7 +1,7 @@
 """The command: ``qtuning <verb>``, the same as ``python -m qtuning <verb>``.
 
 Exit codes: 0 success; 2 unusable input or arguments, with one line on stderr; 130 stopped by
-Ctrl-C, 143 by SIGTERM; 1 any other error.
+Ctrl-C, 143 by SIGTERM; 1 any other error, and what ``inspect --strict`` finds.
 """
 
 import os
@@ -15,6 +15,7 @@ from ..errors import PeerLostError, StoppedError, UsageError
 # What each verb does. The module of a verb's name in this package has ``run(arguments)``.
 _VERBS = {
     "train": "fine-tune a model on the samples and tokens worth training on",
+    "inspect": "what a run would be trained on, and what is wrong with it: before it starts",
     "score": "perplexity and entropy of every row of a data set",
     "prune": "decide on scored data, and write what is kept",
     "report": "show scores, a pruned data set or a run in one HTML file",
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
             raise UsageError(f"unknown verb {arguments[0]!r}{hint}")
         module = import_module(f".{arguments[0]}", __package__)
-        module.run(arguments[1:])
+        return int(module.run(arguments[1:]) or 0)
     except UsageError as error:
         _print_error(error)
         return 2
@@ -63,7 +64,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _print_error("interrupted")
         return 130
-    return 0
 
 
 def _print_error(error: object) -> None:

@@ -12,12 +12,16 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import get_peft_config, get_quantization_config
 
-from ..errors import StoppedError
+from ..errors import StoppedError, UsageError
 from ..examples.prepare import preparing, ready_rows
 from ..examples.tokenising import Tokenising
+from ..inspection.cheap import tell_findings
+from ..io.adapters import Adapter
 from ..io.data import load_rows
-from ..io.models import check_model, load_causal_lm, load_tokenizer
-from ..io.token_ids import check_vocabulary
+from ..io.models import find_adapter, load_causal_lm, load_tokenizer
+from ..io.paths import path_of
+from ..io.token_ids import check_vocabulary, vocabulary_of
+from ..run.messages import tell
 from ..run.saving import room_for
 from ..run.stopping import stop_on_signals
 from ..signals.other_models import REFERENCE_MODEL, SCORER, check_same_tokenizer
@@ -36,12 +40,14 @@ def run(argv: Sequence[str]) -> None:
     script_args, training_args, model_args, dataset_args = parse(argv)
     check(training_args, model_args)
     name: str = model_args.model_name_or_path
-    check_model(name)
     loading = {
         "revision": model_args.model_revision,
         # Older TRL has this option among the model's arguments, newer TRL among the trainer's.
         "trust_remote_code": {**vars(model_args), **vars(training_args)}["trust_remote_code"],
     }
+    adapter = find_adapter(name, loading["revision"])
+    if adapter is not None:
+        _check_room_for_both(adapter, Path(training_args.output_dir))
     tokenizer = load_tokenizer(name, **loading)
     for field in (SCORER, REFERENCE_MODEL):
         if vars(training_args)[field] is not None:
@@ -64,10 +70,13 @@ def run(argv: Sequence[str]) -> None:
     }
     training_args.model_init_kwargs = None
     model = load_causal_lm(name, **options)
-    size = model.get_input_embeddings().num_embeddings
+    size = vocabulary_of(model)
     for data, (_, name_of_data) in zip((train_dataset, *tests), loaded, strict=True):
         check_vocabulary(data, size, name_of_data)
-    if model_args.use_peft and name.endswith(".gguf"):
+    if adapter is not None:
+        new = "a new adapter" if model_args.use_peft else "the whole model"
+        tell(training_args, f"{name} is merged into its base {adapter.base}; {new} is trained")
+    if model_args.use_peft and (adapter is not None or name.endswith(".gguf")):
         _save_base(model, tokenizer, training_args)
     with preparing(train_dataset, where, tokenizer, template):
         trainer = QTuningTrainer(
@@ -78,6 +87,7 @@ def run(argv: Sequence[str]) -> None:
             processing_class=tokenizer,
             peft_config=get_peft_config(model_args),
         )
+    tell_findings(trainer)
     try:
         with stop_on_signals(trainer):
             trainer.train(resume_from_checkpoint=_resume(training_args.resume_from_checkpoint))
@@ -92,10 +102,28 @@ def run(argv: Sequence[str]) -> None:
     trainer.accelerator.end_training()
 
 
+def _check_room_for_both(adapter: Adapter, folder: Path) -> None:
+    """Check that a run writes over neither the adapter that it begins with nor its base.
+
+    Raises:
+        UsageError: One of them lies in the output folder.
+    """
+    folder = folder.resolve()
+    for path in (adapter.folder, path_of(adapter.base, "base_model_name_or_path")):
+        if folder in (path.resolve(), *path.resolve().parents) and path.exists():
+            raise UsageError(
+                f"--output_dir {folder}: holds {path}, with which the run begins: name another "
+                "folder"
+            )
+
+
 def _save_base(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, training_args: QTuningConfig
 ) -> None:
-    """Save the base model unpacked from a GGUF file, so that an adapter's base can be loaded."""
+    """Save a base that is in no folder, so that the base of the new adapter can be loaded.
+
+    It was unpacked from a GGUF file, or an adapter was merged into it.
+    """
     folder = (Path(training_args.output_dir) / "base_model").resolve()
     if training_args.process_index == 0:
         model.save_pretrained(folder)

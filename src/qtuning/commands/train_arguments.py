@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments
@@ -16,23 +17,40 @@ from .installed import check_installed
 from .parser import OneLineParser
 
 
-def parse(
-    argv: Sequence[str],
-) -> tuple[ScriptArguments, QTuningConfig, ModelConfig, DatasetMixtureConfig]:
+def parse(argv: Sequence[str], *more: Any, verb: str = "train") -> tuple[Any, ...]:
     """Parse flags and ``--config`` YAML; flags win.
+
+    Args:
+        argv: The words after the verb.
+        *more: Data classes of arguments that the verb has beside those of ``qtuning train``.
+        verb: The verb, for messages.
+
+    Returns:
+        TRL's ``ScriptArguments``, our ``QTuningConfig``, TRL's ``ModelConfig`` and
+        ``DatasetMixtureConfig``, and what is added.
 
     Raises:
         UsageError: An option is unknown, a value is invalid, or the config file cannot be read.
     """
-    parser = OneLineParser(
-        (ScriptArguments, QTuningConfig, ModelConfig, DatasetMixtureConfig), prog="qtuning train"
-    )
-    script_args, training_args, model_args, dataset_args = parser.parse_in_one_line(argv)
+    kinds = (ScriptArguments, QTuningConfig, ModelConfig, DatasetMixtureConfig, *more)
+    parsed = OneLineParser(kinds, prog=f"qtuning {verb}").parse_in_one_line(argv)
+    model_args = parsed[2]
     modules = vars(model_args).get("lora_target_modules")
     if isinstance(modules, str) and modules.isidentifier():
         # TRL makes a text of a list of one, which PEFT takes for a pattern of whole paths.
         model_args.lora_target_modules = [modules]
-    return script_args, training_args, model_args, dataset_args
+    return parsed
+
+
+def named_model(model_args: ModelConfig) -> str:
+    """The name of the model.
+
+    Raises:
+        UsageError: No model is named.
+    """
+    if model_args.model_name_or_path is None:
+        raise UsageError("no model: give --model_name_or_path a folder, a Hub id or a GGUF file")
+    return str(model_args.model_name_or_path)
 
 
 def check(training_args: QTuningConfig, model_args: ModelConfig) -> None:
@@ -43,8 +61,7 @@ def check(training_args: QTuningConfig, model_args: ModelConfig) -> None:
             CUDA and no device is there, the checkpoint to resume from is missing, or the output
             folder cannot be written to.
     """
-    if model_args.model_name_or_path is None:
-        raise UsageError("no model: give --model_name_or_path a folder, a Hub id or a GGUF file")
+    check_model(named_model(model_args))
     for field in (SCORER, REFERENCE_MODEL):
         if vars(training_args)[field] is not None:
             check_model(vars(training_args)[field], f"--{field}")

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ..io.adapters import adapter_in
 from ..run.ledger import FOLDER
 
 _MODEL_FILES = ("*.safetensors", "*.gguf", "*.json")
@@ -17,6 +18,8 @@ _SCORE_FILES = ("*.parquet", f"{FOLDER}/*.parquet")
 def hash_of_model(name: str, *, with_template: bool = False) -> str:
     """Return a hash of a model folder's files; for a model on the Hub, its name.
 
+    That of an adapter is followed by its base's.
+
     Args:
         name: Folder, GGUF file, chat template, or name on the Hub.
         with_template: Whether the model's chat template is used.
@@ -26,7 +29,11 @@ def hash_of_model(name: str, *, with_template: bool = False) -> str:
         patterns += _SLOW_TOKENIZER_FILES
     if with_template:
         patterns += _TEMPLATES
-    return _hash_of_folder(name, patterns)
+    own = _hash_of_folder(name, patterns)
+    adapter = adapter_in(Path(name), name)
+    if adapter is None:
+        return own
+    return f"{own} on {hash_of_model(adapter.base, with_template=with_template)}"
 
 
 def hash_of_scores(name: str) -> str:

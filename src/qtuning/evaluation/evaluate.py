@@ -15,10 +15,10 @@ from ..errors import UsageError
 from ..examples.prepare import prepared
 from ..examples.tokenising import Tokenising
 from ..io.data import load_rows
+from ..io.models import load_causal_lm, load_tokenizer
 from ..precision import device_in_use, dtype_name, use_bf16
 from .harness import Score, check_tasks, run_tasks
 from .held_out import HeldOut, held_out
-from .load import load_evaluated
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,10 @@ def evaluate(
     if isinstance(model, Path | str):
         if tokenizer is not None:
             raise UsageError("evaluate: a model by name has its own tokenizer: leave tokenizer out")
-        options = {"revision": revision, "trust_remote_code": trust_remote_code}
+        options: Any = {"revision": revision, "trust_remote_code": trust_remote_code}
         name = str(model)
-        model, tokenizer = load_evaluated(name, dtype=dtype, **options)
+        model = load_causal_lm(name, dtype=dtype, **options)
+        tokenizer = load_tokenizer(name, **options)
     else:
         name = str(model.config.name_or_path)
     if tokenizer is None:

@@ -13,6 +13,7 @@ from ..errors import UsageError
 from ..examples.example import Example, answer_positions
 from ..examples.grouping import pass_overhead
 from ..examples.labels import Labels
+from ..io.token_ids import vocabulary_of
 from ..pruners.protocols import CONFIDENCE, SCORES
 from ..signals.scorer import Scorer
 
@@ -62,7 +63,7 @@ def held_out(
     Raises:
         UsageError: No row has answer tokens.
     """
-    labels = Labels(trainer.data_collator)
+    labels = Labels(trainer.data_collator, vocabulary_of(trainer.model))
     examples = [labels.of(row) for row in rows]
     pairs = [(example, len(answer_positions(example["labels"]))) for example in examples]
     pairs = [(example, n) for example, n in pairs if n]

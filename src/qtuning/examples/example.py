@@ -44,15 +44,19 @@ class NothingToTrain(dict[str, Any]):
 def unpack(example: Mapping[str, Any]) -> list[Example]:
     """The samples of a row packed by TRL's ``bfd``; any other row is one sample.
 
-    A packed sample is called ``<row>:<place in the row>``.
+    ``sample_id`` of a packed row has the name of each sample. Of a row that was packed without
+    names it is one name, and a sample is called ``<row>:<place in the row>``.
     """
     if "seq_lengths" not in example:
         return [dict(example)]
     samples, start = [], 0
+    # Of samples of one token each, there are as many lengths and names as tokens.
+    tokens = {k: v for k, v in per_token(example).items() if k not in ("seq_lengths", SAMPLE_ID)}
     for place, length in enumerate(example["seq_lengths"]):
-        sample: Example = {k: v[start : start + length] for k, v in per_token(example).items()}
+        sample: Example = {k: v[start : start + length] for k, v in tokens.items()}
         if SAMPLE_ID in example:
-            sample[SAMPLE_ID] = f"{example[SAMPLE_ID]}:{place}"
+            names = example[SAMPLE_ID]
+            sample[SAMPLE_ID] = names[place] if isinstance(names, list) else f"{names}:{place}"
         samples.append(sample)
         start += length
     return samples

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..core.stats import IGNORE_INDEX
 from ..errors import UsageError
+from ..io.token_ids import outside_vocabulary
 from .example import LOSS_WEIGHT, SAMPLE_ID, Example, answer_positions, per_token
 
 Collator = Callable[[list[Example]], dict[str, Any]]
@@ -21,15 +22,22 @@ class Labels:
     example are read from a batch of this example alone, and replace the collator's after pruning.
     """
 
-    def __init__(self, collator: Collator) -> None:
-        """Wrap the trainer's own collator."""
+    def __init__(self, collator: Collator, vocabulary: int | None = None) -> None:
+        """Wrap the trainer's own collator.
+
+        Args:
+            collator: The collator.
+            vocabulary: Number of token ids of the model; None leaves ids unchecked.
+        """
         self._collator = collator
+        self._vocabulary = vocabulary
 
     def of(self, example: Example) -> Example:
         """The example without padding, with plain lists and a ``labels`` column.
 
         Raises:
-            UsageError: The example has no input ids, or has no labels and the collator makes none.
+            UsageError: The example has no input ids, has ids outside the vocabulary, or has no
+                labels and the collator makes none.
         """
         example = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in example.items()}
         if "input_ids" not in example:
@@ -38,6 +46,8 @@ class Labels:
                 f"{', '.join(example)}"
             )
         example = _without_padding(example)
+        if self._vocabulary is not None:
+            _check_ids(example, self._vocabulary)
         if "labels" in example:
             return example
         batch = self.collate_as_is([example])
@@ -96,6 +106,19 @@ class Labels:
 
 
 _MADE_LABELS = "_labels_made_by_collator"
+
+
+def _check_ids(example: Example, vocabulary: int) -> None:
+    """Check that a sample's ids are in the vocabulary; on a GPU, others would end the process.
+
+    Raises:
+        UsageError: An id is outside the vocabulary.
+    """
+    for name in ("input_ids", "labels"):
+        highest = max(example.get(name) or (), default=0)
+        if highest >= vocabulary:
+            where = f"sample {example[SAMPLE_ID]}" if SAMPLE_ID in example else "a sample"
+            raise outside_vocabulary(where, name, highest, vocabulary)
 
 
 def _without(example: Example, *keys: str) -> Example:

@@ -21,8 +21,9 @@ _NAMES = (SAMPLE_ID, "id")
 def with_sample_ids(dataset: Any) -> Any:
     """The data set with a ``sample_id`` for each row.
 
-    The id is the first of these that is there and not null: the ``sample_id`` column, the ``id``
-    column, the row's number. Ids are set before rows are shuffled or dropped. A stream has no row
+    The id is the first of these that is there and neither null nor empty: the ``sample_id`` column,
+    the ``id`` column, the row's number. Ids are set before rows are shuffled or dropped. Packed
+    rows that have a list of their samples' names keep it. A stream has no row
     numbers, since its order changes with epochs, workers and shards: there a row without an id is
     named after its content. A torch iterable data set is left as it is; its samples are named after
     their tokens.
@@ -30,9 +31,11 @@ def with_sample_ids(dataset: Any) -> Any:
     Raises:
         UsageError: A row of a stream has neither an id nor content that can be named.
     """
-    from datasets import Dataset, IterableDataset
+    from datasets import Dataset, IterableDataset, LargeList, List
 
     if isinstance(dataset, Dataset):
+        if isinstance(dataset.features.get(SAMPLE_ID), List | LargeList):
+            return dataset
         rows = dataset.with_format(None)
         ids = {name: rows[name] for name in _NAMES if name in rows.column_names}
         names = row_names(ids, range(len(rows)))
@@ -48,8 +51,20 @@ def with_sample_ids(dataset: Any) -> Any:
     return dataset
 
 
+def sample_names(dataset: Any) -> list[str]:
+    """The names of all samples, those of packed rows one after the other.
+
+    Args:
+        dataset: A ``datasets.Dataset`` with a ``sample_id`` column.
+    """
+    names = dataset.with_format(None)[SAMPLE_ID]
+    return [one for name in names for one in (name if isinstance(name, list) else [name])]
+
+
 def row_names(ids: Mapping[str, Sequence[Any]], numbers: Sequence[int]) -> list[str]:
-    """The name of each row: its ``sample_id``, else its ``id``, else its number; nulls are none.
+    """The name of each row: its ``sample_id``, else its ``id``, else its number.
+
+    Null and empty text are no names.
 
     Args:
         ids: The columns of these names that the data have.
@@ -57,7 +72,12 @@ def row_names(ids: Mapping[str, Sequence[Any]], numbers: Sequence[int]) -> list[
     """
     columns = [ids[name] for name in _NAMES if name in ids]
     rows = zip(*columns, numbers, strict=True)
-    return [str(next(value for value in row if value is not None)) for row in rows]
+    return [str(next(value for value in row if _is_name(value))) for row in rows]
+
+
+def _is_name(value: Any) -> bool:
+    """Whether a value names a row; those without a name must not share an empty one."""
+    return value is not None and not (isinstance(value, str) and not value)
 
 
 def content_name(row: Mapping[str, Any]) -> str:
@@ -101,7 +121,7 @@ def _name_streamed_row(row: Mapping[str, Any]) -> dict[str, str]:
 
 def _own_name(row: Mapping[str, Any]) -> str | None:
     """The id that a row brings; None if it has none."""
-    name = next((row[key] for key in _NAMES if row.get(key) is not None), None)
+    name = next((row[key] for key in _NAMES if _is_name(row.get(key))), None)
     return None if name is None else str(name.item() if isinstance(name, Tensor) else name)
 
 

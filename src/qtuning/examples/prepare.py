@@ -14,7 +14,7 @@ from ..core.stats import IGNORE_INDEX
 from ..errors import UsageError
 from ..io.formats import Rows, columns_of, find_format, to_trl
 from ..io.rows import ALPACA
-from ..io.token_ids import check_vocabulary
+from ..io.token_ids import check_vocabulary, vocabulary_of
 from ..precision import device_in_use
 from .example import has_answers
 from .masked_prompts import TRL_MASKS_OTHERS, is_prompt_of_turns, with_masked_prompts
@@ -132,23 +132,50 @@ def prepared(
         UsageError: Rows cannot be trained on, or no row has answer tokens.
     """
     trl_rows = ready_rows(rows, where, tokenizer, how)
-    check_vocabulary(trl_rows, model.get_input_embeddings().num_embeddings, where)
-    template = how.template(tokenizer)
+    check_vocabulary(trl_rows, vocabulary_of(model), where)
+    with preparer(
+        trl_rows, model, tokenizer, how, where=where, bf16=bf16, use_cpu=use_cpu
+    ) as trainer:
+        check_answers(trainer, trainer.train_dataset, trl_rows)
+        yield trainer
+
+
+@contextmanager
+def preparer(
+    trl_rows: Rows,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    how: Tokenising,
+    *,
+    where: str,
+    **options: Any,
+) -> Iterator[SFTTrainer]:
+    """A trainer that has made tokens of rows, which are not checked; see ``prepared``.
+
+    Args:
+        trl_rows: The rows in columns that TRL reads.
+        model: The model, which is moved to the device.
+        tokenizer: The model's tokenizer.
+        how: TRL's options that determine the tokens.
+        where: Name of the rows in messages.
+        **options: More options of TRL's ``SFTConfig``.
+
+    Raises:
+        UsageError: Options do not fit the data, or the chat template cannot be applied to them.
+    """
+    # transformers refuses bf16 on the CPU unless use_cpu says that the CPU is meant.
+    options["use_cpu"] = options.get("use_cpu", False) or device_in_use().type == "cpu"
     with tempfile.TemporaryDirectory() as scratch:
         args = SFTConfig(
             output_dir=scratch,
             max_steps=1,
-            bf16=bf16,
-            # transformers refuses bf16 on the CPU unless use_cpu says that the CPU is meant.
-            use_cpu=use_cpu or device_in_use().type == "cpu",
             report_to="none",
             gradient_checkpointing=False,
             disable_tqdm=True,
-            **how.for_trl(),
+            **{"bf16": False, **options, **how.for_trl()},
         )
-        with preparing(trl_rows, where, tokenizer, template):
+        with preparing(trl_rows, where, tokenizer, how.template(tokenizer)):
             trainer = SFTTrainer(model, args, train_dataset=trl_rows, processing_class=tokenizer)
-        check_answers(trainer, trainer.train_dataset, trl_rows)
         yield trainer
 
 
@@ -207,5 +234,4 @@ def check_answers(trainer: Any, rows: Any, before: Any, kind: str = "") -> None:
             f"no {kind}sample has answer tokens after truncation: raise max_length, or check that "
             "the completions are not empty"
         )
-    embeddings = trainer.model.get_input_embeddings()
-    check_vocabulary(rows, embeddings.num_embeddings, f"the {kind}samples")
+    check_vocabulary(rows, vocabulary_of(trainer.model), f"the {kind}samples")

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 Level = Literal["error", "warning", "note"]
+Table: TypeAlias = list[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Inspection:
     data: str
     model: str
     facts: Mapping[str, Mapping[str, Any]]
-    tables: Mapping[str, list[Mapping[str, Any]]]
+    tables: Mapping[str, Table]
     findings: tuple[Finding, ...]
     shown: tuple[ShownRow, ...]
 

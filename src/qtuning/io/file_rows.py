@@ -30,6 +30,8 @@ Places = Iterator[tuple[str, Mapping[str, Any]]]
 """Rows, each with its place in the file."""
 
 _ROWS_A_TABLE = 1000
+_BYTES_A_TABLE = 4_000_000
+"""A table ends after so many bytes of a file, for rows may be long."""
 _ROWS_LOOKED_AT = 10_000
 """Rows of each file of a stream from elsewhere that are read before its columns get their types."""
 _REFUSALS = (ValueError, OverflowError, TypeError, pa.ArrowException)
@@ -143,7 +145,7 @@ class FileRows(datasets.ArrowBasedBuilder):
     def _generate_tables(
         self, names: Sequence[str], files: Sequence[str], field: str | None
     ) -> Iterator[tuple[Any, pa.Table]]:
-        """Read the rows in tables of a thousand.
+        """Read the rows in tables of a thousand, or fewer if they are long.
 
         Raises:
             UsageError: A file cannot be read, or a row does not fit the columns.
@@ -152,7 +154,7 @@ class FileRows(datasets.ArrowBasedBuilder):
             with open(path, "rb") as file:  # noqa: PTH123
                 rows = self._rows(file, name, field)
                 part = 0
-                while batch := list(islice(rows, _ROWS_A_TABLE)):
+                while batch := _next_rows(rows, file):
                     yield (number, part), self._table(batch, name)
                     part += 1
 
@@ -187,6 +189,17 @@ class FileRows(datasets.ArrowBasedBuilder):
                 )
                 if self._streams:  # else the caller says it, also of data that are cached
                     logger.warning(self.info.description)
+
+
+def _next_rows(rows: Places, file: Any) -> list[tuple[str, Mapping[str, Any]]]:
+    """The rows of the next table; empty at the end of the file that they are read from."""
+    batch = []
+    begin = file.tell()
+    for one in rows:
+        batch.append(one)
+        if len(batch) == _ROWS_A_TABLE or file.tell() - begin > _BYTES_A_TABLE:
+            break
+    return batch
 
 
 def _problem(row: Mapping[str, Any], features: Features) -> str | None:

@@ -23,9 +23,8 @@ def check_folder(path: Path, option: str) -> None:
     """
     where = f"{option} {path}"
     if not (path / "config.json").is_file():
-        kind = "a PEFT adapter" if (path / "adapter_config.json").is_file() else "no model"
         raise UsageError(
-            f"{where}: {kind}, config.json is missing; name a folder that save_pretrained wrote"
+            f"{where}: no model, config.json is missing; name a folder that save_pretrained wrote"
         )
     _check_config(path / "config.json")
     files = sorted(path.glob("*.safetensors"))

@@ -1,16 +1,17 @@
-"""Load a model to train from a folder, a Hub id or a GGUF file (unpacked to full weights)."""
+"""Load a model from a folder, a Hub id or a GGUF file; an adapter is merged into its base."""
 
 import re
 import struct
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 
 from ..errors import UsageError
+from .adapters import Adapter, adapter_in, adapter_on_hub, merged
 from .extras import need
 from .model_folder import check_folder
 from .paths import path_of
@@ -33,17 +34,22 @@ def check_model(name: str, option: str = "--model_name_or_path") -> None:
     """Check the name of a model against the disk, so that a wrong name fails before loading.
 
     Args:
-        name: A folder, a Hub id or a GGUF file.
+        name: A folder, of a model or of a PEFT adapter, a Hub id or a GGUF file.
         option: The option that named the model, for messages.
 
     Raises:
-        UsageError: The path is missing, the folder holds no model, or the file is not GGUF.
+        UsageError: The path is missing, the folder holds no model, the file is not GGUF, or the
+            base of an adapter is missing.
     """
     if not name.isprintable():
         raise UsageError(f"{option} {name!r}: has characters that no name of a model has")
     path = path_of(name, option)
     if path.is_dir():
-        check_folder(path, option)
+        adapter = adapter_in(path, name)
+        if adapter is None:
+            check_folder(path, option)
+        else:
+            _check_base(adapter)
     elif path.exists():
         _check_gguf(path, option)
     elif name.startswith((".", "/", "~")) or name.endswith(_WEIGHT_FILES):
@@ -53,6 +59,34 @@ def check_model(name: str, option: str = "--model_name_or_path") -> None:
             f"{option} {name}: neither a folder or file that is there nor a Hub id "
             "(organisation/model)"
         )
+
+
+def _check_base(adapter: Adapter) -> None:
+    """Check the base model of an adapter against the disk.
+
+    Raises:
+        UsageError: The base is missing, or its folder or file is damaged.
+    """
+    try:
+        check_model(adapter.base, "base_model_name_or_path")
+    except UsageError as error:
+        raise adapter.without_base(error) from error
+
+
+def find_adapter(name: str, revision: str | None = None) -> Adapter | None:
+    """The PEFT adapter that a name stands for; None if it is the name of a whole model.
+
+    Args:
+        name: A folder, a Hub id or a GGUF file.
+        revision: Branch, tag or commit on the Hub.
+
+    Raises:
+        UsageError: The adapter is damaged, or the package peft is missing.
+    """
+    path = path_of(name, "--model_name_or_path")
+    if path.is_dir():
+        return adapter_in(path, name, revision)
+    return None if path.exists() else adapter_on_hub(name, revision)
 
 
 def _check_gguf(path: Path, option: str) -> None:
@@ -89,8 +123,10 @@ def load_tokenizer(
 ) -> "PreTrainedTokenizerBase":
     """Load the tokenizer of a model; a GGUF file contains one, with its chat template.
 
+    An adapter without a tokenizer has that of its base.
+
     Args:
-        name: A folder, a Hub id or a GGUF file.
+        name: A folder, of a model or of a PEFT adapter, a Hub id or a GGUF file.
         revision: Branch, tag or commit on the Hub.
         trust_remote_code: Whether to run tokenizer code from the Hub.
 
@@ -100,6 +136,14 @@ def load_tokenizer(
     from transformers import AutoTokenizer
 
     check_model(name)
+    adapter = find_adapter(name, revision)
+    if adapter is not None and not adapter.has_tokenizer:
+        try:
+            return load_tokenizer(
+                adapter.base, revision=adapter.revision, trust_remote_code=trust_remote_code
+            )
+        except UsageError as error:
+            raise adapter.without_base(error) from error
     source, options = _source(name)
     with _TokenizerErrors(name):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
@@ -108,6 +152,61 @@ def load_tokenizer(
     if options:
         _take_special_tokens(tokenizer)
     return tokenizer
+
+
+class Vocabulary(NamedTuple):
+    """What a model's config says about its tokens.
+
+    Attributes:
+        size: Number of its embeddings.
+        ends: Ids at which it stops to generate, ascending.
+    """
+
+    size: int
+    ends: tuple[int, ...]
+
+
+def read_vocabulary(
+    name: str, *, revision: str | None = None, trust_remote_code: bool = False
+) -> Vocabulary:
+    """The tokens of a model by its config, of an adapter by its base's; no weights are read.
+
+    Args:
+        name: A folder, of a model or of a PEFT adapter, a Hub id or a GGUF file.
+        revision: Branch, tag or commit on the Hub.
+        trust_remote_code: Whether to run config code from the Hub.
+
+    Raises:
+        UsageError: The config is missing or damaged, or the Hub cannot be reached.
+    """
+    from transformers import AutoConfig, GenerationConfig
+
+    check_model(name)
+    adapter = find_adapter(name, revision)
+    if adapter is not None:
+        name, revision = adapter.base, adapter.revision
+    source, options = _source(name)
+    options["revision"] = revision or "main"
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code, **options)
+        size = int(config.get_text_config().vocab_size)
+    except _LOADING as error:
+        raise UsageError(f"{name}: cannot load the config ({_brief(error)})") from error
+    ends = {*as_ids(config.get_text_config().eos_token_id)}
+    if "gguf_file" not in options:
+        try:
+            generation = GenerationConfig.from_pretrained(source, revision=options["revision"])
+            ends |= {*as_ids(generation.eos_token_id)}
+        except _LOADING:  # a model need not have one
+            pass
+    return Vocabulary(size, tuple(sorted(ends)))
+
+
+def as_ids(value: int | list[int] | None) -> list[int]:
+    """Ids of the end tokens in a config, where they are one, several or none."""
+    if value is None:
+        return []
+    return [value] if isinstance(value, int) else list(value)
 
 
 class _TokenizerErrors(AbstractContextManager[None]):
@@ -153,8 +252,10 @@ def load_causal_lm(
 ) -> "PreTrainedModel":
     """Load a model with its weights, from safetensors or GGUF only.
 
+    Of a PEFT adapter the base is loaded, and the adapter merged into it.
+
     Args:
-        name: A folder, a Hub id or a GGUF file.
+        name: A folder, of a model or of a PEFT adapter, a Hub id or a GGUF file.
         dtype: As TRL's ``ModelConfig.dtype``; "auto" is the dtype that the weights are stored in.
         revision: Branch, tag or commit on the Hub.
         trust_remote_code: Whether to run model code from the Hub.
@@ -162,8 +263,8 @@ def load_causal_lm(
         **options: More arguments of ``from_pretrained``.
 
     Raises:
-        UsageError: The model is missing, damaged or incomplete, an option is not supported, or the
-            Hub cannot be reached.
+        UsageError: The model is missing, damaged or incomplete, an option is not supported, the
+            Hub cannot be reached, or an adapter does not fit its base.
     """
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
@@ -178,6 +279,13 @@ def load_causal_lm(
         raise UsageError(
             f"{name}: {fixed_options.pop()} is not for you to choose: weights are safetensors"
         )
+    options |= {
+        "trust_remote_code": trust_remote_code,
+        "attn_implementation": attn_implementation,
+    }
+    adapter = find_adapter(name, revision)
+    if adapter is not None:
+        return merged(_base_of(adapter, {**options, "dtype": dtype}), adapter)
     source, gguf_options = _source(name)
     if gguf_options:
         options["quantization_config"] = _unpacked(name, options.get("quantization_config"))
@@ -190,8 +298,6 @@ def load_causal_lm(
             source,
             dtype=dtype,
             revision=revision or "main",
-            trust_remote_code=trust_remote_code,
-            attn_implementation=attn_implementation,
             use_safetensors=True,
             output_loading_info=True,
             **arguments,
@@ -200,6 +306,23 @@ def load_causal_lm(
         raise UsageError(f"{name}: cannot load the model ({_brief(error)})") from error
     check_complete(name, loading_info)
     return _forget_packing(model) if gguf_options else model
+
+
+def _base_of(adapter: Adapter, options: dict[str, Any]) -> "PreTrainedModel":
+    """The base model of an adapter; ``options`` are those of ``load_causal_lm``.
+
+    Raises:
+        UsageError: The base cannot be loaded, or would be quantised.
+    """
+    if options.get("quantization_config") is not None:
+        raise UsageError(
+            f"{adapter.name}: an adapter is merged into full weights, not into quantised ones: "
+            "drop --load_in_4bit and --load_in_8bit, or name a model with the adapter merged"
+        )
+    try:
+        return load_causal_lm(adapter.base, revision=adapter.revision, **options)
+    except UsageError as error:
+        raise adapter.without_base(error) from error
 
 
 def check_complete(name: str, loading_info: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, Features, IterableDataset, LargeList, List
+from torch import nn
 
 from ..errors import UsageError
 
@@ -98,7 +99,9 @@ def check_tokens(data: Dataset | IterableDataset, where: str) -> None:
 
 
 def check_vocabulary(data: Dataset | IterableDataset, size: int, where: str) -> None:
-    """Check that all ids of tokenised rows are in the vocabulary; streams pass unchecked.
+    """Check that all ids of tokenised rows are in the vocabulary.
+
+    Streams pass; their samples are checked as they come, by ``Labels.of``.
 
     Args:
         data: The rows; without ``input_ids`` nothing is checked.
@@ -118,10 +121,35 @@ def check_vocabulary(data: Dataset | IterableDataset, size: int, where: str) -> 
         extremes = pc.min_max(ids).as_py()
         bad_ids = [one for one in extremes.values() if one is not None and not 0 <= one < size]
         if bad_ids:
-            raise UsageError(
-                f"{where}: {name} has {bad_ids[0]}, and the model has {size:,} tokens: "
-                "take its own tokenizer, or resize its embeddings"
-            )
+            raise outside_vocabulary(where, name, bad_ids[0], size)
+
+
+def outside_vocabulary(where: str, name: str, token_id: int, size: int) -> UsageError:
+    """The error of a token id that a model has no embedding for.
+
+    Args:
+        where: The name of the data or the sample.
+        name: The column of the id.
+        token_id: The id.
+        size: Number of token ids of the model.
+    """
+    return UsageError(
+        f"{where}: {name} has {token_id}, and the model has {size:,} tokens: use the model's own "
+        "tokenizer, or resize its embeddings (resize_token_embeddings) and save it"
+    )
+
+
+def vocabulary_of(model: Any) -> int:
+    """Number of token ids that a model has embeddings for, also under an adapter.
+
+    Args:
+        model: A model of transformers or peft.
+    """
+    for module in model.get_input_embeddings().modules():
+        if isinstance(module, nn.Embedding):
+            return module.num_embeddings
+    size: int = model.config.get_text_config().vocab_size
+    return size
 
 
 def _is_list(kind: pa.DataType) -> bool:

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..errors import UsageError
 from ..examples.tokenising import Tokenising
+from ..io.adapters import CONFIG, adapter_in
 from .schema import ALONE, TURN_ENDS
 
 METADATA = b"qtuning"
@@ -100,12 +101,19 @@ def tokenizer_hashes(tokenizer: PreTrainedTokenizerBase, how: Tokenising) -> dic
 
 
 def _model(name: str) -> str:
-    """A hash of the weights if they are on this machine, else the Hub id."""
+    """A hash of the weights if they are on this machine, else the Hub id.
+
+    That of an adapter is over its weights, what scales them, and its base.
+    """
     path = Path(name).expanduser()
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
     if not files:
         return name
     digest = hashlib.sha256()
+    adapter = adapter_in(path, name)
+    if adapter is not None:
+        digest.update(_model(adapter.base).encode())
+        files.append(path / CONFIG)
     for file in files:
         with file.open("rb") as stream:
             while block := stream.read(1 << 22):

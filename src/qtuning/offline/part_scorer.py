@@ -19,6 +19,7 @@ from ..examples.labels import Labels
 from ..examples.prepare import prepared
 from ..io.formats import Rows
 from ..io.models import load_causal_lm, load_tokenizer
+from ..io.token_ids import vocabulary_of
 from ..signals.scorer import Scorer
 from ..signals.without_prompt import Alone, score_alone
 from .columns import ScoreColumns, ScoredRow
@@ -115,7 +116,7 @@ class PartScorer:
         self, scorer: Scorer, trainer: SFTTrainer, examples: dict[int, Example], n: int
     ) -> list[ScoredRow | None]:
         """Score ``n`` rows, ``examples`` by place; None for a row without answer tokens."""
-        labels = Labels(trainer.data_collator)
+        labels = Labels(trainer.data_collator, vocabulary_of(trainer.model))
         labelled = {place: labels.of(example) for place, example in examples.items()}
         answers = {
             place: answer_positions(example["labels"]) for place, example in labelled.items()

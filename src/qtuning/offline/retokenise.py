@@ -1,22 +1,14 @@
 """Tokenise scored rows again, exactly as for scoring."""
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pyarrow as pa
-from datasets import (
-    Dataset,
-    are_progress_bars_disabled,
-    disable_progress_bars,
-    enable_progress_bars,
-)
-from transformers import LlamaConfig, LlamaForCausalLM
+from datasets import Dataset
 
 from ..errors import UsageError
 from ..examples.example import SAMPLE_ID, Example
 from ..examples.labels import Labels
 from ..examples.prepare import prepared
+from ..examples.quiet import quiet
+from ..examples.stand_in import stand_in
 from ..io.models import load_tokenizer
 from .origin import Origin, tokenising_of, tokenizer_hashes
 
@@ -42,9 +34,9 @@ def tokenised(rows: pa.Table, origin: Origin) -> list[Example]:
     if SAMPLE_ID in data.column_names:
         data = data.remove_columns(SAMPLE_ID)
     data = data.add_column(SAMPLE_ID, list(map(str, range(rows.num_rows))))
-    model = _smallest_model(len(tokenizer))
+    model = stand_in(len(tokenizer))
     with (
-        _quiet(),
+        quiet(bars=False),  # scoring has shown the warnings
         prepared(
             data,
             model,
@@ -59,30 +51,3 @@ def tokenised(rows: pa.Table, origin: Origin) -> list[Example]:
     if len(examples) != rows.num_rows:
         raise UsageError("some kept rows have no answer tokens any more; score again")
     return examples
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Turn off progress bars and warnings of TRL within; scoring has shown the warnings."""
-    trl = logging.getLogger("trl")
-    level, bars = trl.level, not are_progress_bars_disabled()
-    trl.setLevel(logging.ERROR)
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        trl.setLevel(level)
-        if bars:
-            enable_progress_bars()
-
-
-def _smallest_model(vocabulary: int) -> LlamaForCausalLM:
-    """A tiny model for the trainer, which requires one; the model is not used."""
-    config = LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=4,
-        intermediate_size=4,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-    )
-    return LlamaForCausalLM(config)

@@ -10,6 +10,7 @@ from datasets import Dataset
 
 from ..errors import UsageError
 from ..examples.example import SAMPLE_ID
+from ..examples.packing import ENDING_OF_PIECES
 from ..io.arrow_rows import rows_of
 from .origin import Origin, origin_if_any
 from .read import named, read_table
@@ -41,7 +42,7 @@ def read_rows_of_run(rows: Path | str | Dataset) -> tuple[pa.Table, Origin | Non
 
 
 def places_of(names: pa.Array, rows: pa.Table) -> tuple[pa.Array, list[str]]:
-    """Places of samples in the rows of a run's data.
+    """Places of samples in the rows of a run's data; those of pieces are their sample's.
 
     Args:
         names: Names of samples of the run.
@@ -54,7 +55,10 @@ def places_of(names: pa.Array, rows: pa.Table) -> tuple[pa.Array, list[str]]:
     Raises:
         UsageError: None of the samples is there.
     """
-    places = pc.index_in(names, value_set=rows[SAMPLE_ID].combine_chunks())
+    ids = rows[SAMPLE_ID].combine_chunks()
+    whole = pc.replace_substring_regex(names, ENDING_OF_PIECES, "")
+    names = pc.if_else(pc.is_in(names, ids), names, whole)
+    places = pc.index_in(names, value_set=ids)
     if places.null_count == len(places):
         raise UsageError("the rows have none of the samples: give the data that the run was of")
     differing = _differing(names, rows)

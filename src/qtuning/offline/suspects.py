@@ -19,7 +19,8 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 from ..errors import UsageError
-from ..io.checks import check_new
+from ..io.arrow_rows import rows_of
+from ..io.new_files import write_new
 from ..io.row_text import text_columns, text_of
 from ..run.ledger import SCHEMA
 from .read import named, read_table
@@ -100,18 +101,8 @@ class Suspects:
             UsageError: The file exists already or cannot be written, or the data have a column
                 ``suspect``.
         """
-        path = Path(path)
-        check_new(path)
         lines = [json.dumps(_line(one), ensure_ascii=False, default=str) for one in self.suspects]
-        temporary = path.with_name(f".{path.name}.tmp")
-        try:
-            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-            temporary.replace(path)
-        except OSError as error:
-            raise UsageError(
-                f"{path}: cannot be written ({error.strerror}); make room or name another"
-            ) from error
-        return path
+        return write_new(path, "".join(f"{line}\n" for line in lines))
 
 
 _OF_A_LINE = ("rank", "gain", "gain_per_token", "ppl", "n_tokens")
@@ -215,7 +206,7 @@ def _read(
     names = text_columns(data.column_names)
     found = []
     for rank, (place, scores, row) in enumerate(
-        zip(order, chosen.select(_SCORES).to_pylist(), data.to_pylist(), strict=True), 1
+        zip(order, chosen.select(_SCORES).to_pylist(), rows_of(data), strict=True), 1
     ):
         name, n_tokens = scores["sample_id"], scores["n_tokens"]
         text = text_of(row, names)

@@ -1,4 +1,4 @@
-"""The page of a report: one HTML file that loads no other file and makes no requests."""
+"""The pages: each is one HTML file that loads no other file and makes no requests."""
 
 import base64
 import gzip
@@ -7,14 +7,21 @@ import json
 from collections.abc import Mapping
 from importlib.resources import files
 from string import Template
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 _FOLDER = files(__package__) / "page"
 # In the order of loading: each script uses the scripts before it.
-_SCRIPTS = ("select", "elements", "plane", "charts", "course", "data", "samples", "main")
+_SCRIPTS = {
+    "report": (
+        *("elements", "frame", "select", "plane", "charts", "course", "data", "samples", "main"),
+    ),
+    "inspection": ("elements", "frame", "tokens", "inspection"),
+}
+TEXT_BYTES = 3_000_000
+"""Approximate limit of the texts in a page; gzip reduces them to about a third."""
 _TYPES = {
     "float64": "f8",
     "float32": "f4",
@@ -25,18 +32,20 @@ _TYPES = {
 }
 
 
-def page(payload: Mapping[str, Any]) -> str:
-    """Make the HTML of a report.
+def page(payload: Mapping[str, Any], kind: Literal["report", "inspection"] = "report") -> str:
+    """Make the HTML of a page.
 
     The payload is gzipped JSON in base64, so that none of its texts can be parsed as markup. The
     page's content security policy allows its style and its script, by their hashes, and nothing
     else.
 
     Args:
-        payload: The data of the page, from ``payload.payload_of``.
+        payload: The data of the page: of a report, from ``payload.payload_of``. Its ``title`` is
+            the heading.
+        kind: What the page shows.
     """
     style = (_FOLDER / "style.css").read_text(encoding="utf-8")
-    parts = [(_FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS]
+    parts = [(_FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS[kind]]
     script = '"use strict";\n' + "\n".join(parts)
     policy = (
         f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
@@ -45,7 +54,14 @@ def page(payload: Mapping[str, Any]) -> str:
     text = json.dumps(payload, separators=(",", ":"), allow_nan=False)
     payload_text = base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
     template = Template((_FOLDER / "template.html").read_text(encoding="utf-8"))
-    return template.substitute(policy=policy, style=style, script=script, payload=payload_text)
+    return template.substitute(
+        policy=policy,
+        style=style,
+        script=script,
+        payload=payload_text,
+        brand=f"qtuning {kind}",
+        body=(_FOLDER / f"{kind}.html").read_text(encoding="utf-8"),
+    )
 
 
 def array(values: NDArray[Any]) -> dict[str, str]:

@@ -22,7 +22,7 @@ from .columns import Column, columns_of
 from .course import course_of
 from .material import Material
 from .over_time import migrations, most_often_dropped, quadrant_shares
-from .page import array
+from .page import TEXT_BYTES, array
 from .probe import probe_series
 from .token_shares import token_shares
 from .token_texts import answer_pieces
@@ -31,8 +31,6 @@ from .visits import MOST_VISITS, Visits, thinned, visits_of
 LISTED = 50
 GAIN, GAIN_PER_TOKEN = "gain (nats)", "gain a token (nats)"
 _LONGEST_ID = 40
-_TEXT_BYTES = 3_000_000
-"""Approximate limit of the texts in a page; gzip reduces them to about a third."""
 
 
 def payload_of(material: Material) -> dict[str, Any]:
@@ -224,7 +222,7 @@ def _texts(
             text = text_of(row, names)
             size += len(text.prompt) + len(text.answer) + 200
             texts.append({"sample": sample, **text._asdict()})
-        if size > _TEXT_BYTES:
+        if size > TEXT_BYTES:
             break
     notes = []
     if len(texts) < len(samples):

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..arguments import PruningArguments
 from ..errors import UsageError
+from ..io.new_files import write_new
 from .load import Source, load
 from .material import Material
 from .page import page
@@ -30,16 +31,7 @@ class Report:
         Raises:
             UsageError: The file exists already, or cannot be written.
         """
-        path = Path(path)
-        if path.exists():
-            raise UsageError(f"{path}: is there already; name another, or remove it")
-        temporary = path.with_name(f".{path.name}.tmp")
-        try:
-            temporary.write_text(self.html, encoding="utf-8")
-            temporary.replace(path)
-        except OSError as error:
-            raise UsageError(f"{path}: cannot be written ({error})") from error
-        return path
+        return write_new(path, self.html)
 
     def save_figures(self, folder: str | Path, kind: str = "png") -> list[Path]:
         """Draw the pictures into a folder, and return their paths.

@@ -10,6 +10,7 @@ from accelerate.logging import get_logger
 
 from ..errors import UsageError
 from ..examples.example import SAMPLE_ID
+from ..examples.names import sample_names
 from ..io.paths import path_of
 from ..io.tables import check_parquet, read_parquet
 from ..signals.score_store import Known, rows_of
@@ -69,23 +70,25 @@ def check_some_known(known: Mapping[str, Known], dataset: Any, path: str) -> Non
 
     if isinstance(dataset, IterableDataset):
         first = next(iter(dataset), None)
-        if first is not None and first[SAMPLE_ID] not in known:
+        if first is not None and first.get(SAMPLE_ID) not in known:
             logger.warning(
                 f"initial_scores {path}: the first row of the stream is not among its samples, and "
-                "samples that are not are scored anew; rows of a stream without a sample_id or id "
-                "column have names of their own, which only another run's ledger knows"
+                "samples that are not are scored anew; rows of a stream that are packed or have no "
+                "sample_id or id column, have names of their own, which only another run's ledger "
+                "knows"
             )
         return
     if not isinstance(dataset, Dataset) or not len(dataset):
         return
-    n = sum(name in known for name in dataset[SAMPLE_ID])
+    names = sample_names(dataset)
+    n = sum(name in known for name in names)
     if not n:
         raise UsageError(
             f"initial_scores {path}: none of its samples is in the training data: name scores of "
             "this data set, by the same sample_id or id column"
         )
-    if n < len(dataset):
-        logger.info(f"initial_scores {path}: {n:,} of {len(dataset):,} samples are known")
+    if n < len(names):
+        logger.info(f"initial_scores {path}: {n:,} of {len(names):,} samples are known")
 
 
 def check_initial_scores(path: Path | str) -> Path:

@@ -29,6 +29,7 @@ from ..examples.example import (
 from ..examples.labels import Labels
 from ..examples.names import with_sample_ids
 from ..examples.prepare import check_answers
+from ..io.token_ids import vocabulary_of
 from ..pruners.pair import NO_PRUNING, Pruners
 from ..ranks import Ranks
 from ..run.data_mark import data_mark
@@ -43,6 +44,7 @@ from .assemble import Loaded, assemble
 from .callback import RunCallback
 from .checkpoints import CheckpointMixin
 from .idle import marked, nothing_added
+from .packing import PackingMixin
 from .router_loss import is_in_model_loss, more_router_loss
 from .start import cost_of_token, find_pruning, first_repeated, print_start
 from .support import check_supported
@@ -54,7 +56,7 @@ _OF_TRAINING = frozenset({"loss", "total_flos"})
 """Of these names, each log of training has one, and no log of an evaluation."""
 
 
-class PruningMixin(CheckpointMixin):
+class PruningMixin(PackingMixin, CheckpointMixin):
     """Prunes the candidates of every optimizer step; the first base of a ``Trainer`` subclass.
 
     ``get_batch_samples`` sees all micro-batches of a step before the loss is normalised. It must
@@ -106,7 +108,7 @@ class PruningMixin(CheckpointMixin):
         for name, before in evaluated.items():
             after = self.eval_dataset if tokenised is None else tokenised[name]
             check_answers(self, after, before, f"evaluation {name}".strip() + " ")
-        if isinstance(self.train_dataset, Dataset):  # packing makes new rows
+        if isinstance(self.train_dataset, Dataset):  # TRL may have dropped the column
             self.train_dataset = with_sample_ids(self.train_dataset)
         self._loaded = Loaded.of(self, self._pruning_args, self._pruners.needs)
         self._record = RunRecord(Path(vars(self.args)["output_dir"]))
@@ -304,7 +306,7 @@ class PruningMixin(CheckpointMixin):
 
     def _begin(self) -> None:
         """Build the step pruner and begin the record, from a checkpoint if the run resumes."""
-        self._labels = Labels(self.data_collator)
+        self._labels = Labels(self.data_collator, vocabulary_of(self.model))
         assembled = assemble(
             self, self._pruning_args, self._loaded, self._labels, self._ranks, self._pruners
         )

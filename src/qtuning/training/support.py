@@ -12,7 +12,8 @@ from transformers import Trainer
 
 from ..arguments import PruningArguments
 from ..errors import UsageError
-from ..examples.example import SAMPLE_ID
+from ..examples.example import SAMPLE_ID, unpack
+from ..examples.names import sample_names
 from ..pruners.pair import remembers_scores
 from ..pruners.protocols import ATTENTION, BASE, REFERENCE, WEIGHTS
 
@@ -157,14 +158,20 @@ def _remembers_by_shared_names(
     remembers = remembers_scores(arguments, needs) or needs & {REFERENCE, BASE}
     if not remembers or not isinstance(rows, Dataset) or SAMPLE_ID not in rows.column_names:
         return
-    names = list(rows[SAMPLE_ID])
-    counts = Counter(names)
-    places = [place for place, name in enumerate(names) if counts[name] > 1]
+    counts = Counter(sample_names(rows))
+    repeated = {name for name, count in counts.items() if count > 1}
+    places = [
+        place
+        for place, names in enumerate(rows[SAMPLE_ID])
+        if not repeated.isdisjoint(names if isinstance(names, list) else [names])
+    ]
     texts: dict[str, Any] = {}  # a row that stands twice may have one name
     shared = [
-        names[place]
-        for place, ids in zip(places, rows.select(places)["input_ids"], strict=True)
-        if texts.setdefault(names[place], ids) != ids
+        sample[SAMPLE_ID]
+        for row in rows.select(places)
+        for sample in unpack(row)
+        if sample[SAMPLE_ID] in repeated
+        and texts.setdefault(sample[SAMPLE_ID], sample["input_ids"]) != sample["input_ids"]
     ]
     yield (
         bool(shared),

@@ -1,22 +1,6 @@
-// The payload: gzipped JSON in base64, whose columns of numbers are base64 again.
+// The data of a report: its columns of numbers, and the epochs that they fall into.
 
-const ARRAYS = {
-  f8: Float64Array, f4: Float32Array, u4: Uint32Array, i4: Int32Array, u2: Uint16Array,
-  u1: Uint8Array,
-};
-
-function bytesOf(text) {
-  return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-}
-
-function arrayOf({ type, data }) {
-  return new ARRAYS[type](bytesOf(data).buffer);
-}
-
-async function loadPayload() {
-  const packed = bytesOf(document.getElementById("payload").textContent.trim());
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const payload = JSON.parse(await new Response(stream).text());
+function decoded(payload) {
   for (const [name, column] of Object.entries(payload.visits)) {
     payload.visits[name] = arrayOf(column);
   }

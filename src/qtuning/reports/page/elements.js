@@ -39,3 +39,8 @@ function table(header, rows, heads = 1) {
     make("thead", {}, make("tr", {}, ...cells(header, "th"))),
     make("tbody", {}, ...rows.map((row) => make("tr", {}, ...cells(row, "td")))));
 }
+
+function facts(pairs) {
+  return make("dl", { class: "facts" }, ...pairs.map(([name, value]) =>
+    make("div", {}, make("dt", {}, name), make("dd", {}, make("bdi", {}, value)))));
+}

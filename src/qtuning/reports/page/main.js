@@ -47,8 +47,6 @@ class Page {
   // What does not change with the sliders.
   fill() {
     const p = this.payload;
-    document.title = `${p.title} – qtuning report`;
-    byId("title").textContent = p.title;
     byId("facts").replaceChildren(facts(p.facts));
     for (const note of p.notes) byId("notes").append(make("li", {}, note));
     for (const column of p.columns) byId("colour").append(make("option", { value: column.name }, column.name));
@@ -82,10 +80,15 @@ class Page {
       return [ppl.toPrecision(4), entropy === null ? "–" : entropy.toFixed(2)];
     };
     this.section("worst", p.worst.length && make("div", { class: "wide" }, this.samples.list(p.worst, ["perplexity", "entropy"], numbers)));
-    const gains = (sample) => [this.gain.values[sample].toFixed(1), p.columns[p.gain + 1].values[sample].toFixed(2), numbers(sample)[0]];
+    const gains = (sample) => [this.gain.values[sample].toFixed(1), p.columns[p.gain + 1].values[sample].toFixed(2), this.lastPpl(sample)];
     this.section("least", p.least.length && make("div", { class: "wide" }, this.samples.list(p.least, ["gain", "a token", "perplexity"], gains)));
     this.section("often", p.often && make("div", { class: "wide" }, this.samples.list(p.often.samples, ["dropped"],
       (sample) => [`${p.often.dropped[sample]} of ${p.often.visits[sample]}`])));
+  }
+
+  lastPpl(sample) {
+    const visits = this.visitsOf.get(sample);
+    return visits ? this.payload.visits.ppl[visits.at(-1)].toPrecision(4) : "–";
   }
 
   section(id, content) {
@@ -112,15 +115,12 @@ class Page {
     byId("colour").addEventListener("change", (event) => this.change({ colour: event.target.value }));
     byId("density").checked = this.state.density;
     byId("density").addEventListener("change", (event) => this.change({ density: event.target.checked }));
-    byId("theme").addEventListener("click", () => this.theme());
-    byId("print").addEventListener("click", () => window.print());
     byId("search").addEventListener("input", (event) => this.search(event.target.value));
     for (const input of document.querySelectorAll("input[name=shade]")) {
       input.addEventListener("change", () => { this.state.shadeBy = input.value; this.open(this.opened); });
     }
     byId("close").addEventListener("click", () => byId("sample").close());
     window.addEventListener("resize", () => this.plane && this.plane.draw());
-    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.update());
     if (this.plane) this.listenToPlane(byId("plane"));
   }
 
@@ -239,7 +239,7 @@ class Page {
     const p = this.payload;
     byId("found").replaceChildren(...(words.trim() ? [
       make("p", { class: "note" }, `${grouped(found.length)} found${found.length > SHOWN ? `, ${SHOWN} shown` : ""}; searched: all names, and the texts of ${grouped(p.texts.length)} samples`),
-      make("div", { class: "wide" }, this.samples.list(found, ["perplexity"], (sample) => [this.visitsOf.has(sample) ? p.visits.ppl[this.visitsOf.get(sample).at(-1)].toPrecision(4) : "–"])),
+      make("div", { class: "wide" }, this.samples.list(found, ["perplexity"], (sample) => [this.lastPpl(sample)])),
     ] : []));
   }
 
@@ -255,16 +255,9 @@ class Page {
     byId("sample-body").replaceChildren(...sampleView(payload, sample, visits, this.state));
     if (!byId("sample").open) byId("sample").showModal();
   }
-
-  theme() {
-    const root = document.documentElement, dark = window.matchMedia("(prefers-color-scheme: dark)").matches;
-    root.dataset.theme = (root.dataset.theme || (dark ? "dark" : "light")) === "dark" ? "light" : "dark";
-    this.update();
-  }
 }
 
-loadPayload().then((payload) => new Page(payload)).catch((error) => {
-  byId("failed").hidden = false;
-  byId("failed").textContent = `This page could not be shown: ${error}. It needs a browser of 2023 or newer.`;
-  throw error;
+showPage((payload) => {
+  const page = new Page(decoded(payload));
+  return () => page.update();
 });

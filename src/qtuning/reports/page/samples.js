@@ -66,11 +66,6 @@ function tokenView(text, by, keep) {
   return view;
 }
 
-function facts(pairs) {
-  return make("dl", { class: "facts" }, ...pairs.map(([name, value]) =>
-    make("div", {}, make("dt", {}, name), make("dd", {}, make("bdi", {}, value)))));
-}
-
 function sampleView(payload, sample, visits, state) {
   const text = payload.textOf.get(sample);
   const parts = [];

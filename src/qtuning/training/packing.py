@@ -1,0 +1,46 @@
+"""Packing that does not lose the names of samples."""
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from datasets import Dataset
+
+from ..examples.example import SAMPLE_ID
+from ..examples.packing import token_places, with_packed_ids
+
+if TYPE_CHECKING:  # super() is a Trainer, since the mixin is combined with a Trainer class
+    from trl import SFTTrainer as _Trainer
+else:
+    _Trainer = object
+
+
+class PackingMixin(_Trainer):
+    """Names packed samples; a base of ``PruningMixin``, which acts in an ``SFTTrainer`` alone."""
+
+    def _prepare_dataset(
+        self,
+        dataset: Any,
+        processing_class: Any,
+        args: Any,
+        packing: bool,
+        formatting_func: Any,
+        dataset_name: str,
+    ) -> Any:
+        """Prepare rows as TRL does; packed training rows have the names of their samples.
+
+        TRL tokenises, then packs the tokens, then their places in the same way.
+        """
+        prepare = super()._prepare_dataset
+        if not packing or dataset_name != "train" or not isinstance(dataset, Dataset):
+            return prepare(dataset, processing_class, args, packing, formatting_func, dataset_name)
+        whole = copy.copy(args)
+        # All that TRL does to rows that it does not pack, and to columns.
+        vars(whole).update(max_length=None, shuffle_dataset=False, use_liger_kernel=False)
+        rows = prepare(dataset, processing_class, whole, False, formatting_func, dataset_name)
+        packed, places = (
+            prepare(one, processing_class, args, True, None, dataset_name)
+            for one in (rows, token_places(rows))
+        )
+        if "seq_lengths" not in packed.column_names:  # "wrapped", which is refused later
+            return packed
+        return with_packed_ids(packed, places, list(rows[SAMPLE_ID]), args.max_length)
