@@ -105,7 +105,7 @@ def test_nothing_is_written(rows, plain, tmp_path, monkeypatch) -> None:
 def test_a_page(rows, plain, tmp_path, capsys) -> None:
     page = tmp_path / "report.html"
     assert inspect(plain, rows([*GOOD, GOOD[0]]), "--output", page) == 0
-    assert "rows-repeated" in page.read_text()
+    assert page.read_text().lower().startswith("<!doctype html>")
     assert "0 + 1 =" in capsys.readouterr().out
 
 
