@@ -90,6 +90,10 @@ CASES = [
     Case("template-not-used", "warning", "chat", GOOD, (1, 2, 3), TALKS),
     Case("template-not-used", "warning", "chat", GOOD, (1, 2, 3), [{"text": "<u>user a<e>"}]),
     Case("turns-not-written", "error", "deaf", [*TALKS, talk("a", "b", system="c")], (4,), TALKS),
+    Case(
+        *("system-added", "note", "polite", [talk("a", "b", system="c"), *TALKS], (2, 3, 4)),
+        [talk("a", "b", system="c")],
+    ),
     Case("others-trained", "warning", "calls", TALKS, (), PAIRS),
     Case(
         *("others-trained", "warning", "calls", TALKS, (), TALKS),
@@ -132,6 +136,13 @@ def deaf(tmp_path_factory):
         "<e>{% endfor %}{% if add_generation_prompt %}<u>assistant {% endif %}"
     )
     return _with_template(tmp_path_factory.mktemp("deaf"), template)
+
+
+@pytest.fixture(scope="session")
+def polite(tmp_path_factory):
+    """A model whose template adds a system turn where there is none."""
+    added = "{% if messages[0]['role'] != 'system' %}<u>system Be polite.<e>{% endif %}"
+    return _with_template(tmp_path_factory.mktemp("polite"), added + tiny.CHAT_TEMPLATE)
 
 
 @pytest.fixture(scope="session")

@@ -186,7 +186,7 @@ def inspect_prepared(
         *plain_findings(
             texts.no_talk & ~texts.has_special, texts.joined, template=ready.template is not None
         ),
-        *conversation_findings(texts.unanswered),
+        *conversation_findings(texts.unanswered, texts.no_system, ready.tokenizer, ready.template),
         *script_findings(texts.letters),
     ]
     if evaluation is not None and known is not None:

@@ -7,7 +7,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from .conversations import is_unanswered
+from .conversations import is_unanswered, lacks_system
 from .duplicates import Hashes
 from .overlap import Known, hash_of_text
 from .plain_text import is_joined
@@ -33,6 +33,7 @@ class TextFigures:
         special: The special tokens that are found.
         known: Whether the evaluation data have the row exactly, nearly, and its prompt, ``(R, 3)``.
         unanswered: Whether a conversation ends without an answer, ``(R,)``.
+        no_system: Whether a conversation begins without a turn of the system, ``(R,)``.
         joined: Whether an answer is glued to its prompt, ``(R,)``.
         no_talk: Whether a row is text rather than a conversation or tokens, ``(R,)``.
         no_prompt: Whether no row has a prompt.
@@ -46,6 +47,7 @@ class TextFigures:
     special: frozenset[str]
     known: NDArray[np.bool_]
     unanswered: Bools
+    no_system: Bools
     joined: Bools
     no_talk: Bools
     no_prompt: bool
@@ -63,7 +65,8 @@ def text_figures(ready: Prepared, known: Known | None) -> TextFigures:
     parts: list[tuple[NDArray[np.generic], ...]] = []
     special: set[str] = set()
     no_prompt = True
-    no_talk = has_text(ready.texts) and not is_talk(ready.texts)
+    talk = is_talk(ready.texts)
+    no_talk = has_text(ready.texts) and not talk
     while rows := list(islice(said, _ROWS)):
         no_prompt = no_prompt and all(one.n_prompt == 0 for one in rows)
         tokens = [set() if pattern is None else set(pattern.findall(one.text)) for one in rows]
@@ -76,11 +79,12 @@ def text_figures(ready: Prepared, known: Known | None) -> TextFigures:
                 letters_of([one.text for one in rows]),
                 np.array([bool(found) for found in tokens]),
                 np.array([is_unanswered(one) for one in rows]),
+                np.array([talk and lacks_system(one) for one in rows]),
                 np.array([is_joined(one) for one in rows]),
                 np.array([(False,) * 3 if known is None else known.has(one) for one in rows]),
             )
         )
-    prompts, answers, has_prompt, letters, has_special, unanswered, joined, overlap = (
+    prompts, answers, has_prompt, letters, has_special, unanswered, no_system, joined, overlap = (
         np.concatenate(column) for column in zip(*parts, strict=True)
     )
     return TextFigures(
@@ -92,6 +96,7 @@ def text_figures(ready: Prepared, known: Known | None) -> TextFigures:
         special=frozenset(special),
         known=overlap,
         unanswered=unanswered,
+        no_system=no_system,
         joined=joined,
         no_talk=np.full(len(joined), no_talk),
         no_prompt=no_prompt,
