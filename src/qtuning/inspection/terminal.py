@@ -27,7 +27,7 @@ _SHARES = frozenset(
 
 def show(console: Console, found: Inspection) -> None:
     """Print an inspection: figures, tables, findings, then a few rows."""
-    console.print(_text(f"{found.data}, for {found.model}"), style="bold")
+    console.print(_text(f"{found.data}, for {found.model}"), style="bold", soft_wrap=True)
     grid = Table.grid(padding=(0, 2))
     for heading, facts in found.facts.items():
         for line in _facts(heading, facts):
@@ -40,7 +40,7 @@ def show(console: Console, found: Inspection) -> None:
     console.print()
     counts = [(found.count(level), level) for level in _STYLES]
     words = ", ".join(f"{n:,} {level}{'' if n == 1 else 's'}" for n, level in counts)
-    console.print(Text(f"Found: {words}."), style="bold")
+    console.print(Text(f"Found: {words}."), style="bold", soft_wrap=True)
     for finding in found.findings:
         _show_finding(console, finding)
     for row in found.shown:
