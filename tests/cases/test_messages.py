@@ -54,6 +54,24 @@ def test_turns_that_are_not_to_be_trained_are_refused_by_row_and_message(
     assert "take the key out" in said
 
 
+@pytest.mark.parametrize("prints", [False, True])
+def test_thoughts_under_a_template_that_does_not_print_them_are_refused(
+    model, folder, refusal, prints
+) -> None:
+    template = talks.TEMPLATE
+    if prints:
+        template = template.replace("m['content']", "m['thinking'] | default('') + m['content']")
+    model(template)
+    rows = [{"messages": [user("a"), {**answer("b"), "thinking": "hm"}]}] * 2
+    # The other thing that is wrong, so that nothing is trained.
+    rows.append({"messages": [{"role": "narrator", "content": "x"}]})
+    said = refusal(talks.write(folder / "d.jsonl", rows))
+    why = (
+        "row 3: messages message 1 is from" if prints else "row 1: messages message 2 has thinking"
+    )
+    assert why in said
+
+
 MISSING = [
     (["--report_to", "mlflow"], "--report_to mlflow: its package is not installed"),
     (["--optim", "grokadamw"], "the package grokadamw is not installed"),

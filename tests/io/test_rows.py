@@ -2,6 +2,7 @@
 
 import json
 import logging
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -69,6 +70,8 @@ def test_alpaca_with_system_and_history() -> None:
     assert read([row]) == [{"prompt": [S, Q, A, Q, A, asked], "completion": [said]}]
     text = "s\n\nq\n\na\n\nq\n\na\n\ni\n\nx\n\n"
     assert read([row], chat=False) == [{"prompt": text, "completion": "o"}]
+    cells = {**row, "history": json.dumps(row["history"])}  # as in a CSV
+    assert read([cells], chat=False) == [{"prompt": text, "completion": "o"}]
     bare = {"instruction": "i", "input": None, "output": "o", "system": "", "history": []}
     assert read([bare], chat=False) == [{"prompt": "i\n\n", "completion": "o"}]
 
@@ -107,6 +110,7 @@ def test_calls_of_tools_keep_their_own_arguments() -> None:
 REFUSED = [
     ({"prompt": "p", "completion": "c", "system": "s"}, "system is not read beside a prompt"),
     ({"messages": [Q, A], "history": [["q", "a"]]}, "history is not read in this format"),
+    ({"messages": [Q, A], "system_prompt": "s"}, "system_prompt is not read in this format"),
     ({"instruction": "i", "output": "o", "tools": TOOLS}, "tools is not read in this format"),
     ({"messages": [Q, A], "images": ["a.png"]}, "images is not read in this format"),
     ({"messages": [S, Q, A], "system": "t"}, "system differs from the system turn"),
@@ -142,6 +146,20 @@ def test_what_may_be_the_sample_in_other_words_is_named_once(caplog) -> None:
         to_trl(Dataset.from_list(rows), "x", chat=True)
     (line,) = [record.getMessage() for record in caplog.records]
     assert line == "x: trained on are the columns messages; not read are text, response"
+
+
+def test_a_column_of_text_that_is_named_and_not_read_is_told(caplog) -> None:
+    rows = [{"prompt": "q", "completion": "a", "story": "s", "sample_weight": 1}]
+    with caplog.at_level(logging.WARNING):
+        to_trl(Dataset.from_list(rows), "x", chat=True, text_field="story")
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.endswith("not read are story, sample_weight")
+
+
+def test_a_date_is_called_one() -> None:
+    rows = Dataset.from_list([{"prompt": "q", "completion": datetime(2020, 1, 1)}])
+    with pytest.raises(UsageError, match="row 1: completion is a date, not text"):
+        to_trl(rows, "x", chat=True)
 
 
 def test_a_conversation_without_an_assistant_is_refused_where_only_its_turns_are_trained() -> None:

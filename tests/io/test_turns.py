@@ -138,6 +138,8 @@ BAD = [
     ({"role": "assistant", "content": "x", "weight": 0}, "has weight 0, and messages are not"),
     ({"role": "assistant", "content": "x", "train": False}, "has train False"),
     ({"role": "assistant", "content": "x", "loss": 0.0}, "has loss 0.0"),
+    ({"role": "assistant", "content": "x", "loss_weight": 0.5}, "has loss_weight 0.5"),
+    ({"role": "assistant", "content": "x", "train_detail": [{"begin_offset": 0}]}, "has train_de"),
     ({"role": "assistant", "tool_calls": [{"arguments": {}}]}, "calls a tool without a name"),
     ({"from": "function_call", "value": "look!"}, "is text, and no JSON"),
 ]
@@ -146,6 +148,19 @@ BAD = [
 @pytest.mark.parametrize(("message", "said"), BAD, ids=[said for _, said in BAD])
 def test_what_would_be_trained_wrongly_is_refused_by_its_number(message, said) -> None:
     assert f"message 1 {said}" in refusal(message)
+
+
+def test_thoughts_that_the_template_does_not_print_are_refused() -> None:
+    message = {"role": "assistant", "content": "4", "thinking": "2 + 2", "reasoning": None}
+    assert turn(message)["thinking"] == "2 + 2"
+    lost = frozenset({"thinking", "reasoning"})
+    assert "message 1 has thinking, which the chat template does not" in refusal(message, lost=lost)
+    assert turn({**message, "thinking": ""}, lost=lost)["content"] == "4"
+
+
+def test_parts_of_text_in_the_words_of_the_responses_format() -> None:
+    parts = [{"type": "input_text", "text": "a"}, {"type": "output_text", "text": "b"}]
+    assert turn({"role": "user", "content": parts}) == {"role": "user", "content": "ab"}
 
 
 @pytest.mark.parametrize(

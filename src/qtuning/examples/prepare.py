@@ -22,6 +22,7 @@ from .templates import (
     RENDERING,
     Rendered,
     failing_row,
+    lost_thoughts,
     one_line,
     prints_calls,
     prints_tools,
@@ -53,6 +54,7 @@ def ready_rows(rows: Rows, where: str, tokenizer: PreTrainedTokenizerBase, how: 
         text_field=how.text_field,
         assistant=how.assistant_only_loss,
         calls=template is None or prints_calls(tokenizer, template),
+        lost=frozenset() if template is None else lost_thoughts(tokenizer, template),
     )
     if "tools" in columns_of(ready) and template and not prints_tools(tokenizer, template):
         logger.warning(

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..errors import UsageError
 from ..io.formats import Rows
+from ..io.turns import THOUGHTS
 
 RENDERING = (TemplateError, ArithmeticError, TypeError, LookupError)
 """What templates raise for conversations that they are not made for."""
@@ -131,3 +132,26 @@ def prints_calls(tokenizer: PreTrainedTokenizerBase, template: str) -> bool:
     except RENDERING:
         return True
     return text != without
+
+
+def lost_thoughts(tokenizer: PreTrainedTokenizerBase, template: str) -> frozenset[str]:
+    """The keys of an assistant's thoughts that a chat template does not print.
+
+    A template that raises for one says so when rows are made ready. Many print the thoughts of the
+    last answer only, and that on purpose.
+
+    Args:
+        tokenizer: The tokenizer.
+        template: The chat template in force.
+    """
+    return frozenset(key for key in THOUGHTS if not _prints(key, tokenizer, template))
+
+
+def _prints(key: str, tokenizer: PreTrainedTokenizerBase, template: str) -> bool:
+    thought = "0thought0"
+    answer = {"role": "assistant", "content": "a", key: thought}
+    row = {"messages": [{"role": "user", "content": "q"}, answer]}
+    try:
+        return thought in (rendered(row, tokenizer, template) or "")
+    except RENDERING:
+        return True

@@ -33,9 +33,14 @@ _COMPETING = {
 }
 # What says something about the sample that would be trained on, and is read with some formats only.
 _DECISIVE: tuple[str, ...] = ("system", "history", "tools", "functions")
+_DECISIVE += ("system_prompt", "system_message")
 _DECISIVE += ("image", "images", "video", "videos", "audio", "audios")
 # What may be the sample in another spelling.
-_RIVALS = (*sorted(_COMPETING), "instruction", "input", "output", "response", "answer", "question")
+_RIVALS = (
+    *sorted(_COMPETING),
+    *("instruction", "input", "output", "response", "answer", "question", "query", "context"),
+    *("conversation", "dialogue", "dialog", "turns", "target", "loss_weight", "sample_weight"),
+)
 _EMPTY: tuple[Any, ...] = (None, "", "[]", [], {})
 # Where it does not, it takes the nulls out of them that Arrow fills in.
 _TOOLS_AS_TEXT = Version(version("trl")) >= Version("0.29")
@@ -84,6 +89,7 @@ def to_trl(
     text_field: str = "text",
     assistant: bool = False,
     calls: bool = True,
+    lost: frozenset[str] = frozenset(),
 ) -> Rows:
     """Read every row and convert the columns for TRL; a stream is read as it comes.
 
@@ -94,6 +100,7 @@ def to_trl(
         text_field: TRL's ``dataset_text_field``.
         assistant: Whether every conversation must have a turn of the assistant.
         calls: Whether the chat template prints calls of tools.
+        lost: Keys of messages that the chat template does not print.
 
     Raises:
         UsageError: The format is unknown, there are no rows, a row cannot be trained on, or a
@@ -117,11 +124,13 @@ def to_trl(
         talk=holds_talk(first, names),
         assistant=assistant,
         calls=calls,
+        lost=lost,
         filled=_filled(data),
         tools_as_text=_TOOLS_AS_TEXT,
     )
     unread = [name for name in columns if name not in reader.reads]
-    rivals = [name for name in unread if name in _RIVALS]
+    named = {*_RIVALS, *([] if text_field == "text" else [text_field])}
+    rivals = [name for name in unread if name in named]
     if rivals:
         logger.warning(
             f"{where}: trained on are the columns {', '.join(reader.reads)}; not read are "

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from .turns import is_talk, kind_of, one_system, read_tools, read_turns, refused
+from .turns import is_talk, kind_of, one_system, parsed, read_tools, read_turns, refused
 
 Row: TypeAlias = dict[str, Any]
 
@@ -49,6 +49,7 @@ class RowReader:
         talk: Whether the columns hold conversations rather than text, see ``holds_talk``.
         assistant: Whether every conversation must have a turn of the assistant.
         calls: Whether the chat template prints calls of tools.
+        lost: Keys of messages that the chat template does not print.
         filled: Names of columns whose objects Arrow may have filled up with nulls.
         tools_as_text: Whether TRL reads tools as JSON text, which says what a row has.
     """
@@ -60,6 +61,7 @@ class RowReader:
     talk: bool
     assistant: bool = False
     calls: bool = True
+    lost: frozenset[str] = frozenset()
     filled: frozenset[str] = frozenset()
     tools_as_text: bool = True
 
@@ -97,6 +99,7 @@ class RowReader:
                 row.get(name),
                 filled=name in self.filled,
                 calls=self.calls,
+                lost=self.lost,
             )
         first = next(iter(read))
         read[first] = self._of("system", index, one_system, read[first], row.get("system"))
@@ -158,6 +161,8 @@ class RowReader:
 
     def _history(self, value: object, index: int) -> list[tuple[str, str]]:
         """Earlier questions and answers of an Alpaca row."""
+        if isinstance(value, str) and value:  # a cell of CSV
+            value = self._of("history", index, parsed, value)
         pairs = value or []
         if not isinstance(pairs, list):
             raise refused(self.where, index, "history", f"is {kind_of(value)}, not a list of pairs")

@@ -7,6 +7,7 @@ OpenAI, Hugging Face and LLaMA-Factory write them. What would be trained on wron
 
 import json
 from collections.abc import Mapping
+from datetime import date, datetime
 from typing import Any
 
 from ..errors import UsageError
@@ -24,11 +25,19 @@ ROLES = {
 """Names of the speakers that are read, in lower case, and the role that each becomes."""
 
 _KEYS = ("role", "from", "content", "value", "tool_calls", "function_call")
-_TRAINED = ("weight", "train", "loss")
+_TRAINED = (
+    *("weight", "train", "loss", "loss_weight", "loss_mask", "loss_scale"),
+    *("trainable", "training", "train_detail"),
+)
+THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+"""Keys of what an assistant thinks before it answers, in the spellings of chat templates."""
+_TEXT = ("text", "input_text", "output_text")
 _PARTS = ("image", "images", "video", "audio", "image_url", "input_audio")
 
 
-def read_turns(value: object, *, filled: bool, calls: bool = True) -> list[Turn]:
+def read_turns(
+    value: object, *, filled: bool, calls: bool = True, lost: frozenset[str] = frozenset()
+) -> list[Turn]:
     """A conversation as messages with ``role`` and ``content``, and what else they bring.
 
     Args:
@@ -37,6 +46,7 @@ def read_turns(value: object, *, filled: bool, calls: bool = True) -> list[Turn]
             keys with them; then they are taken out.
         calls: Whether the chat template prints calls of tools. If not, ShareGPT's calls, which are
             text, stay text, and others are refused.
+        lost: Keys that the chat template does not print; messages that have them are refused.
 
     Raises:
         ValueError: The conversation cannot be read; the message says why, without the row.
@@ -50,7 +60,7 @@ def read_turns(value: object, *, filled: bool, calls: bool = True) -> list[Turn]
     turns = []
     for number, message in enumerate(value, 1):
         try:
-            turns.append(_turn(message, filled, calls))
+            turns.append(_turn(message, filled, calls, lost))
         except ValueError as error:
             raise ValueError(f"message {number} {error}") from error
     return turns
@@ -119,10 +129,11 @@ def kind_of(value: object) -> str:
     if value is None:
         return "empty"
     names = {str: "text", list: "a list", dict: "an object", bool: "a truth value"}
+    names |= {bytes: "bytes", datetime: "a date", date: "a date"}
     return names.get(type(value), "a number")
 
 
-def _turn(message: object, filled: bool, prints_calls: bool) -> Turn:
+def _turn(message: object, filled: bool, prints_calls: bool, lost: frozenset[str]) -> Turn:
     """A message of a conversation."""
     if not isinstance(message, Mapping):
         raise ValueError(f"is {kind_of(message)}, not an object with role and content")
@@ -136,6 +147,12 @@ def _turn(message: object, filled: bool, prints_calls: bool) -> Turn:
     if name not in ROLES:
         raise ValueError(f"is from {speaker!r}, not from one of {', '.join(ROLES)}")
     _check_training(said)
+    for key in sorted(lost & said.keys()):
+        if said[key]:
+            raise ValueError(
+                f"has {key}, which the chat template does not print: name another one with "
+                "chat_template_path, or take the key out"
+            )
     content = _content(said.get("content", said.get("value")))
     calls = said.get("tool_calls") or said.get("function_call")
     if calls and not prints_calls:
@@ -182,7 +199,7 @@ def _content(value: object) -> str | None:
             known = without_nulls(part)
             text = known.get("text")
             kind = known.get("type", "text")
-            if kind != "text" or set(known) - {"type", "text"}:
+            if kind not in _TEXT or set(known) - {"type", "text"}:
                 raise ValueError(f"has a part of type {kind}, and only text is trained")
         if not isinstance(text, str):
             raise ValueError("has a part without text")
