@@ -11,6 +11,8 @@ from transformers import PreTrainedModel
 
 import qtuning
 from qtuning import QTuningConfig, QTuningTrainer, read_ledger
+from qtuning.examples.prepare import ready_rows
+from qtuning.examples.tokenising import Tokenising
 from qtuning.pruners.protocols import QUADRANTS, SCORES, WITHOUT_PROMPT
 from qtuning.pruners.registry import SAMPLE_PRUNERS, TOKEN_PRUNERS
 
@@ -102,12 +104,10 @@ def train(folder, model, rows=conversations, **settings) -> Watched:
         **BUDGET,
         **settings,
     }
-    trainer = Watched(
-        model,
-        QTuningConfig(str(folder), **args),
-        train_dataset=Dataset.from_list(rows()),
-        processing_class=tiny.tokenizer(chat=True),
-    )
+    config, tokenizer = QTuningConfig(str(folder), **args), tiny.tokenizer(chat=True)
+    # As `qtuning train` reads them: older TRL masks other tokens of conversational prompts.
+    data = ready_rows(Dataset.from_list(rows()), "rows", tokenizer, Tokenising.of(config))
+    trainer = Watched(model, config, train_dataset=data, processing_class=tokenizer)
     trainer.train()
     return trainer
 
