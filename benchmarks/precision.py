@@ -26,8 +26,8 @@ from trl.trainer.utils import add_fused_lm_head
 
 from qtuning import keep_tokens, select_samples
 from qtuning.examples.example import answer_positions
-from qtuning.examples.grouping import pass_overhead
 from qtuning.examples.labels import Labels
+from qtuning.examples.pass_size import pass_overhead
 from qtuning.io.models import load_causal_lm, load_tokenizer
 from qtuning.signals.scorer import Scorer, Scores
 

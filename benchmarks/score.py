@@ -36,8 +36,9 @@ from sources import describe_data, smollm2_folder
 from transformers import PreTrainedModel
 
 from qtuning.examples.example import answer_positions
-from qtuning.examples.grouping import group_by_length, pass_overhead
+from qtuning.examples.grouping import group_by_length
 from qtuning.examples.labels import Labels
+from qtuning.examples.pass_size import pass_overhead
 from qtuning.io.models import load_causal_lm
 
 Rows = Sequence[dict[str, Any]]

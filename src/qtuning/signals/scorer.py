@@ -16,6 +16,8 @@ from ..examples.example import Example
 from ..examples.grouping import group_by_length
 from .extras import Extras, ExtraStats
 from .forward import Projection, check_head, model_token_stats
+from .pass_limit import PassLimit
+from .steady_attention import steady_attention
 
 
 class Scores(NamedTuple):
@@ -42,7 +44,10 @@ class Scorer:
         autocast: The precision of the pass, as a context.
         batch_size: Size of a forward pass, in samples as long as the longest one; a pass may have
             more of shorter samples.
-        overhead: Fixed cost of a forward pass in tokens, see ``grouping.pass_overhead``.
+        overhead: Fixed cost of a forward pass in tokens, see ``pass_size.pass_overhead``.
+        limit: The most tokens of a pass, lowered where one does not fit the memory; None lets the
+            error go on, as it must where other ranks work on the same pass.
+        device_type: Type of the device that the model is on.
         highest: Returns the highest value of all ranks: with sharded weights every rank must run
             the same number of forwards. None if forwards need no other rank.
         fused: Use TRL's fused head.
@@ -55,6 +60,8 @@ class Scorer:
     autocast: Callable[[], AbstractContextManager[Any]]
     batch_size: int
     overhead: int = 0
+    limit: PassLimit | None = None
+    device_type: str = "cpu"
     highest: Callable[[int], int] | None = None
     fused: bool = False
     other_model: PreTrainedModel | None = None
@@ -83,10 +90,12 @@ class Scorer:
 
         Raises:
             UsageError: The collator changed the labels, or the model cannot be scored.
+            torch.OutOfMemoryError: A pass does not fit the memory, and a smaller one neither, or
+                the pass must not be repeated.
         """
         lengths = [len(example["input_ids"]) for example, _ in examples]
         size = self.batch_size * max([packed, *lengths])
-        batches = group_by_length(lengths, size, self.overhead)
+        waiting = self._group(range(len(examples)), lengths, size)
         sharded_model = wrapped if self.highest is not None else None
         if self.other_model is not None:
             model, sharded_model = self.other_model, None
@@ -94,35 +103,60 @@ class Scorer:
         # forwards would wait in the gather while the others wait in a forward for its shards.
         missing = 0
         if self.highest is not None and self.other_model is None:
-            missing = self.highest(len(batches)) - len(batches)
+            missing = self.highest(len(waiting)) - len(waiting)
         # Everything stays on the device until the end: a copy waits for the work before it.
+        batches: list[list[int]] = []
         batch_scores: list[Tensor] = []
         extras_of: dict[int, Extras] = {}
         extra_stats = ExtraStats(model, self.needs)
         options: dict[str, Any] = {"wrapped": sharded_model, "fused": self.fused}
-        with evaluating(model), self.autocast(), extra_stats.watching():
-            for members in batches:
-                batch_examples = [examples[i][0] for i in members]
-                batch = self.collate(batch_examples)
-                check_labels(batch["labels"], sum(examples[i][1] for i in members))
-                inputs = self.to_device(batch)
-                if sharded_model is None:
-                    self.check(model, inputs["input_ids"][:1, :8])
-                if extra_stats.any:
-                    options["then"] = partial(
-                        _add_extras, extras_of, extra_stats, batch, members, batch_examples
-                    )
-                batch_scores.append(answer_scores(model_token_stats(model, inputs, **options)))
+        steady = steady_attention(self.device_type)
+        with evaluating(model), steady, self.autocast(), extra_stats.watching():
+            while waiting:
+                members = waiting[0]
+                limit = self.limit if sharded_model is None and len(members) > 1 else None
+                try:
+                    batch_examples = [examples[i][0] for i in members]
+                    batch = self.collate(batch_examples)
+                    check_labels(batch["labels"], sum(examples[i][1] for i in members))
+                    inputs = self.to_device(batch)
+                    if sharded_model is None:
+                        self.check(model, inputs["input_ids"][:1, :8])
+                    if extra_stats.any:
+                        options["then"] = partial(
+                            _add_extras, extras_of, extra_stats, batch, members, batch_examples
+                        )
+                    batch_scores.append(answer_scores(model_token_stats(model, inputs, **options)))
+                except torch.OutOfMemoryError:
+                    if limit is None:
+                        raise
+                else:
+                    batches.append(waiting.pop(0))
+                    continue
+                # Beyond the handler, whose error holds the tensors of the pass. Extras of these
+                # samples that the pass had made are made anew.
+                torch.cuda.empty_cache()
+                limit.halve(len(members) * max(lengths[i] for i in members))
+                waiting = self._group([i for group in waiting for i in group], lengths, size)
             if missing and not batches:  # no batch here, but other ranks need our shards
                 placeholder = {"input_ids": [0, 0], "labels": [IGNORE_INDEX, IGNORE_INDEX]}
                 inputs = self.to_device(self.collate([placeholder]))
             for _ in range(missing):
                 model_token_stats(model, inputs, **{**options, "then": None})
+        if self.limit is not None:
+            self.limit.tell()
         scores = _by_sample(batch_scores, batches, [count for _, count in examples])
         return [
             one._replace(extras={name: v.cpu() for name, v in extras_of.get(i, {}).items()})
             for i, one in enumerate(scores)
         ]
+
+    def _group(self, chosen: Sequence[int], lengths: Sequence[int], size: int) -> list[list[int]]:
+        """Group samples into passes of at most ``size`` padded tokens, within the limit."""
+        if self.limit is not None:
+            size = self.limit.of(size)
+        groups = group_by_length([lengths[i] for i in chosen], size, self.overhead)
+        return [[chosen[place] for place in group] for group in groups]
 
     def check(self, model: PreTrainedModel, input_ids: Tensor) -> None:
         """Run ``check_head`` in eval mode, in the first call only."""

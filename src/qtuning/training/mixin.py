@@ -4,6 +4,7 @@ import inspect
 import math
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -38,6 +39,7 @@ from ..run.peers import lost_peers_named
 from ..run.probe import Probe, probe_metrics
 from ..run.record import RunRecord
 from ..run.saving import choose_together
+from ..signals.steady_attention import steady_attention
 from ..step.one_pass import OnePassStep
 from ..step.two_pass import StepResult
 from .assemble import Loaded, assemble
@@ -117,6 +119,7 @@ class PruningMixin(PackingMixin, CheckpointMixin):
         self._router_in_model = is_in_model_loss(self)
         self._passes = self._router_weight = 1.0
         self._probe: Probe | None = None
+        self._is_pruned = False
         self.add_callback(RunCallback(self))
         self._epoch_order = EpochOrder(self.args.process_index)
         self.add_callback(self._epoch_order)
@@ -168,6 +171,7 @@ class PruningMixin(PackingMixin, CheckpointMixin):
             self._one_pass = None
             step = self._step_pruner(self.model, self.model_wrapped, lists, pruners, **place)
             collate = self._labels.collate if step.pruned else self._labels.collate_as_is
+        self._is_pruned = isinstance(step, OnePassStep) or step.pruned
         started = time.perf_counter()
         batches = [collate(examples) for examples in step.micro_batches]
         n_items = self._get_num_items_in_batch(batches, device)
@@ -232,7 +236,8 @@ class PruningMixin(PackingMixin, CheckpointMixin):
         # TRL divides the auxiliary loss of routers by the number of passes of a rank.
         is_idle = isinstance(inputs, NothingHere)
         self.current_gradient_accumulation_steps = math.inf if is_idle else self._passes
-        loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
+        with steady_attention(self.args.device.type) if self._is_pruned else nullcontext():
+            loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
         if self._one_pass is None or not self._one_pass.done:
             return loss
         step, self._one_pass = self._one_pass, None
@@ -317,7 +322,7 @@ class PruningMixin(PackingMixin, CheckpointMixin):
             self,
             self._pruning_args,
             self._labels,
-            assembled.step_pruner.scorer,
+            assembled.own_scorer,
             self._ranks,
             columns,
         )
@@ -330,6 +335,8 @@ class PruningMixin(PackingMixin, CheckpointMixin):
             probes=self._probe is not None,
             data=data_mark(self.train_dataset),
         )
+        self._pass_limit = assembled.limit
+        self._pass_limit.resume(self._record.pass_limits, self._ranks.rank)
         if self._resumed_from is not None:
             self._epoch_order.load(self._resumed_from)
         if self._ranks.is_main:
