@@ -124,7 +124,7 @@ def assemble(
         to_device=functools.partial(send_to_device, device=args.device),
         autocast=_precision(trainer, pruning.score_dtype),
         **size._asdict(),
-        # The ranks of a tensor-parallel model are in the same pass.
+        # Tensor-parallel ranks are in the same pass, and must have the same scores.
         limit=limit if trainer.get_tp_size() == 1 else None,
         device_type=args.device.type,
         highest=ranks.highest if sharded else None,
@@ -134,7 +134,7 @@ def assemble(
     scorer = own_scorer
     if loaded.scorer is not None:
         other_size = size_for(loaded.scorer)._asdict()
-        scorer = replace(own_scorer, other_model=loaded.scorer, limit=limit, **other_size)
+        scorer = replace(own_scorer, other_model=loaded.scorer, **other_size)
     # A model that is not trained gives a sample the same scores every time.
     share_anew = pruning.score_refresh if loaded.scorer is None else 0.0
     memory, reference = PrunerMemory(), ReferenceStore()
