@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
-from accelerate.utils import send_to_device
 from transformers import Trainer
 
 from ..core.calibration import calibration_error
@@ -16,6 +15,7 @@ from ..examples.labels import Labels
 from ..io.token_ids import vocabulary_of
 from ..pruners.protocols import CONFIDENCE, SCORES
 from ..signals.scorer import Scorer
+from ..signals.to_device import to_device
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def held_out(
         raise UsageError("no held-out row has answer tokens: raise max_length, or name other data")
     scorer = Scorer(
         collate=labels.collate,
-        to_device=functools.partial(send_to_device, device=trainer.args.device),
+        to_device=functools.partial(to_device, device=trainer.args.device),
         autocast=trainer.accelerator.autocast,
         batch_size=batch_size or trainer.args.per_device_eval_batch_size,
         overhead=pass_overhead(trainer.args.device.type),

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from accelerate.utils import send_to_device
 from datasets import Dataset, Features, IterableDataset, Value
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTTrainer
@@ -21,6 +20,7 @@ from ..io.formats import Rows
 from ..io.models import load_causal_lm, load_tokenizer
 from ..io.token_ids import vocabulary_of
 from ..signals.scorer import Scorer
+from ..signals.to_device import to_device
 from ..signals.without_prompt import Alone, score_alone
 from .columns import ScoreColumns, ScoredRow
 from .job import ScoreJob
@@ -106,7 +106,7 @@ class PartScorer:
         device = trainer.args.device
         return Scorer(
             collate=Labels(trainer.data_collator).collate,
-            to_device=functools.partial(send_to_device, device=device),
+            to_device=functools.partial(to_device, device=device),
             autocast=trainer.accelerator.autocast,
             batch_size=self._job.batch_size,
             overhead=pass_overhead(device.type),
