@@ -84,7 +84,7 @@ def plain(rows: Rows, labels: Labels, model: PreTrainedModel, precision: Precisi
 
 def ours(rows: Rows, labels: Labels, model: PreTrainedModel, precision: Precision) -> None:
     """Score by the pass of ``qtuning score``."""
-    score(rows, labels, model, False, precision)
+    score(rows, labels, model, precision)
 
 
 def compare(rows: Rows, labels: Labels, model: PreTrainedModel, repeats: int) -> dict[str, Any]:

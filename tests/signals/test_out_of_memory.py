@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from qtuning.pruners.protocols import CONFIDENCE
-from qtuning.signals import scorer as scorer_module
+from qtuning.signals.extras import ExtraStats
 from qtuning.signals.pass_limit import PassLimit
-from qtuning.signals.scorer import answer_scores
 
 from .. import tiny
 from .test_scorer import EXAMPLES, Collator, Wrapper, assert_same, one_by_one, scorer
@@ -66,12 +65,15 @@ def test_a_pass_that_fails_late_leaves_no_extras_behind(monkeypatch) -> None:
     model, needs = tiny.llama().eval(), frozenset({CONFIDENCE})
     expected = scorer(needs=needs)(model, model, EXAMPLES)
 
-    def scarce(stats):
-        if stats.mask.shape[0] > 2:
-            raise torch.OutOfMemoryError
-        return answer_scores(stats)
+    of_batch = ExtraStats.of_batch
 
-    monkeypatch.setattr(scorer_module, "answer_scores", scarce)
+    def scarce(self, projection, places, batch, examples):
+        made = of_batch(self, projection, places, batch, examples)
+        if len(examples) > 2:
+            raise torch.OutOfMemoryError
+        return made
+
+    monkeypatch.setattr(ExtraStats, "of_batch", scarce)
     scores = on(Device(1000), needs=needs, limit=PassLimit())(model, model, EXAMPLES)
     assert_same(scores, expected)
     for one, other in zip(scores, expected, strict=True):

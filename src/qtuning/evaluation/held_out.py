@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
-from accelerate.utils import send_to_device
 from transformers import Trainer
 
 from ..core.calibration import calibration_error
@@ -17,6 +16,7 @@ from ..io.token_ids import vocabulary_of
 from ..pruners.protocols import CONFIDENCE, SCORES
 from ..signals.pass_limit import PassLimit
 from ..signals.scorer import Scorer
+from ..signals.to_device import to_device
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def held_out(
     size = pass_size(trainer, trainer.args.per_device_eval_batch_size, asked=batch_size)
     scorer = Scorer(
         collate=labels.collate,
-        to_device=functools.partial(send_to_device, device=trainer.args.device),
+        to_device=functools.partial(to_device, device=trainer.args.device),
         autocast=trainer.accelerator.autocast,
         batch_size=size.batch_size,
         overhead=size.overhead,

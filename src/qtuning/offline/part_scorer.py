@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from accelerate.utils import send_to_device
 from datasets import Dataset, Features, IterableDataset, Value
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTTrainer
@@ -22,6 +21,7 @@ from ..io.models import load_causal_lm, load_tokenizer
 from ..io.token_ids import vocabulary_of
 from ..signals.pass_limit import PassLimit
 from ..signals.scorer import Scorer
+from ..signals.to_device import to_device
 from ..signals.without_prompt import Alone, score_alone
 from .columns import ScoreColumns, ScoredRow
 from .job import ROWS, ScoreJob
@@ -108,7 +108,7 @@ class PartScorer:
         size = pass_size(trainer, ROWS, asked=self._job.batch_size)
         return Scorer(
             collate=Labels(trainer.data_collator).collate,
-            to_device=functools.partial(send_to_device, device=device),
+            to_device=functools.partial(to_device, device=device),
             autocast=trainer.accelerator.autocast,
             batch_size=size.batch_size,
             overhead=size.overhead,

@@ -41,6 +41,7 @@ from ..run.record import RunRecord
 from ..run.saving import choose_together
 from ..signals.steady_attention import steady_attention
 from ..step.one_pass import OnePassStep
+from ..step.stopwatch import Stopwatch
 from ..step.two_pass import StepResult
 from .assemble import Loaded, assemble
 from .callback import RunCallback
@@ -177,8 +178,8 @@ class PruningMixin(PackingMixin, CheckpointMixin):
         n_items = self._get_num_items_in_batch(batches, device)
         if isinstance(n_items, torch.Tensor):
             n_items = n_items.clamp(min=1)  # a step with only bad samples must not divide by zero
-        self._training_from = time.perf_counter()
-        step.counts.collation_seconds = self._training_from - started
+        step.counts.collation_seconds = time.perf_counter() - started
+        self._training_watch = Stopwatch(self.args.device)
         if isinstance(step, StepResult):
             self._record.add(step, **self._when)
             if any(LOSS_WEIGHT in batch for batch in batches):
@@ -242,7 +243,9 @@ class PruningMixin(PackingMixin, CheckpointMixin):
             return loss
         step, self._one_pass = self._one_pass, None
         result, loss = step.finish(self.model)
-        self._training_from += result.counts.scoring_seconds + result.counts.selection_seconds
+        self._training_watch.leave_out(
+            result.counts.scoring_seconds + result.counts.selection_seconds
+        )
         self._record.add(result, **self._when)
         if isinstance(self, SFTTrainer):  # token accuracy is left out: it costs a pass
             self._metrics["train"]["entropy"].append(step.entropy)
@@ -359,11 +362,10 @@ class PruningMixin(PackingMixin, CheckpointMixin):
 
     def _trained(self) -> None:
         """Stop the clock of training, before the optimizer's step."""
-        if self.args.device.type == "cuda":  # once a step, so that all kernels are timed
-            torch.cuda.synchronize(self.args.device)
-        self._record.counts.training_seconds += time.perf_counter() - self._training_from
+        self._training_watch.stop()
 
     def _step_ended(self) -> None:
+        self._record.counts.training_seconds += self._training_watch.seconds()
         step, last = self.state.global_step, self.state.max_steps
         if self._probe is not None and self._probe.is_due(step, last):
             self._look_at_probe()
