@@ -22,12 +22,11 @@ from datasets import Dataset
 from machine import code_version, machine, versions
 from transformers import PreTrainedModel
 from trl import SFTConfig, SFTTrainer
-from trl.trainer.utils import add_fused_lm_head
 
 from qtuning import keep_tokens, select_samples
 from qtuning.examples.example import answer_positions
-from qtuning.examples.grouping import pass_overhead
 from qtuning.examples.labels import Labels
+from qtuning.examples.pass_size import pass_overhead
 from qtuning.io.models import load_causal_lm, load_tokenizer
 from qtuning.signals.scorer import Scorer, Scores
 
@@ -36,15 +35,13 @@ BUDGETS = ((0.125, 0.5), (0.25, 0.5), (0.5, 0.7))
 POOL = 32
 
 
-def ways(model: str) -> Iterator[tuple[str, PreTrainedModel, bool, Callable[[], Any]]]:
-    """Yield name, model, whether TRL's fused head is used, and precision of each way to score."""
+def ways(model: str) -> Iterator[tuple[str, PreTrainedModel, Callable[[], Any]]]:
+    """Yield name, model and precision of each way to score."""
     half = partial(torch.autocast, "cpu", torch.bfloat16)
     full = load_causal_lm(model)
-    yield REFERENCE, full, False, nullcontext
-    yield "bf16 autocast", full, False, half
-    add_fused_lm_head(full, outputs=("log_probs", "entropy"))
-    yield "bf16 autocast, TRL's fused head", full, True, half
-    yield "bf16 weights", load_causal_lm(model, dtype="bfloat16"), False, nullcontext
+    yield REFERENCE, full, nullcontext
+    yield "bf16 autocast", full, half
+    yield "bf16 weights", load_causal_lm(model, dtype="bfloat16"), nullcontext
 
 
 def tokenised(path: Path, n: int, model: str) -> tuple[list[dict[str, Any]], Labels]:
@@ -65,7 +62,6 @@ def score(
     rows: Sequence[dict[str, Any]],
     labels: Labels,
     model: PreTrainedModel,
-    fused: bool,
     precision: Callable[[], AbstractContextManager[Any]],
 ) -> list[Scores]:
     """Score rows: NLL and entropy in nats of the answer tokens of each row, in pools."""
@@ -75,7 +71,6 @@ def score(
         autocast=precision,
         batch_size=8,
         overhead=pass_overhead("cpu"),
-        fused=fused,
     )
     pairs = [(row, len(answer_positions(row["labels"]))) for row in rows]
     scores = []
@@ -141,9 +136,9 @@ def main() -> None:
         rows, labels = tokenised(options.data / name / "train.jsonl", options.rows, options.model)
         scores_of: dict[str, list[Scores]] = {}
         results[name] = {"rows": len(rows), "ways": {}}
-        for way, model, fused, precision in ways(options.model):
+        for way, model, precision in ways(options.model):
             started = time.perf_counter()
-            scores_of[way] = score(rows, labels, model.eval(), fused, precision)
+            scores_of[way] = score(rows, labels, model.eval(), precision)
             seconds = time.perf_counter() - started
             figures = compare(scores_of[way], scores_of[REFERENCE])
             results[name]["ways"][way] = {"seconds": seconds, **figures}

@@ -36,8 +36,9 @@ from sources import describe_data, smollm2_folder
 from transformers import PreTrainedModel
 
 from qtuning.examples.example import answer_positions
-from qtuning.examples.grouping import group_by_length, pass_overhead
+from qtuning.examples.grouping import group_by_length
 from qtuning.examples.labels import Labels
+from qtuning.examples.pass_size import pass_overhead
 from qtuning.io.models import load_causal_lm
 
 Rows = Sequence[dict[str, Any]]
@@ -83,7 +84,7 @@ def plain(rows: Rows, labels: Labels, model: PreTrainedModel, precision: Precisi
 
 def ours(rows: Rows, labels: Labels, model: PreTrainedModel, precision: Precision) -> None:
     """Score by the pass of ``qtuning score``."""
-    score(rows, labels, model, False, precision)
+    score(rows, labels, model, precision)
 
 
 def compare(rows: Rows, labels: Labels, model: PreTrainedModel, repeats: int) -> dict[str, Any]:

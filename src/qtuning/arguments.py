@@ -116,8 +116,9 @@ class PruningArguments:
         default=None,
         metadata={
             "help": "Size of a scoring forward pass, in samples as long as the longest candidate; "
-            "of shorter ones more go together. By default per_device_train_batch_size. Scoring "
-            "needs no gradients, so larger values often fit."
+            "of shorter ones more go together. By default per_device_train_batch_size on the CPU, "
+            "and on a GPU as many times that as the memory of a training step holds, since "
+            "scoring needs no gradients. A pass that does not fit is made again in halves."
         },
     )
     score_dtype: str = field(

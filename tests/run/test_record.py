@@ -13,7 +13,18 @@ def begin(folder):
     return record
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", '{"steps": "x"}', '{"records": 3}', "\udcff"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[1]",
+        '{"steps": "x"}',
+        '{"records": 3}',
+        '{"pass_limits": 3}',
+        '{"pass_limits": ["x"]}',
+        "\udcff",
+    ],
+)
 def test_damaged_counts_are_refused_by_name(tmp_path, content) -> None:
     (tmp_path / STATE_FILE).write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises(UsageError, match=f"{STATE_FILE} cannot be read .*: resume from another"):

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qtuning.examples.grouping import group_by_length, pass_overhead
+from qtuning.examples.grouping import group_by_length
+from qtuning.examples.pass_size import pass_overhead
 from qtuning.step.dealing import deal, share_out
 
 LENGTHS = st.lists(st.integers(1, 40), max_size=24)

@@ -13,13 +13,13 @@ ROW = 256
 def passes(monkeypatch):
     """Input tokens of each scoring pass."""
     sizes: list[int] = []
-    own = scorer_module.model_token_stats
+    own = scorer_module.projected
 
     def counting(model, inputs, **options):
         sizes.append(inputs["input_ids"].numel())
         return own(model, inputs, **options)
 
-    monkeypatch.setattr(scorer_module, "model_token_stats", counting)
+    monkeypatch.setattr(scorer_module, "projected", counting)
     return sizes
 
 

@@ -38,7 +38,13 @@ class EvaluateArguments:
     num_fewshot: int | None = field(
         default=None, metadata={"help": "Examples in the prompt, in place of the task's own."}
     )
-    batch_size: int = field(default=8, metadata={"help": "Questions, or held-out rows, at a time."})
+    batch_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Questions, or held-out rows, at a time; by default 8, and on a GPU more "
+            "held-out rows, see score."
+        },
+    )
     apply_chat_template: bool = field(
         default=False, metadata={"help": "Put prompts into the tokenizer's chat template."}
     )

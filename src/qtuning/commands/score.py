@@ -36,9 +36,12 @@ class ScoreArguments:
         },
     )
     max_length: int = field(default=1024, metadata={"help": "Tokens at which a row is cut."})
-    batch_size: int = field(
-        default=8,
-        metadata={"help": "Size of a forward pass, in rows as long as the longest of a part."},
+    batch_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Size of a forward pass, in rows as long as the longest of a part; by default "
+            "8, and on a GPU as many times 8 as the memory of a training step on 8 rows holds."
+        },
     )
     rows_per_part: int = field(
         default=2048,

@@ -22,7 +22,17 @@ def tile_logits(
     Returns:
         ``(n, columns)`` float32, a new tensor that the caller may change in place.
     """
-    logits = hidden @ weight.float().T
+    return shaped_(hidden @ weight.float().T, bias, softcap, logit_scale)
+
+
+def shaped_(
+    products: Tensor, bias: Tensor | None, softcap: float | None, logit_scale: float
+) -> Tensor:
+    """Logits in place of the products of hidden states and weight, ``(n, columns)`` float32.
+
+    The other arguments are those of ``tile_logits``.
+    """
+    logits = products
     if bias is not None:
         logits += bias.float()
     if logit_scale != 1.0:

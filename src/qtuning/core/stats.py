@@ -10,12 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .head import tile_logits
+from .answer_stats import answer_stats
 
 IGNORE_INDEX = -100
-
-# exp(-200) is 0 in float32; clamping there keeps 0 * -inf out of the entropy sum.
-_MIN_SHIFTED = -200.0
 
 
 class TokenStats(NamedTuple):
@@ -66,19 +63,18 @@ def token_stats(
         nll = -logp.gather(-1, labels[:, 1:, None]).squeeze(-1)
         entropy = -(logp.exp() * logp).sum(-1)
 
-    but only label positions are projected, in tiles of ``chunk_size`` tokens by
-    ``vocab_chunk_size`` columns with a running maximum. All computations are in float32, whatever
+    but only label positions are projected, a tile of logits at a time. Logits are float32, whatever
     the dtype of the inputs, and outside autocast: logits rounded to bfloat16 would be off by up to
-    half a nat.
+    half a nat. See ``answer_stats`` for the precision of their products.
 
     Args:
         hidden: Last hidden states, ``(B, L, D)``.
         weight: Weight of the language model head, ``(V, D)``.
         labels: Token ids, ``(B, L)``; -100 is ignored.
         bias: Bias of the head, ``(V,)``.
-        chunk_size: Tokens per tile.
+        chunk_size: Tokens per tile; CUDA has tiles of its own.
         vocab_chunk_size: Vocabulary columns per tile; by default 512 on the CPU, where a tile
-            should stay in the cache, else 2048.
+            should stay in the cache, else 2048; CUDA has tiles of its own.
         softcap: Soft cap of the final logits (Gemma 2), after the scale.
         logit_scale: Factor on the logits (Cohere, Granite).
 
@@ -97,9 +93,8 @@ def token_stats(
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"bias {tuple(bias.shape)} does not fit weight {tuple(weight.shape)}")
-    if vocab_chunk_size is None:
-        vocab_chunk_size = 512 if hidden.device.type == "cpu" else 2048
-    if chunk_size < 1 or vocab_chunk_size < 1 or (softcap is not None and softcap <= 0):
+    sizes = (chunk_size, vocab_chunk_size, softcap)
+    if any(size is not None and size <= 0 for size in sizes):
         raise ValueError(
             f"chunk_size ({chunk_size}), vocab_chunk_size ({vocab_chunk_size}) and softcap "
             f"({softcap}) must be positive"
@@ -113,55 +108,17 @@ def token_stats(
     nll = torch.zeros(mask.shape, dtype=torch.float32, device=hidden.device)
     entropy = torch.zeros_like(nll)
     if gold.numel():
-        with torch.autocast(device_type=hidden.device.type, enabled=False):
-            parts = [
-                _tile_stats(h, weight, y, bias, vocab_chunk_size, softcap, logit_scale)
-                for h, y in zip(rows.split(chunk_size), gold.split(chunk_size), strict=True)
-            ]
-        nll[mask] = torch.cat([part[0] for part in parts])
-        entropy[mask] = torch.cat([part[1] for part in parts])
+        nll[mask], entropy[mask] = answer_stats(
+            rows,
+            weight,
+            gold,
+            bias=bias,
+            softcap=softcap,
+            logit_scale=logit_scale,
+            chunk_size=chunk_size,
+            vocab_chunk_size=vocab_chunk_size,
+        )
     return TokenStats(nll, entropy, mask)
-
-
-def _tile_stats(
-    hidden: Tensor,  # (n, D)
-    weight: Tensor,  # (V, D)
-    gold: Tensor,  # (n,)
-    bias: Tensor | None,
-    vocab_chunk_size: int,
-    softcap: float | None,
-    logit_scale: float,
-) -> tuple[Tensor, Tensor]:
-    """NLL and entropy of ``n`` positions, each ``(n,)``, by one pass over the vocabulary.
-
-    With m the running maximum, s = sum exp(l - m) and t = sum exp(l - m) (l - m):
-    nll = m + log s - l_gold and entropy = log s - t / s. When m rises to m', s and t are rescaled
-    by exp(m - m'), and t also takes s (m - m').
-    """
-    hidden = hidden.float()
-    n = hidden.shape[0]
-    maximum = hidden.new_full((n,), torch.finfo(torch.float32).min)
-    s = hidden.new_zeros(n)
-    t = torch.zeros_like(s)
-    gold_logit = torch.zeros_like(s)
-    for start in range(0, weight.shape[0], vocab_chunk_size):
-        stop = min(start + vocab_chunk_size, weight.shape[0])
-        columns = slice(start, stop)
-        tile_bias = None if bias is None else bias[columns]
-        logits = tile_logits(hidden, weight[columns], tile_bias, softcap, logit_scale)
-
-        in_tile = (gold >= start) & (gold < stop)
-        index = (gold - start).clamp(0, stop - start - 1)
-        gold_logit = torch.where(in_tile, logits.gather(1, index[:, None]).squeeze(1), gold_logit)
-
-        new_maximum = torch.maximum(maximum, logits.amax(1))
-        step = (maximum - new_maximum).clamp_(min=_MIN_SHIFTED)
-        differences = logits.sub_(new_maximum[:, None]).clamp_(min=_MIN_SHIFTED)
-        weights = differences.exp()
-        t = step.exp() * (t + s * step) + differences.mul_(weights).sum(1)
-        s = s * step.exp() + weights.sum(1)
-        maximum = new_maximum
-    return (maximum - gold_logit) + s.log(), s.log() - t / s
 
 
 def stats_of_one(nll: Tensor, entropy: Tensor) -> SampleStats:

@@ -57,7 +57,7 @@ def evaluate(
     data_dir: Path | str | None = None,
     limit: int | None = None,
     num_fewshot: int | None = None,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     apply_chat_template: bool = False,
     max_length: int = 1024,
     bf16: bool | None = None,
@@ -83,7 +83,8 @@ def evaluate(
         data_dir: Folder in which local tasks find ``<data set>/test.jsonl``.
         limit: Number of questions of each task, from the first on; None for all.
         num_fewshot: Examples in the prompt; None for the task's own number.
-        batch_size: Questions, or held-out rows, in a batch.
+        batch_size: Questions, or held-out rows, in a batch; None for 8, and on a GPU for as many
+            times 8 held-out rows as the memory of a training step on 8 rows holds.
         apply_chat_template: Whether to put prompts of tasks into the tokenizer's chat template.
         max_length: Tokens at which a held-out row is cut.
         bf16: Whether to autocast forward passes to bfloat16; None autocasts where the device
@@ -133,7 +134,7 @@ def evaluate(
                 data_dir=folder,
                 limit=limit,
                 num_fewshot=num_fewshot,
-                batch_size=batch_size,
+                batch_size=batch_size or 8,
                 apply_chat_template=apply_chat_template,
             )
     return Evaluation(name, dtype_name(bf16), held, tuple(scores))

@@ -5,17 +5,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
-from accelerate.utils import send_to_device
 from transformers import Trainer
 
 from ..core.calibration import calibration_error
 from ..errors import UsageError
 from ..examples.example import Example, answer_positions
-from ..examples.grouping import pass_overhead
 from ..examples.labels import Labels
+from ..examples.pass_size import pass_size
 from ..io.token_ids import vocabulary_of
 from ..pruners.protocols import CONFIDENCE, SCORES
+from ..signals.pass_limit import PassLimit
 from ..signals.scorer import Scorer
+from ..signals.to_device import to_device
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ def held_out(
         trainer: The trainer, before or after training.
         rows: Rows as the trainer has prepared them, for example its ``eval_dataset``.
         batch_size: Size of a forward pass, in samples as long as the longest one; by default the
-            trainer's ``per_device_eval_batch_size``.
+            trainer's ``per_device_eval_batch_size``, and on a GPU as many times that as a training
+            step's memory holds.
 
     Raises:
         UsageError: No row has answer tokens.
@@ -69,12 +71,15 @@ def held_out(
     pairs = [(example, n) for example, n in pairs if n]
     if not pairs:
         raise UsageError("no held-out row has answer tokens: raise max_length, or name other data")
+    size = pass_size(trainer, trainer.args.per_device_eval_batch_size, asked=batch_size)
     scorer = Scorer(
         collate=labels.collate,
-        to_device=functools.partial(send_to_device, device=trainer.args.device),
+        to_device=functools.partial(to_device, device=trainer.args.device),
         autocast=trainer.accelerator.autocast,
-        batch_size=batch_size or trainer.args.per_device_eval_batch_size,
-        overhead=pass_overhead(trainer.args.device.type),
+        batch_size=size.batch_size,
+        overhead=size.overhead,
+        limit=PassLimit() if trainer.get_tp_size() == 1 else None,
+        device_type=trainer.args.device.type,
         needs=frozenset({SCORES, CONFIDENCE}),
     )
     scores = scorer(trainer.model, trainer.model, pairs)

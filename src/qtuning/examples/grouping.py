@@ -7,18 +7,6 @@ overhead is given as the number of tokens that would take the same time.
 from collections import deque
 from collections.abc import Sequence
 
-_OVERHEAD = {"cpu": 64, "cuda": 512}
-
-
-def pass_overhead(device_type: str) -> int:
-    """The fixed cost of a pass over the model, in tokens.
-
-    The number need not be exact. On a CPU, a pass of SmolLM2-135M has an overhead of 45 (forward)
-    to 70 tokens (forward and backward, full fine-tuning). On a GPU the overhead is the launch of
-    kernels; its number is an estimate without a measurement.
-    """
-    return _OVERHEAD.get(device_type, _OVERHEAD["cuda"])
-
 
 def group_by_length(lengths: Sequence[int], size: int, overhead: int) -> list[list[int]]:
     """Group samples so that all passes together cost the least, in about n log n steps.

@@ -38,12 +38,12 @@ def check_new(output: Path) -> None:
         raise UsageError(f"--output {output}: no folder {output.parent}")
 
 
-def check_sizes(**sizes: int) -> None:
-    """Check that sizes, by the name of their option, are at least 1.
+def check_sizes(**sizes: int | None) -> None:
+    """Check that sizes, by the name of their option, are at least 1, or None.
 
     Raises:
         UsageError: A size is below 1.
     """
     for name, value in sizes.items():
-        if value < 1:
+        if value is not None and value < 1:
             raise UsageError(f"--{name} must be at least 1, got {value}")

@@ -42,7 +42,7 @@ def score(
     split: str = "train",
     revision: str | None = None,
     max_length: int = 1024,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     rows_per_part: int = 2048,
     bf16: bool | None = None,
     assistant_only_loss: bool = False,
@@ -77,7 +77,8 @@ def score(
         split: The split of data given by name; it may be a slice as ``train[:300]``.
         revision: Branch, tag or commit of the model on the Hub.
         max_length: Tokens at which a row is cut.
-        batch_size: Size of a forward pass, in rows as long as the longest of a part.
+        batch_size: Size of a forward pass, in rows as long as the longest of a part; None for 8,
+            and on a GPU for as many times 8 as the memory of a training step on 8 rows holds.
         rows_per_part: Rows that are sorted by length and written together.
         bf16: Autocast the forward pass to bfloat16; None does so where the device multiplies
             bfloat16 natively. The precision is on record with the scores.

@@ -12,6 +12,9 @@ from ..precision import dtype_name
 from .columns import ScoreColumns
 from .origin import Origin, origin_of
 
+ROWS = 8
+"""Rows of a forward pass on the CPU, unless the user asks for another number."""
+
 
 @dataclass(frozen=True)
 class ScoreJob:
@@ -25,7 +28,8 @@ class ScoreJob:
         per_token: Whether to write token statistics.
         float16: Whether token statistics are float16.
         alone: Whether to score the answers without their prompts as well.
-        batch_size: Size of a forward pass, in rows as long as the longest of a part.
+        batch_size: Size of a forward pass, in rows as long as the longest of a part; None for
+            ``ROWS``, and on a GPU as many times that as the memory of a training step holds.
         rows_a_part: Number of rows that are sorted by length and written together.
         bf16: Whether to autocast to bfloat16.
         tokenising: The options that decide on the tokens of a row.
@@ -38,7 +42,7 @@ class ScoreJob:
     per_token: bool = False
     float16: bool = False
     alone: bool = False
-    batch_size: int = 8
+    batch_size: int | None = None
     rows_a_part: int = 2048
     bf16: bool = False
     tokenising: Tokenising = field(default_factory=Tokenising)

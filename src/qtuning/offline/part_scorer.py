@@ -7,23 +7,24 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from accelerate.utils import send_to_device
 from datasets import Dataset, Features, IterableDataset, Value
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTTrainer
 
 from ..examples.end_of_turn import end_of_turn_ids, turn_ends
 from ..examples.example import SAMPLE_ID, Example, answer_positions
-from ..examples.grouping import pass_overhead
 from ..examples.labels import Labels
+from ..examples.pass_size import pass_size
 from ..examples.prepare import prepared
 from ..io.formats import Rows
 from ..io.models import load_causal_lm, load_tokenizer
 from ..io.token_ids import vocabulary_of
+from ..signals.pass_limit import PassLimit
 from ..signals.scorer import Scorer
+from ..signals.to_device import to_device
 from ..signals.without_prompt import Alone, score_alone
 from .columns import ScoreColumns, ScoredRow
-from .job import ScoreJob
+from .job import ROWS, ScoreJob
 from .schema import ALONE
 from .shards import Shards
 from .source import parts
@@ -104,12 +105,15 @@ class PartScorer:
     def _scorer(self, trainer: SFTTrainer) -> Scorer:
         """The scorer with the collator, device and precision of a trainer."""
         device = trainer.args.device
+        size = pass_size(trainer, ROWS, asked=self._job.batch_size)
         return Scorer(
             collate=Labels(trainer.data_collator).collate,
-            to_device=functools.partial(send_to_device, device=device),
+            to_device=functools.partial(to_device, device=device),
             autocast=trainer.accelerator.autocast,
-            batch_size=self._job.batch_size,
-            overhead=pass_overhead(device.type),
+            batch_size=size.batch_size,
+            overhead=size.overhead,
+            limit=PassLimit(),
+            device_type=device.type,
         )
 
     def _scored(

@@ -110,13 +110,13 @@ class Probe:
     ) -> "Probe | None":
         """The probe that the pruning arguments ask for; None without ``probe_samples``.
 
-        The run's scorer is used, on the model being trained and for perplexity and entropy only.
+        The scorer is used for perplexity and entropy only.
 
         Args:
             trainer: The trainer, its data tokenised.
             pruning: The pruning arguments.
             labels: Reads the labels.
-            scorer: The run's scorer.
+            scorer: Scores with the model being trained.
             ranks: The data-parallel ranks.
             columns: The columns that the collator receives; None for all.
 
@@ -127,7 +127,7 @@ class Probe:
         if not n:
             return None
         samples = draw_probe(trainer.train_dataset, n, seed, labels, columns)
-        scorer = replace(scorer, other_model=None, needs=frozenset())
+        scorer = replace(scorer, needs=frozenset())
         return cls(samples, scorer, ranks, pruning.probe_steps)
 
     def is_due(self, step: int, last_step: int) -> bool:

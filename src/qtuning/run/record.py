@@ -29,6 +29,7 @@ BUDGET_FILE = "budget.json"
 SETTINGS_FILE = "pruning_settings.json"
 _MARKS = "records"
 _DATA = "data"
+_LIMITS = "pass_limits"
 
 
 class Store(Protocol):
@@ -49,6 +50,7 @@ class RunRecord(AbstractContextManager["RunRecord"]):
     Attributes:
         window: Metrics since the last log.
         counts: Counts of all steps so far.
+        pass_limits: The most tokens of a scoring pass on each rank, see ``PassLimit``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -59,6 +61,7 @@ class RunRecord(AbstractContextManager["RunRecord"]):
         """
         self.window = MetricWindow()
         self.counts = StepCounts()
+        self.pass_limits: Sequence[int | None] = ()
         self._folder = folder
         self._is_main = False
         self._stores: Mapping[str, Store] = {}
@@ -98,7 +101,7 @@ class RunRecord(AbstractContextManager["RunRecord"]):
         self._data = data
         self.counts, self._is_main, self._stores = StepCounts(), is_main, stores
         self.window = MetricWindow()  # auto_find_batch_size begins again after a failed try
-        self._marks = {}
+        self._marks, self.pass_limits = {}, ()
         if checkpoint is not None:
             self._load(checkpoint)
         self._started = time.perf_counter() - self.counts.total_seconds
@@ -151,7 +154,9 @@ class RunRecord(AbstractContextManager["RunRecord"]):
         marks = {FOLDER: self._ledger.mark}
         if self._probe is not None:
             marks[PROBE_FOLDER] = self._probe.mark
-        state = {**self.counts.state_dict(), _MARKS: marks, _DATA: self._data}
+        state: dict[str, Any] = {**self.counts.state_dict(), _MARKS: marks, _DATA: self._data}
+        if any(tokens is not None for tokens in self.pass_limits):
+            state[_LIMITS] = list(self.pass_limits)
         (checkpoint / STATE_FILE).write_text(json.dumps(state) + "\n")
         for name, store in self._stores.items():
             store.save(checkpoint / name)
@@ -169,6 +174,9 @@ class RunRecord(AbstractContextManager["RunRecord"]):
                 state = dict(json.loads(path.read_text(encoding="utf-8")))
                 self._marks = dict(state.pop(_MARKS, {}))  # older versions have none
                 data = state.pop(_DATA, None)
+                self.pass_limits = list(state.pop(_LIMITS, []))
+                if not all(isinstance(n, int | None) for n in self.pass_limits):
+                    raise TypeError("a size of passes is no number")
                 if not all(isinstance(value, int | float) for value in state.values()):
                     raise TypeError("a count is no number")
                 self.counts.load_state_dict(state)

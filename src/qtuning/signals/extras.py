@@ -8,10 +8,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from ..core.answer_stats import answer_stats
 from ..core.attention import prompt_attention, raters, received_attention
 from ..core.calibration import top_prediction
+from ..core.cuda_head import head_stats
 from ..core.error_norm import error_norm
 from ..core.logit_stats import logit_stats
+from ..core.places import AnswerPlaces
 from ..examples.example import Example, answer_positions
 from ..pruners.protocols import (
     ATTENTION,
@@ -30,7 +33,7 @@ Extras = dict[str, Tensor]
 ``(T, d)`` for a token pruner."""
 
 
-_OF_LOGITS = frozenset({EL2N, LOGITS, CONFIDENCE})
+_OF_PROBABILITIES = frozenset({EL2N, CONFIDENCE})
 
 
 class ExtraStats:
@@ -49,11 +52,6 @@ class ExtraStats:
         self._needs = needs
         self._attention = LastAttention(causal_lm_of(model)) if needs & ATTENTION else None
 
-    @property
-    def any(self) -> bool:
-        """Whether there is anything to compute."""
-        return bool(self._needs & _OF_LOGITS) or self._attention is not None
-
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Context of every forward whose extras ``of_batch`` computes."""
@@ -64,47 +62,65 @@ class ExtraStats:
             yield
 
     def of_batch(
-        self, projection: Projection, batch: Mapping[str, Any], examples: Sequence[Example]
-    ) -> list[Extras]:
-        """The extras of each sample of the batch that went through the last forward.
+        self,
+        projection: Projection,
+        places: AnswerPlaces,
+        batch: Mapping[str, Any],
+        examples: Sequence[Example],
+    ) -> tuple[Tensor, list[Extras]]:
+        """NLL, entropy and extras of the batch that went through the last forward.
 
-        The extras stay on the device: a copy would wait for all work before it.
+        All of it stays on the device: a copy to the host would wait for all work before it.
 
         Args:
             projection: Last hidden states and head.
+            places: The answer tokens, on the device of the hidden states.
             batch: The collated batch, padded or padding-free, on the CPU.
             examples: The examples of the batch, in order.
-        """
-        results: list[Extras] = [{} for _ in examples]
-        places = [
-            (row, positions.to(projection.hidden.device), answer_positions(example["labels"]))
-            for (row, positions), example in zip(_places(batch, examples), examples, strict=True)
-        ]
-        if self._needs & _OF_LOGITS:
-            for extras, (row, positions, answers), example in zip(
-                results, places, examples, strict=True
-            ):
-                hidden = projection.hidden[row, positions[answers.to(positions.device) - 1]]
-                gold = torch.tensor(example["labels"])[answers].to(hidden.device)
-                extras.update(self._of_logits(projection, hidden, gold))
-        if self._attention is not None:
-            with self._attention.eager():
-                for extras, (row, positions, answers) in zip(results, places, strict=True):
-                    extras.update(self._of_attention(self._attention, row, positions, answers))
-        return results
 
-    def _of_logits(self, projection: Projection, hidden: Tensor, gold: Tensor) -> Extras:
-        """Extras from answer tokens, ``(T,)``, and the hidden states before each, ``(T, D)``."""
-        head, extras = projection.head, Extras()
-        if EL2N in self._needs:
-            extras[EL2N] = error_norm(hidden, projection.weight, gold, **head).mean()[None]
+        Returns:
+            NLL and entropy of the answer tokens in nats, ``(2, T)``, and the extras of each sample.
+        """
+        answers = [answer_positions(example["labels"]) for example in examples]
+        counts = list(map(len, answers))
+        hidden, weight, head = projection.before(places), projection.weight, projection.head
+        if hidden.is_cuda:
+            more = bool(self._needs & _OF_PROBABILITIES)
+            stats = head_stats(hidden, weight, places.gold, more=more, **head)
+            results = extras_of_head(stats, counts, self._needs)
+        else:
+            stats = answer_stats(hidden, weight, places.gold, **head)
+            results = self._of_probabilities(projection, places, counts)
         if LOGITS in self._needs:
-            stats = logit_stats(hidden, projection.weight, **head)
-            extras[LOGITS] = torch.cat([stats.nuclear_norm[None].float(), stats.sketch])
-        if CONFIDENCE in self._needs:
-            top = top_prediction(hidden, projection.weight, gold, **head)
-            extras[CONFIDENCE] = torch.stack([top.confidence, top.right.float()], dim=1)
-        return extras
+            for extras, index in zip(results, places.at.split(counts), strict=True):
+                of_logits = logit_stats(projection.at(index), weight, **head)
+                norm = of_logits.nuclear_norm[None].float()
+                extras[LOGITS] = torch.cat([norm, of_logits.sketch])
+        if self._attention is not None:
+            spots = zip(results, _places(batch, examples), answers, strict=True)
+            with self._attention.eager():
+                for extras, (row, positions), sample_answers in spots:
+                    positions = positions.to(hidden.device, non_blocking=True)
+                    extras |= self._of_attention(self._attention, row, positions, sample_answers)
+        return stats[:2], results
+
+    def _of_probabilities(
+        self, projection: Projection, places: AnswerPlaces, counts: Sequence[int]
+    ) -> list[Extras]:
+        """What ``extras_of_head`` gives, by a projection for each, in tiles that fit a cache."""
+        results: list[Extras] = [{} for _ in counts]
+        if not self._needs & _OF_PROBABILITIES:
+            return results
+        indices, golds = (values.split(list(counts)) for values in places)
+        weight, head = projection.weight, projection.head
+        for extras, index, gold in zip(results, indices, golds, strict=True):
+            hidden = projection.at(index)
+            if EL2N in self._needs:
+                extras[EL2N] = error_norm(hidden, weight, gold, **head).mean()[None]
+            if CONFIDENCE in self._needs:
+                top = top_prediction(hidden, weight, gold, **head)
+                extras[CONFIDENCE] = torch.stack([top.confidence, top.right.float()], dim=1)
+        return results
 
     def _of_attention(
         self, layer: LastAttention, row: int, positions: Tensor, answers: Tensor
@@ -121,6 +137,27 @@ class ExtraStats:
             rater_positions = raters(hidden, answers)
             extras[RATER_ATTENTION] = received_attention(attention, answers, rater_positions)
         return extras
+
+
+def extras_of_head(stats: Tensor, counts: Sequence[int], needs: frozenset[str]) -> list[Extras]:
+    """The extras of each sample that need no other pass over the vocabulary.
+
+    Args:
+        stats: What ``core.cuda_head.head_stats`` gives of the answer tokens, ``(5, T)``; of
+            ``(2, T)`` there are no extras.
+        counts: Number of answer tokens of each sample; together T.
+        needs: Names that pruners need; others than ``EL2N`` and ``CONFIDENCE`` are ignored.
+    """
+    results: list[Extras] = [{} for _ in counts]
+    if EL2N in needs:
+        # The norm of the distribution minus the truth: sum_v p_v^2 - 2 p_y + 1.
+        norms = (stats[2] - 2 * (-stats[0]).exp() + 1).clamp(min=0).sqrt()
+        for extras, norm in zip(results, norms.split(list(counts)), strict=True):
+            extras[EL2N] = norm.mean()[None]
+    if CONFIDENCE in needs:
+        for extras, pairs in zip(results, stats[3:].T.split(list(counts)), strict=True):
+            extras[CONFIDENCE] = pairs
+    return results
 
 
 def _places(batch: Mapping[str, Any], examples: Sequence[Example]) -> Iterator[tuple[int, Tensor]]:

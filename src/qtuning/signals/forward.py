@@ -1,13 +1,12 @@
 """Token statistics from a Hugging Face causal language model, without full logits.
 
-There are two ways: TRL's fused head on CUDA, where it projects label positions only; everywhere
-else the backbone and our chunked head. The two differ by rounding: TRL keeps tiles of logits in the
-compute dtype, which in bfloat16 was off by 0.03 nats on average and 0.13 at most; our chunked head
-computes in float32.
+The backbone runs as the model runs it, and our own head projects label positions only. TRL's fused
+head is not used: it keeps tiles of logits in the compute dtype, which in bfloat16 was off by up to
+0.05 nats, and is no faster (benchmarks/gpu-notes.md).
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
+from ..core.places import AnswerPlaces
 from ..core.stats import TokenStats, token_stats
 from ..errors import UsageError
 
@@ -59,19 +59,9 @@ def causal_lm_of(model: PreTrainedModel) -> PreTrainedModel:
     return model.get_base_model() if is_peft_model(model) else model
 
 
-def has_fused_head(causal_lm: PreTrainedModel) -> bool:
-    """Whether TRL's fused head was added to the model."""
-    return "fused_lm_head" in inspect.signature(causal_lm.forward, follow_wrapped=False).parameters
-
-
 @torch.no_grad()
 def model_token_stats(
-    model: PreTrainedModel,
-    inputs: Mapping[str, Any],
-    *,
-    wrapped: nn.Module | None = None,
-    fused: bool = False,
-    then: Callable[["Projection"], None] | None = None,
+    model: PreTrainedModel, inputs: Mapping[str, Any], *, wrapped: nn.Module | None = None
 ) -> TokenStats:
     """Token statistics of a collated batch, padded or padding-free.
 
@@ -79,8 +69,6 @@ def model_token_stats(
         model: The bare model; may be a PEFT model.
         inputs: A batch on the model's device; ``labels`` is ``(B, L)``.
         wrapped: The model as FSDP or DeepSpeed wrapped it, whose hooks must run in a forward.
-        fused: Use TRL's fused head, which the model must have.
-        then: Called with the hidden states and the head, whose sharded weights are gathered.
 
     Returns:
         ``TokenStats`` of shape ``(B, L-1)``.
@@ -88,29 +76,9 @@ def model_token_stats(
     Raises:
         UsageError: The model has no backbone or no output embeddings of its own.
     """
-    causal_lm = causal_lm_of(model)
-    labels: Tensor = inputs["labels"]
-    backbone, head = _parts(causal_lm)
-    shape = LogitShape.of(causal_lm)
-    if fused:
-        with _outputs(backbone) as outputs:
-            output = (wrapped or model)(**{**inputs, "use_cache": False}, fused_lm_head=True)
-        if then is not None:
-            with _whole(head) as (weight, bias):
-                then(Projection(outputs[0].to(weight.device), weight, bias, shape))
-        return TokenStats(-output.log_probs.float(), output.entropy.float(), output.label_mask)
-
-    arguments = {k: v for k, v in inputs.items() if k not in _NOT_FOR_THE_BACKBONE}
-    arguments["use_cache"] = False
-    if wrapped is None:
-        hidden = backbone(**arguments)[0]
-    else:
-        hidden = _hidden_through(wrapped, causal_lm, backbone, arguments)
-    with _whole(head) as (weight, bias):
-        projection = Projection(hidden.to(weight.device), weight, bias, shape)
-        if then is not None:
-            then(projection)
-        return token_stats(projection.hidden, weight, labels.to(weight.device), **projection.head)
+    with projected(model, inputs, wrapped=wrapped) as projection:
+        labels = inputs["labels"].to(projection.weight.device)
+        return token_stats(projection.hidden, projection.weight, labels, **projection.head)
 
 
 class Projection(NamedTuple):
@@ -128,6 +96,14 @@ class Projection(NamedTuple):
     bias: Tensor | None
     shape: LogitShape
 
+    def before(self, places: AnswerPlaces) -> Tensor:
+        """Hidden states that predict the answer tokens at ``places``, ``(T, D)``."""
+        return self.at(places.at)
+
+    def at(self, index: Tensor) -> Tensor:
+        """Hidden states at places of the flattened batch, ``(n, D)``, in memory of their own."""
+        return self.hidden.flatten(0, 1)[index]
+
     @property
     def head(self) -> dict[str, Any]:
         """Keyword arguments of functions that take hidden states and weight."""
@@ -136,6 +112,33 @@ class Projection(NamedTuple):
             "softcap": self.shape.softcap,
             "logit_scale": self.shape.scale,
         }
+
+
+@contextmanager
+def projected(
+    model: PreTrainedModel, inputs: Mapping[str, Any], *, wrapped: nn.Module | None = None
+) -> Iterator[Projection]:
+    """Context of a forward without gradients, in which a sharded head is whole.
+
+    Args:
+        model: The bare model; may be a PEFT model.
+        inputs: A batch on the model's device; labels are not used.
+        wrapped: The model as FSDP or DeepSpeed wrapped it, whose hooks must run in a forward.
+
+    Raises:
+        UsageError: The model has no backbone or no output embeddings of its own.
+    """
+    causal_lm = causal_lm_of(model)
+    backbone, head = _parts(causal_lm)
+    arguments = {k: v for k, v in inputs.items() if k not in _NOT_FOR_THE_BACKBONE}
+    arguments["use_cache"] = False
+    with torch.no_grad():
+        if wrapped is None:
+            hidden = backbone(**arguments)[0]
+        else:
+            hidden = _hidden_through(wrapped, causal_lm, backbone, arguments)
+        with _whole(head) as (weight, bias):
+            yield Projection(hidden.to(weight.device), weight, bias, LogitShape.of(causal_lm))
 
 
 def model_projection(

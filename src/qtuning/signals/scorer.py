@@ -3,19 +3,25 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ..core.stats import IGNORE_INDEX, TokenStats
+from ..core.places import AnswerPlaces
+from ..core.stats import IGNORE_INDEX
 from ..errors import UsageError
 from ..examples.example import Example
 from ..examples.grouping import group_by_length
 from .extras import Extras, ExtraStats
-from .forward import Projection, check_head, model_token_stats
+from .forward import Projection, check_head, projected
+from .on_host import on_host
+from .pass_limit import PassLimit
+from .steady_attention import steady_attention
+
+_PLACES = "qtuning_places"
+"""Key of a batch on its way to the device: where its answer tokens are."""
 
 
 class Scores(NamedTuple):
@@ -42,10 +48,12 @@ class Scorer:
         autocast: The precision of the pass, as a context.
         batch_size: Size of a forward pass, in samples as long as the longest one; a pass may have
             more of shorter samples.
-        overhead: Fixed cost of a forward pass in tokens, see ``grouping.pass_overhead``.
+        overhead: Fixed cost of a forward pass in tokens, see ``pass_size.pass_overhead``.
+        limit: The most tokens of a pass, lowered where one does not fit the memory; None lets the
+            error go on, as it must where other ranks work on the same pass.
+        device_type: Type of the device that the model is on.
         highest: Returns the highest value of all ranks: with sharded weights every rank must run
             the same number of forwards. None if forwards need no other rank.
-        fused: Use TRL's fused head.
         other_model: Scores in place of the model being trained; its weights are not sharded.
         needs: Names that pruners need, see ``pruners.protocols``.
     """
@@ -55,8 +63,9 @@ class Scorer:
     autocast: Callable[[], AbstractContextManager[Any]]
     batch_size: int
     overhead: int = 0
+    limit: PassLimit | None = None
+    device_type: str = "cpu"
     highest: Callable[[int], int] | None = None
-    fused: bool = False
     other_model: PreTrainedModel | None = None
     needs: frozenset[str] = frozenset()
     _checked: bool = False
@@ -83,10 +92,12 @@ class Scorer:
 
         Raises:
             UsageError: The collator changed the labels, or the model cannot be scored.
+            torch.OutOfMemoryError: A pass does not fit the memory, and a smaller one neither, or
+                the pass must not be repeated.
         """
         lengths = [len(example["input_ids"]) for example, _ in examples]
         size = self.batch_size * max([packed, *lengths])
-        batches = group_by_length(lengths, size, self.overhead)
+        waiting = self._group(range(len(examples)), lengths, size)
         sharded_model = wrapped if self.highest is not None else None
         if self.other_model is not None:
             model, sharded_model = self.other_model, None
@@ -94,35 +105,61 @@ class Scorer:
         # forwards would wait in the gather while the others wait in a forward for its shards.
         missing = 0
         if self.highest is not None and self.other_model is None:
-            missing = self.highest(len(batches)) - len(batches)
+            missing = self.highest(len(waiting)) - len(waiting)
         # Everything stays on the device until the end: a copy waits for the work before it.
-        batch_scores: list[Tensor] = []
-        extras_of: dict[int, Extras] = {}
+        batches: list[list[int]] = []
+        batch_stats: list[Tensor] = []
+        extras: list[Extras] = []
         extra_stats = ExtraStats(model, self.needs)
-        options: dict[str, Any] = {"wrapped": sharded_model, "fused": self.fused}
-        with evaluating(model), self.autocast(), extra_stats.watching():
-            for members in batches:
-                batch_examples = [examples[i][0] for i in members]
-                batch = self.collate(batch_examples)
-                check_labels(batch["labels"], sum(examples[i][1] for i in members))
-                inputs = self.to_device(batch)
-                if sharded_model is None:
-                    self.check(model, inputs["input_ids"][:1, :8])
-                if extra_stats.any:
-                    options["then"] = partial(
-                        _add_extras, extras_of, extra_stats, batch, members, batch_examples
+        steady = steady_attention(self.device_type)
+        with evaluating(model), steady, self.autocast(), extra_stats.watching():
+            while waiting:
+                members = waiting[0]
+                limit = self.limit if sharded_model is None and len(members) > 1 else None
+                try:
+                    batch_examples = [examples[i][0] for i in members]
+                    batch = self.collate(batch_examples)
+                    places = AnswerPlaces.of(batch["labels"])
+                    check_labels(len(places.gold), sum(examples[i][1] for i in members))
+                    inputs = self.to_device({**batch, _PLACES: places})
+                    places_there = inputs.pop(_PLACES)
+                    if sharded_model is None:
+                        self.check(model, inputs["input_ids"][:1, :8])
+                    forward = projected(model, inputs, wrapped=sharded_model)
+                    stats, more = _stats(
+                        forward, extra_stats, places, places_there, batch, batch_examples
                     )
-                batch_scores.append(answer_scores(model_token_stats(model, inputs, **options)))
+                except torch.OutOfMemoryError:
+                    if limit is None:
+                        raise
+                else:
+                    batch_stats.append(stats)
+                    extras += more
+                    batches.append(waiting.pop(0))
+                    continue
+                # Beyond the handler, whose error holds the tensors of the pass.
+                torch.cuda.empty_cache()
+                limit.halve(len(members) * max(lengths[i] for i in members))
+                waiting = self._group([i for group in waiting for i in group], lengths, size)
             if missing and not batches:  # no batch here, but other ranks need our shards
                 placeholder = {"input_ids": [0, 0], "labels": [IGNORE_INDEX, IGNORE_INDEX]}
                 inputs = self.to_device(self.collate([placeholder]))
             for _ in range(missing):
-                model_token_stats(model, inputs, **{**options, "then": None})
-        scores = _by_sample(batch_scores, batches, [count for _, count in examples])
-        return [
-            one._replace(extras={name: v.cpu() for name, v in extras_of.get(i, {}).items()})
-            for i, one in enumerate(scores)
-        ]
+                with projected(model, inputs, wrapped=sharded_model):
+                    pass
+        if self.limit is not None:
+            self.limit.tell()
+        order = [i for members in batches for i in members]
+        scores = _by_sample(batch_stats, extras, [examples[i][1] for i in order])
+        by_place = dict(zip(order, scores, strict=True))
+        return [by_place[place] for place in range(len(examples))]
+
+    def _group(self, chosen: Sequence[int], lengths: Sequence[int], size: int) -> list[list[int]]:
+        """Group samples into passes of at most ``size`` padded tokens, within the limit."""
+        if self.limit is not None:
+            size = self.limit.of(size)
+        groups = group_by_length([lengths[i] for i in chosen], size, self.overhead)
+        return [[chosen[place] for place in group] for group in groups]
 
     def check(self, model: PreTrainedModel, input_ids: Tensor) -> None:
         """Run ``check_head`` in eval mode, in the first call only."""
@@ -132,57 +169,72 @@ class Scorer:
             self._checked = True
 
 
-def _add_extras(
-    extras_of: dict[int, Extras],
+def _stats(
+    forward: AbstractContextManager[Projection],
     extra_stats: ExtraStats,
+    places: AnswerPlaces,
+    places_there: AnswerPlaces,
     batch: dict[str, Any],
-    members: Sequence[int],
     examples: Sequence[Example],
-    projection: Projection,
-) -> None:
-    """Put the extras of a batch, whose samples have the indices ``members``, into ``extras_of``."""
-    extras_of.update(zip(members, extra_stats.of_batch(projection, batch, examples), strict=True))
+) -> tuple[Tensor, list[Extras]]:
+    """NLL, entropy and extras of a pass, whose hidden states do not outlive this function.
+
+    Args:
+        forward: The forward of the pass.
+        extra_stats: Computes the statistics.
+        places: The answer tokens, on the host.
+        places_there: The same on the device of the batch.
+        batch: The collated batch, on the host.
+        examples: The examples of the batch, in order.
+    """
+    with forward as projection:
+        places.check(projection.weight.shape[0])
+        places_there = places_there.on(projection.hidden.device)
+        return extra_stats.of_batch(projection, places_there, batch, examples)
 
 
 def _by_sample(
-    batch_scores: Sequence[Tensor], batches: Sequence[Sequence[int]], counts: Sequence[int]
+    batch_stats: Sequence[Tensor], extras: Sequence[Extras], counts: Sequence[int]
 ) -> list[Scores]:
-    """The scores of each sample, in the order of ``counts``, from the scores of all batches."""
-    scores = [Scores(torch.empty(0), torch.empty(0), {})] * len(counts)
-    order = [i for members in batches for i in members]
-    if order:
-        samples = split_by_sample(torch.cat(list(batch_scores), dim=1), [counts[i] for i in order])
-        for i, one in zip(order, samples, strict=True):
-            scores[i] = one
-    return scores
+    """The scores of each sample, in the order of ``counts``, by one copy to the host.
+
+    Args:
+        batch_stats: NLL and entropy of the answer tokens of each batch, ``(2, tokens)``.
+        extras: The extras of each sample.
+        counts: Number of answer tokens of each sample.
+    """
+    if not counts:
+        return []
+    stats, *values = on_host(
+        [torch.cat(list(batch_stats), dim=1), *(v for one in extras for v in one.values())]
+    )
+    rest = iter(values)
+    return [
+        one._replace(extras={name: next(rest) for name in more})
+        for one, more in zip(split_by_sample(stats, counts), extras, strict=True)
+    ]
 
 
-def answer_scores(stats: TokenStats) -> Tensor:
-    """NLL and entropy of the answer tokens of a batch, ``(2, tokens)``."""
-    return torch.stack([stats.nll, stats.entropy])[:, stats.mask]
-
-
-def split_by_sample(scores: Tensor, counts: Sequence[int]) -> list[Scores]:
+def split_by_sample(stats: Tensor, counts: Sequence[int]) -> list[Scores]:
     """Split NLL and entropy, ``(2, tokens)``, into samples of ``counts`` answer tokens.
 
     Padded or padding-free, the answer tokens of a batch stand sample after sample, in order. Each
     sample gets memory of its own: views would keep, and pickle would send, the scores of all.
     """
-    parts = scores.cpu().split(list(counts), dim=1)
+    parts = stats.cpu().split(list(counts), dim=1)
     return [Scores(nll.clone(), entropy.clone(), {}) for nll, entropy in parts]
 
 
-def check_labels(labels: Tensor, n_answers: int) -> None:
+def check_labels(n_labels: int, n_answers: int) -> None:
     """Check that a collated batch has the answer tokens of its samples.
 
     Args:
-        labels: Labels of the batch, ``(B, L)``.
+        n_labels: Number of answer tokens of the batch.
         n_answers: Number of answer tokens of its samples.
 
     Raises:
         UsageError: The batch has another number of answer tokens.
     """
-    n_labels = int((labels[:, 1:] != IGNORE_INDEX).sum())
     if n_labels != n_answers:
         raise UsageError(
             f"the data collator changed the labels: {n_answers} answer tokens went in, "

@@ -18,16 +18,19 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from ..core.answer_stats import answer_stats
 from ..core.head_loss import summed_nll
+from ..core.places import AnswerPlaces
 from ..core.ratio import share
-from ..core.stats import IGNORE_INDEX, token_stats
+from ..core.stats import IGNORE_INDEX
 from ..examples.candidate import Candidate, row_of
 from ..examples.example import Example, nothing_to_train_on
 from ..pruners.pair import Pruners
 from ..signals.forward import Projection, model_projection
-from ..signals.scorer import answer_scores, check_labels, split_by_sample
+from ..signals.scorer import check_labels, split_by_sample
 from .decide import Decisions, decide
 from .moment import Moment
+from .stopwatch import Stopwatch
 from .two_pass import StepPruner, StepResult
 from .work import StepCounts, Work, count
 
@@ -122,13 +125,12 @@ class OnePassStep:
         scorer = self._pruner.scorer
         scorer.check(model, inputs["input_ids"][:1, :8])
         forward = model_projection(model, wrapped, inputs)
-        if forward.hidden.is_cuda:  # the time of the forward is not that of scoring
-            torch.cuda.synchronize(forward.hidden.device)
-        started = time.perf_counter()
+        watch = Stopwatch(forward.hidden.device)  # the time of the forward is not that of scoring
         self._score(forward, inputs["labels"], [c for c in members if _takes_part(c)])
+        watch.stop()
         scored_at = time.perf_counter()
         keeps = self._decide(members)
-        self.counts.scoring_seconds += scored_at - started
+        self.counts.scoring_seconds += watch.seconds()
         self.counts.selection_seconds += time.perf_counter() - scored_at
 
         batch = [(c, keep) for c, keep in zip(members, keeps, strict=True) if _takes_part(c)]
@@ -199,15 +201,15 @@ class OnePassStep:
 
     def _score(self, forward: Projection, labels: Tensor, candidates: Sequence[Candidate]) -> None:
         """Set NLL and entropy of candidates from the forward of their micro-batch."""
-        check_labels(labels, sum(len(candidate.answers) for candidate in candidates))
-        stats = token_stats(
-            forward.hidden,
-            forward.weight,
-            labels.to(forward.hidden.device),
-            **forward.head,
-        )
         counts = [len(candidate.answers) for candidate in candidates]
-        scores = split_by_sample(answer_scores(stats), counts)
+        places = AnswerPlaces.of(labels.cpu())
+        check_labels(len(places.gold), sum(counts))
+        places.check(forward.weight.shape[0])
+        places = places.on(forward.hidden.device)
+        with torch.no_grad():
+            hidden = forward.before(places)
+        stats = answer_stats(hidden, forward.weight, places.gold, **forward.head)
+        scores = split_by_sample(stats, counts)
         for candidate, sample_scores in zip(candidates, scores, strict=True):
             candidate.nll, candidate.entropy = sample_scores.nll, sample_scores.entropy
 

@@ -85,7 +85,7 @@ class StepPruner:
         ranks: The other ranks.
         protected_ids: Token ids that mark the end of a turn.
         micro_batch_size: Samples that a micro-batch may hold if they are as long as the longest.
-        overhead: Fixed cost of a pass in tokens, see ``examples.grouping.pass_overhead``.
+        overhead: Fixed cost of a pass in tokens, see ``examples.pass_size.pass_overhead``.
         refresh: Chooses what is scored again; None scores every candidate in every step.
         more: Adds signals of the kept samples that no forward of the model being trained gives.
         memory: What the sample pruner remembers from step to step.

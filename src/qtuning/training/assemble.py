@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
-from accelerate.utils import DistributedType, send_to_device
+from accelerate.utils import DistributedType
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from ..arguments import PruningArguments
 from ..errors import UsageError
 from ..examples.end_of_turn import end_of_turn_ids
-from ..examples.grouping import pass_overhead
 from ..examples.labels import Labels
+from ..examples.pass_size import PassSize, pass_size
 from ..pruners.pair import Pruners, remembers_scores
 from ..pruners.protocols import BASE, REFERENCE, SAMPLE_EXTRAS, STEPS
 from ..ranks import Ranks
@@ -22,12 +22,13 @@ from ..run.initial_scores import check_some_known, read_initial_scores
 from ..run.pruner_memory import PrunerMemory
 from ..run.record import MEMORY_FILE, REFERENCE_FILE, SCORES_FILE, Store
 from ..signals.answer_steps import StepReader
-from ..signals.forward import causal_lm_of, has_fused_head
 from ..signals.kept_signals import KeptSignals
 from ..signals.other_models import SCORER, load_other_model, reference_model, without_adapters
+from ..signals.pass_limit import PassLimit
 from ..signals.reference_store import ReferenceStore
 from ..signals.score_store import Known, ScoreStore
 from ..signals.scorer import Scorer
+from ..signals.to_device import to_device
 from ..step.refresh import Refresh
 from ..step.two_pass import StepPruner
 
@@ -37,13 +38,11 @@ class Loaded:
     """What is loaded when a trainer is constructed, before accelerate prepares the model.
 
     Attributes:
-        fused_head: Whether the model has TRL's fused head, which accelerate hides later.
         scorer: The model that scores in place of the model being trained; None if there is none.
         reference: The model to compare with, see ``signals.other_models.reference_model``.
         initial_scores: Scores known from the start, by sample id.
     """
 
-    fused_head: bool
     scorer: PreTrainedModel | None
     reference: PreTrainedModel | None
     initial_scores: Mapping[str, Known]
@@ -61,7 +60,6 @@ class Loaded:
             initial_scores = read_initial_scores(pruning.initial_scores)
             check_some_known(initial_scores, trainer.train_dataset, pruning.initial_scores)
         return cls(
-            fused_head=has_fused_head(causal_lm_of(trainer.model)),
             scorer=load_other_model(trainer, SCORER, pruning.scorer_model_name_or_path),
             reference=reference_model(trainer, pruning.reference_model_name_or_path, needs),
             initial_scores=initial_scores,
@@ -73,11 +71,15 @@ class Assembled(NamedTuple):
 
     Attributes:
         step_pruner: Prunes the candidates of a step.
+        own_scorer: Scores with the model being trained.
+        limit: The size of passes that all scorers of the run share.
         stores: What the step pruner remembers, by file name within a checkpoint.
         share_anew: Share of the known samples that is scored again.
     """
 
     step_pruner: StepPruner
+    own_scorer: Scorer
+    limit: PassLimit
     stores: Mapping[str, Store]
     share_anew: float
 
@@ -109,17 +111,26 @@ def assemble(
         DistributedType.FSDP,
         DistributedType.DEEPSPEED,
     )
-    scorer = Scorer(
+
+    def size_for(model: PreTrainedModel | None) -> PassSize:
+        return pass_size(trainer, batch_size, asked=pruning.score_batch_size, other_model=model)
+
+    limit, size = PassLimit(), size_for(None)
+    own_scorer = Scorer(
         collate=labels.collate,
-        to_device=functools.partial(send_to_device, device=args.device),
+        to_device=functools.partial(to_device, device=args.device),
         autocast=_precision(trainer, pruning.score_dtype),
-        batch_size=pruning.score_batch_size or batch_size,
-        overhead=pass_overhead(args.device.type),
+        **size._asdict(),
+        # Tensor-parallel ranks are in the same pass, and must have the same scores.
+        limit=limit if trainer.get_tp_size() == 1 else None,
+        device_type=args.device.type,
         highest=ranks.highest if sharded else None,
-        fused=loaded.fused_head and loaded.scorer is None and _fused_is_better(trainer),
-        other_model=loaded.scorer,
         needs=needs,
     )
+    scorer = own_scorer
+    if loaded.scorer is not None:
+        other_size = size_for(loaded.scorer)._asdict()
+        scorer = replace(own_scorer, other_model=loaded.scorer, **other_size)
     # A model that is not trained gives a sample the same scores every time.
     share_anew = pruning.score_refresh if loaded.scorer is None else 0.0
     memory, reference = PrunerMemory(), ReferenceStore()
@@ -139,30 +150,17 @@ def assemble(
         ranks=ranks,
         protected_ids=end_of_turn_ids(trainer.model, trainer.processing_class),
         micro_batch_size=batch_size,
-        overhead=pass_overhead(args.device.type),
+        overhead=size.overhead,
         refresh=refresh,
         more=KeptSignals(
             ranks,
-            _reference_scorer(scorer, loaded.reference, trainer),
+            _reference_scorer(own_scorer, loaded.reference, trainer, size_for(loaded.reference)),
             reference,
             _step_reader(needs, trainer),
         ),
         memory=memory,
     )
-    return Assembled(step_pruner, stores, share_anew)
-
-
-def _fused_is_better(trainer: Trainer) -> bool:
-    """Whether scoring should use TRL's fused head rather than our own projection.
-
-    On the CPU the fused head projects all positions, so our own projection is faster. ZeRO-3
-    prefetches shards in the order of the previous forward, and training uses the fused head: a
-    scoring forward that runs the head as a module would make ZeRO-3 prefetch the head in vain.
-    """
-    if trainer.args.device.type == "cuda":
-        return True
-    state = trainer.accelerator.state
-    return trainer.is_deepspeed_enabled and bool(state.deepspeed_plugin.zero_stage == 3)
+    return Assembled(step_pruner, own_scorer, limit, stores, share_anew)
 
 
 def _precision(trainer: Trainer, dtype: str) -> Callable[[], AbstractContextManager[Any]]:
@@ -175,9 +173,9 @@ def _precision(trainer: Trainer, dtype: str) -> Callable[[], AbstractContextMana
 
 
 def _reference_scorer(
-    scorer: Scorer, model: PreTrainedModel | None, trainer: Trainer
+    scorer: Scorer, model: PreTrainedModel | None, trainer: Trainer, size: PassSize
 ) -> Scorer | None:
-    """The scorer that uses the reference model; None if no pruner reads its scores."""
+    """The scorer of the reference model, in passes of ``size``; None if no pruner reads it."""
     if not scorer.needs & {REFERENCE, BASE}:
         return None
     autocast = scorer.autocast
@@ -187,9 +185,9 @@ def _reference_scorer(
         scorer,
         autocast=autocast,
         highest=None,
-        fused=False,
         other_model=model,
         needs=frozenset(),
+        **size._asdict(),
     )
 
 

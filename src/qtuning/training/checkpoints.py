@@ -11,6 +11,7 @@ from ..ranks import Ranks
 from ..run.epoch_order import EpochOrder
 from ..run.record import RunRecord
 from ..run.saving import whole_checkpoint
+from ..signals.pass_limit import PassLimit
 
 if TYPE_CHECKING:  # super() is a Trainer, since the mixin is combined with a Trainer class
     from transformers import Trainer as _Trainer
@@ -24,6 +25,7 @@ class CheckpointMixin(_Trainer):
     _record: RunRecord
     _ranks: Ranks
     _epoch_order: EpochOrder
+    _pass_limit: PassLimit
     _to_push: str | None = None
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
@@ -33,6 +35,7 @@ class CheckpointMixin(_Trainer):
         with whole_checkpoint(
             folder, self._ranks, self.args, lambda: self.state.best_model_checkpoint
         ):
+            self._record.pass_limits = self._ranks.gather_flat([self._pass_limit.tokens])
             self._record.save(folder)
             if not self.args.save_only_model:  # which asks for no random state
                 self._epoch_order.save(folder)

@@ -4,6 +4,7 @@ import inspect
 import math
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -38,7 +39,9 @@ from ..run.peers import lost_peers_named
 from ..run.probe import Probe, probe_metrics
 from ..run.record import RunRecord
 from ..run.saving import choose_together
+from ..signals.steady_attention import steady_attention
 from ..step.one_pass import OnePassStep
+from ..step.stopwatch import Stopwatch
 from ..step.two_pass import StepResult
 from .assemble import Loaded, assemble
 from .callback import RunCallback
@@ -117,6 +120,7 @@ class PruningMixin(PackingMixin, CheckpointMixin):
         self._router_in_model = is_in_model_loss(self)
         self._passes = self._router_weight = 1.0
         self._probe: Probe | None = None
+        self._is_pruned = False
         self.add_callback(RunCallback(self))
         self._epoch_order = EpochOrder(self.args.process_index)
         self.add_callback(self._epoch_order)
@@ -168,13 +172,14 @@ class PruningMixin(PackingMixin, CheckpointMixin):
             self._one_pass = None
             step = self._step_pruner(self.model, self.model_wrapped, lists, pruners, **place)
             collate = self._labels.collate if step.pruned else self._labels.collate_as_is
+        self._is_pruned = isinstance(step, OnePassStep) or step.pruned
         started = time.perf_counter()
         batches = [collate(examples) for examples in step.micro_batches]
         n_items = self._get_num_items_in_batch(batches, device)
         if isinstance(n_items, torch.Tensor):
             n_items = n_items.clamp(min=1)  # a step with only bad samples must not divide by zero
-        self._training_from = time.perf_counter()
-        step.counts.collation_seconds = self._training_from - started
+        step.counts.collation_seconds = time.perf_counter() - started
+        self._training_watch = Stopwatch(self.args.device)
         if isinstance(step, StepResult):
             self._record.add(step, **self._when)
             if any(LOSS_WEIGHT in batch for batch in batches):
@@ -232,12 +237,15 @@ class PruningMixin(PackingMixin, CheckpointMixin):
         # TRL divides the auxiliary loss of routers by the number of passes of a rank.
         is_idle = isinstance(inputs, NothingHere)
         self.current_gradient_accumulation_steps = math.inf if is_idle else self._passes
-        loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
+        with steady_attention(self.args.device.type) if self._is_pruned else nullcontext():
+            loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
         if self._one_pass is None or not self._one_pass.done:
             return loss
         step, self._one_pass = self._one_pass, None
         result, loss = step.finish(self.model)
-        self._training_from += result.counts.scoring_seconds + result.counts.selection_seconds
+        self._training_watch.leave_out(
+            result.counts.scoring_seconds + result.counts.selection_seconds
+        )
         self._record.add(result, **self._when)
         if isinstance(self, SFTTrainer):  # token accuracy is left out: it costs a pass
             self._metrics["train"]["entropy"].append(step.entropy)
@@ -317,7 +325,7 @@ class PruningMixin(PackingMixin, CheckpointMixin):
             self,
             self._pruning_args,
             self._labels,
-            assembled.step_pruner.scorer,
+            assembled.own_scorer,
             self._ranks,
             columns,
         )
@@ -330,6 +338,8 @@ class PruningMixin(PackingMixin, CheckpointMixin):
             probes=self._probe is not None,
             data=data_mark(self.train_dataset),
         )
+        self._pass_limit = assembled.limit
+        self._pass_limit.resume(self._record.pass_limits, self._ranks.rank)
         if self._resumed_from is not None:
             self._epoch_order.load(self._resumed_from)
         if self._ranks.is_main:
@@ -352,11 +362,10 @@ class PruningMixin(PackingMixin, CheckpointMixin):
 
     def _trained(self) -> None:
         """Stop the clock of training, before the optimizer's step."""
-        if self.args.device.type == "cuda":  # once a step, so that all kernels are timed
-            torch.cuda.synchronize(self.args.device)
-        self._record.counts.training_seconds += time.perf_counter() - self._training_from
+        self._training_watch.stop()
 
     def _step_ended(self) -> None:
+        self._record.counts.training_seconds += self._training_watch.seconds()
         step, last = self.state.global_step, self.state.max_steps
         if self._probe is not None and self._probe.is_due(step, last):
             self._look_at_probe()
