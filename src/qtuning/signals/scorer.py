@@ -103,25 +103,15 @@ class Scorer:
         extra_stats = ExtraStats(model, self.needs)
         with evaluating(model), self.autocast(), extra_stats.watching():
             for members in batches:
-                batch_examples = [examples[i][0] for i in members]
-                batch = self.collate(batch_examples)
-                places = AnswerPlaces.of(batch["labels"])
-                check_labels(len(places.gold), sum(examples[i][1] for i in members))
-                inputs = self.to_device({**batch, _PLACES: places})
-                places_there = inputs.pop(_PLACES)
-                if sharded_model is None:
-                    self.check(model, inputs["input_ids"][:1, :8])
-                with projected(model, inputs, wrapped=sharded_model) as projection:
-                    places.check(projection.weight.shape[0])
-                    places_there = places_there.on(projection.hidden.device)
-                    stats, more = extra_stats.of_batch(
-                        projection, places_there, batch, batch_examples
-                    )
+                stats, more = self._pass(
+                    model, sharded_model, extra_stats, [examples[i] for i in members]
+                )
                 batch_stats.append(stats)
                 extras += more
-            if missing and not batches:  # no batch here, but other ranks need our shards
+            if missing:  # no further batch here, but other ranks need our shards
                 placeholder = {"input_ids": [0, 0], "labels": [IGNORE_INDEX, IGNORE_INDEX]}
-                inputs = self.to_device(self.collate([placeholder]))
+                spare = examples[0][0] if examples else placeholder
+                inputs = self.to_device(self.collate([spare]))
             for _ in range(missing):
                 with projected(model, inputs, wrapped=sharded_model):
                     pass
@@ -129,6 +119,37 @@ class Scorer:
         scores = _by_sample(batch_stats, extras, [examples[i][1] for i in order])
         by_place = dict(zip(order, scores, strict=True))
         return [by_place[place] for place in range(len(examples))]
+
+    def _pass(
+        self,
+        model: PreTrainedModel,
+        wrapped: nn.Module | None,
+        extra_stats: ExtraStats,
+        counted: Sequence[tuple[Example, int]],
+    ) -> tuple[Tensor, list[Extras]]:
+        """Run one forward, which the host does not wait for.
+
+        Args:
+            model: The bare model that scores.
+            wrapped: The model as the trainer wrapped it, if its weights are sharded.
+            extra_stats: Computes what goes beyond hidden states.
+            counted: Examples, each with its number of answer tokens.
+
+        Returns:
+            What ``ExtraStats.of_batch`` gives, on the device.
+        """
+        examples = [example for example, _ in counted]
+        batch = self.collate(examples)
+        places = AnswerPlaces.of(batch["labels"])
+        check_labels(len(places.gold), sum(count for _, count in counted))
+        inputs = self.to_device({**batch, _PLACES: places})
+        places_there = inputs.pop(_PLACES)
+        if wrapped is None:
+            self.check(model, inputs["input_ids"][:1, :8])
+        with projected(model, inputs, wrapped=wrapped) as projection:
+            places.check(projection.weight.shape[0])
+            places_there = places_there.on(projection.hidden.device)
+            return extra_stats.of_batch(projection, places_there, batch, examples)
 
     def check(self, model: PreTrainedModel, input_ids: Tensor) -> None:
         """Run ``check_head`` in eval mode, in the first call only."""
