@@ -15,7 +15,7 @@ from ..errors import UsageError
 from ..examples.example import Example
 from ..examples.grouping import group_by_length
 from .extras import Extras, ExtraStats
-from .forward import Projection, check_head, projected
+from .forward import check_head, projected
 from .on_host import on_host
 from .pass_limit import PassLimit
 from .steady_attention import steady_attention
@@ -117,17 +117,8 @@ class Scorer:
                 members = waiting[0]
                 limit = self.limit if sharded_model is None and len(members) > 1 else None
                 try:
-                    batch_examples = [examples[i][0] for i in members]
-                    batch = self.collate(batch_examples)
-                    places = AnswerPlaces.of(batch["labels"])
-                    check_labels(len(places.gold), sum(examples[i][1] for i in members))
-                    inputs = self.to_device({**batch, _PLACES: places})
-                    places_there = inputs.pop(_PLACES)
-                    if sharded_model is None:
-                        self.check(model, inputs["input_ids"][:1, :8])
-                    forward = projected(model, inputs, wrapped=sharded_model)
-                    stats, more = _stats(
-                        forward, extra_stats, places, places_there, batch, batch_examples
+                    stats, more = self._pass(
+                        model, sharded_model, extra_stats, [examples[i] for i in members]
                     )
                 except torch.OutOfMemoryError:
                     if limit is None:
@@ -141,9 +132,10 @@ class Scorer:
                 torch.cuda.empty_cache()
                 limit.halve(len(members) * max(lengths[i] for i in members))
                 waiting = self._group([i for group in waiting for i in group], lengths, size)
-            if missing and not batches:  # no batch here, but other ranks need our shards
+            if missing:  # no further batch here, but other ranks need our shards
                 placeholder = {"input_ids": [0, 0], "labels": [IGNORE_INDEX, IGNORE_INDEX]}
-                inputs = self.to_device(self.collate([placeholder]))
+                spare = examples[0][0] if examples else placeholder
+                inputs = self.to_device(self.collate([spare]))
             for _ in range(missing):
                 with projected(model, inputs, wrapped=sharded_model):
                     pass
@@ -161,36 +153,43 @@ class Scorer:
         groups = group_by_length([lengths[i] for i in chosen], size, self.overhead)
         return [[chosen[place] for place in group] for group in groups]
 
+    def _pass(
+        self,
+        model: PreTrainedModel,
+        wrapped: nn.Module | None,
+        extra_stats: ExtraStats,
+        counted: Sequence[tuple[Example, int]],
+    ) -> tuple[Tensor, list[Extras]]:
+        """Run one forward, which the host does not wait for.
+
+        Args:
+            model: The bare model that scores.
+            wrapped: The model as the trainer wrapped it, if its weights are sharded.
+            extra_stats: Computes what goes beyond hidden states.
+            counted: Examples, each with its number of answer tokens.
+
+        Returns:
+            What ``ExtraStats.of_batch`` gives, on the device.
+        """
+        examples = [example for example, _ in counted]
+        batch = self.collate(examples)
+        places = AnswerPlaces.of(batch["labels"])
+        check_labels(len(places.gold), sum(count for _, count in counted))
+        inputs = self.to_device({**batch, _PLACES: places})
+        places_there = inputs.pop(_PLACES)
+        if wrapped is None:
+            self.check(model, inputs["input_ids"][:1, :8])
+        with projected(model, inputs, wrapped=wrapped) as projection:
+            places.check(projection.weight.shape[0])
+            places_there = places_there.on(projection.hidden.device)
+            return extra_stats.of_batch(projection, places_there, batch, examples)
+
     def check(self, model: PreTrainedModel, input_ids: Tensor) -> None:
         """Run ``check_head`` in eval mode, in the first call only."""
         if not self._checked:
             with evaluating(model), self.autocast():
                 check_head(model, input_ids)
             self._checked = True
-
-
-def _stats(
-    forward: AbstractContextManager[Projection],
-    extra_stats: ExtraStats,
-    places: AnswerPlaces,
-    places_there: AnswerPlaces,
-    batch: dict[str, Any],
-    examples: Sequence[Example],
-) -> tuple[Tensor, list[Extras]]:
-    """NLL, entropy and extras of a pass, whose hidden states do not outlive this function.
-
-    Args:
-        forward: The forward of the pass.
-        extra_stats: Computes the statistics.
-        places: The answer tokens, on the host.
-        places_there: The same on the device of the batch.
-        batch: The collated batch, on the host.
-        examples: The examples of the batch, in order.
-    """
-    with forward as projection:
-        places.check(projection.weight.shape[0])
-        places_there = places_there.on(projection.hidden.device)
-        return extra_stats.of_batch(projection, places_there, batch, examples)
 
 
 def _by_sample(
