@@ -26,7 +26,7 @@ pin = $(shell grep '^$(1)==' constraints.txt)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup check docs test test-oldest test-newest distributed deepspeed faults demo bench soak fuzz dist clean
+.PHONY: help setup check docs test test-gpu test-oldest test-newest distributed deepspeed faults demo bench soak fuzz dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,10 @@ docs: $(VENV)/.dev ## the site, strictly, into site/; its generated pages anew
 
 test: $(VENV)/.dev ## all tests; other options for pytest: TEST_ARGS="-k plane"
 	$(OFFLINE) $(THREADS) $(BIN)/pytest $(TEST_ARGS)
+
+# Asking the driver rather than CUDA for a GPU leaves the process fit to fork.
+test-gpu: $(VENV)/.dev ## all tests with the training runs on one GPU; exits 2 where there is none
+	$(OFFLINE) PYTORCH_NVML_BASED_CUDA_CHECK=1 $(THREADS) $(BIN)/pytest $(TEST_ARGS) --device cuda
 
 test-oldest: ## all tests on the oldest versions, in an environment of their own
 	$(MAKE) test VENV=.venv-oldest VERSIONS=constraints-oldest.txt TEST_ARGS="$(TEST_ARGS)"
