@@ -8,6 +8,7 @@ BENCH_ARGS ?=
 SOAK_ARGS ?=
 FUZZ_MINUTES ?= 30
 FUZZ_SEED ?= 0
+GPU_ARGS ?=
 BENCH_OUTPUT ?= benchmarks/results/speed.json
 
 VENV := .venv
@@ -26,7 +27,7 @@ pin = $(shell grep '^$(1)==' constraints.txt)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup check docs test test-oldest test-newest distributed deepspeed faults demo bench soak fuzz dist clean
+.PHONY: help setup check docs test test-gpu test-oldest test-newest distributed deepspeed faults demo bench bench-gpu soak fuzz dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +46,10 @@ docs: $(VENV)/.dev ## the site, strictly, into site/; its generated pages anew
 
 test: $(VENV)/.dev ## all tests; other options for pytest: TEST_ARGS="-k plane"
 	$(OFFLINE) $(THREADS) $(BIN)/pytest $(TEST_ARGS)
+
+# Asking the driver rather than CUDA for a GPU leaves the process fit to fork.
+test-gpu: $(VENV)/.dev ## all tests with the training runs on one GPU; exits 2 where there is none
+	$(OFFLINE) PYTORCH_NVML_BASED_CUDA_CHECK=1 $(THREADS) $(BIN)/pytest $(TEST_ARGS) --device cuda
 
 test-oldest: ## all tests on the oldest versions, in an environment of their own
 	$(MAKE) test VENV=.venv-oldest VERSIONS=constraints-oldest.txt TEST_ARGS="$(TEST_ARGS)"
@@ -69,6 +74,9 @@ demo: $(VENV)/.demo ## fine-tune a small model with pruning; options: DEMO_ARGS=
 bench: $(VENV)/.demo ## measure speed and memory, hours; options: BENCH_ARGS="--suite pool"
 	$(BIN)/python benchmarks/speed.py --output $(BENCH_OUTPUT) $(BENCH_ARGS)
 	$(BIN)/python benchmarks/report.py $(BENCH_OUTPUT)
+
+bench-gpu: $(VENV)/.demo ## checks and tables on one GPU, 8 minutes; GPU_ARGS="--minutes 4"; exits 2 without one
+	$(OFFLINE) $(BIN)/python benchmarks/gpu.py --output runs/gpu/gpu.json $(GPU_ARGS)
 
 soak: $(VENV)/.dev ## 2,000 steps: memory, handles, ledger; options: SOAK_ARGS="--steps 500"
 	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak $(SOAK_ARGS)

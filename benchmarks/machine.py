@@ -17,10 +17,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("torch", "transformers", "trl", "accelerate", "peft", "datasets")
 
 
-def session(arguments: list[str], threads: int) -> dict[str, Any]:
-    """Describe a call of the benchmark: command, date, commit, machine, versions."""
+def session(arguments: list[str], threads: int, script: str = "speed.py") -> dict[str, Any]:
+    """Describe a call of a benchmark: command, date, commit, machine, versions."""
     return {
-        "command": command(arguments),
+        "command": command(arguments, script),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
@@ -78,10 +78,10 @@ def source_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def command(arguments: list[str]) -> str:
+def command(arguments: list[str], script: str = "speed.py") -> str:
     """Return the command line without this machine's folders, so that others can use it."""
     words = [Path(a).name if Path(a).is_absolute() else a for a in arguments]
-    return shlex.join(["python", "benchmarks/speed.py", *words])
+    return shlex.join(["python", f"benchmarks/{script}", *words])
 
 
 def _git(*arguments: str) -> str | None:

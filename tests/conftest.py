@@ -9,12 +9,35 @@ import pytest
 import torch
 from hypothesis import settings
 
-from . import quick
+from . import device, quick
 
 # A deadline would assert a time, which a busy machine breaks.
 settings.register_profile("qtuning", deadline=None)
 settings.load_profile("qtuning")
 quick.ask_once_for_packages()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--device",
+        choices=(device.CPU, device.CUDA),
+        default=device.CPU,
+        help="where the training runs of the tests are",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    where = config.getoption("--device")
+    if where == device.CUDA and not torch.cuda.is_available():
+        pytest.exit(device.NO_GPU, returncode=2)
+    device.choose(where)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what says that it is for the CPU."""
+    marker = item.get_closest_marker("cpu")
+    if marker is not None and device.chosen() != device.CPU:
+        pytest.skip(*(marker.args or ("its meaning is the CPU's",)))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -11,7 +11,7 @@ from trl import SFTConfig, SFTTrainer
 
 from qtuning import SAMPLE_PRUNERS, TOKEN_PRUNERS, QTuningConfig, QTuningTrainer
 
-from . import tiny
+from . import device, tiny
 
 SETTINGS: dict[str, Any] = {
     "per_device_train_batch_size": 4,
@@ -22,7 +22,7 @@ SETTINGS: dict[str, Any] = {
     "save_strategy": "no",
     "report_to": "none",
     "bf16": False,
-    "use_cpu": True,
+    **device.arguments(),
     "disable_tqdm": True,
     "gradient_checkpointing": False,
 }

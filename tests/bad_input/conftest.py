@@ -9,9 +9,9 @@ from qtuning.commands import main as cli
 from qtuning.io.tables import pa, pq
 from qtuning.offline.origin import with_origin
 
-from .. import tiny
+from .. import device, tiny
 
-TRAINING = ["--use_cpu", "--bf16", "false", "--report_to", "none", "--disable_tqdm", "true"]
+TRAINING = ["--bf16", "false", "--report_to", "none", "--disable_tqdm", "true"]
 
 
 @pytest.fixture(scope="package")
@@ -83,6 +83,6 @@ def refuses_to_train(refuses, model, tmp_path):
     def run(*arguments: object, **options: object) -> str:
         given = {"model_name_or_path": model, "output_dir": tmp_path / "out", **options}
         flags = [f"--{name}={value}" for name, value in given.items()]
-        return refuses("train", *TRAINING, *flags, *arguments, leaves=True)
+        return refuses("train", *TRAINING, *device.flags(), *flags, *arguments, leaves=True)
 
     return run

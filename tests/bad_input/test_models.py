@@ -16,7 +16,7 @@ from qtuning.commands import main as cli
 from qtuning.errors import UsageError
 from qtuning.io.models import check_model, load_causal_lm, load_tokenizer
 
-from .. import tiny
+from .. import device, tiny
 from .conftest import TRAINING
 
 
@@ -239,7 +239,7 @@ def test_a_checkpoint_of_another_kind_is_not_unpickled(model, rows, tmp_path, ca
         "--output_dir",
         tmp_path / "out",
     ]
-    command = ["train", *TRAINING, *flags, "--resume_from_checkpoint", checkpoint]
+    command = ["train", *TRAINING, *device.flags(), *flags, "--resume_from_checkpoint", checkpoint]
     assert cli.main([str(word) for word in command]) == 2
     assert "checkpoint-1 is damaged (optimizer.pt cannot be read)" in capsys.readouterr().err
     assert not Path(__file__).with_name("executed").exists()

@@ -7,7 +7,7 @@ import pytest
 from qtuning.commands.main import main
 from qtuning.training.trainer import QTuningTrainer
 
-from .. import tiny
+from .. import device, tiny
 from .shown import FAST, Shown, shown
 
 
@@ -56,8 +56,9 @@ def train(
 
         monkeypatch.setattr(QTuningTrainer, "train", ready)
         flags = ["--model_name_or_path", str(folder / "model"), "--dataset_name", str(data)]
+        out = ["--output_dir", str(folder / "out"), *device.flags()]
         with pytest.raises(ReadyError):
-            main(["train", *FAST, "--output_dir", str(folder / "out"), *flags, *options])
+            main(["train", *FAST, *out, *flags, *options])
         return rows[0], rows[1]
 
     return run
@@ -70,7 +71,7 @@ def refusal(folder: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., st
     def run(data: Path, *options: str, verb: str = "train") -> str:
         flags = ["--model_name_or_path", str(folder / "model"), "--dataset_name", str(data)]
         more = {
-            "train": [*FAST, "--output_dir", str(folder / "out")],
+            "train": [*FAST, *device.flags(), "--output_dir", str(folder / "out")],
             "score": ["--bf16", "false", "--output", str(folder / "scores.parquet")],
         }
         capfd.readouterr()

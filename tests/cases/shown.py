@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-FAST = ["--use_cpu", "--bf16", "false", "--report_to", "none", "--disable_tqdm", "true"]
+FAST = ["--bf16", "false", "--report_to", "none", "--disable_tqdm", "true"]
 FAST += ["--per_device_train_batch_size", "4", "--save_strategy", "no", "--max_steps", "2"]
 FAST += ["--gradient_checkpointing", "false"]
 

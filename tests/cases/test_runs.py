@@ -6,7 +6,7 @@ import pytest
 from qtuning import read_ledger
 from qtuning.commands.main import main
 
-from .. import talks, tiny
+from .. import device, talks, tiny
 from .shown import FAST
 
 GAPS = {
@@ -23,7 +23,8 @@ def test_a_row_without_an_id_has_its_number_at_every_visit(folder, column) -> No
         row[column] = name
     data = talks.write(folder / "d.jsonl", rows)
     flags = ["--model_name_or_path", str(folder / "model"), "--dataset_name", str(data)]
-    run = [*FAST, "--max_steps", "4", "--score_refresh", "0.5", "--output_dir", str(folder / "o")]
+    run = [*FAST, *device.flags(), "--max_steps", "4", "--score_refresh", "0.5"]
+    run += ["--output_dir", str(folder / "o")]
     assert main(["train", *flags, *run]) == 0
     scores = folder / "s.parquet"
     assert main(["score", *flags, "--bf16", "false", "--output", str(scores)]) == 0

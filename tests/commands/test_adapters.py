@@ -14,9 +14,9 @@ import qtuning
 from qtuning.commands import main as cli
 from qtuning.io.models import load_causal_lm
 
-from .. import adapters, tiny
+from .. import adapters, device, tiny
 
-FAST = ["--use_cpu", "--bf16", "false", "--report_to", "none", "--disable_tqdm", "true"]
+FAST = [*device.flags(), "--bf16", "false", "--report_to", "none", "--disable_tqdm", "true"]
 FAST += ["--per_device_train_batch_size", "4", "--max_steps", "2", "--save_strategy", "no"]
 
 
@@ -139,7 +139,7 @@ def test_a_missing_base_is_one_line(tmp_path, data, base, adapter, capfd, verb) 
     out = {"train": ["--output_dir", "out"], "score": ["--output", "s.parquet"]}.get(verb, [])
     out = [str(tmp_path / one) if "." in one or one == "out" else one for one in out]
     flags = ["--model_name_or_path", str(adapter), "--dataset_name", str(data), *out]
-    assert cli.main([verb, *flags, *(["--use_cpu"] if verb == "train" else [])]) == 2
+    assert cli.main([verb, *flags, *(device.flags() if verb == "train" else [])]) == 2
     lines = [line for line in capfd.readouterr().err.splitlines() if "qtuning: " in line]
     assert len(lines) == 1
     assert f"{base}: no such file or folder; write where the base is into {adapter}" in lines[0]

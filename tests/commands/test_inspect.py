@@ -6,10 +6,10 @@ import pytest
 
 from qtuning.commands.main import main
 
-from .. import tiny
+from .. import device, tiny
 from ..inspection.made import pair, talk, tokens
 
-FAST = ("--use_cpu", "--report_to", "none", "--bf16", "false")
+FAST = (*device.flags(), "--report_to", "none", "--bf16", "false")
 
 
 @pytest.fixture

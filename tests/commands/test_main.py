@@ -19,9 +19,9 @@ from qtuning import read_ledger
 from qtuning.commands import main as cli
 from qtuning.commands.train_arguments import parse
 
-from .. import processes, tiny
+from .. import device, processes, tiny
 
-FAST = ["--use_cpu", "--bf16", "false", "--report_to", "none", "--logging_steps", "1"]
+FAST = [*device.flags(), "--bf16", "false", "--report_to", "none", "--logging_steps", "1"]
 FAST += ["--per_device_train_batch_size", "4", "--disable_tqdm", "true"]
 
 
@@ -302,6 +302,7 @@ def test_parquet_and_resume(tmp_path, model) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.cpu("accelerate launch --cpu")
 def test_accelerate_launch_and_python_m(tmp_path, model, data) -> None:
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=1"]
@@ -321,5 +322,5 @@ def test_accelerate_launch_and_python_m(tmp_path, model, data) -> None:
 
 @pytest.mark.parametrize(("words", "value"), [(["--bf16"], True), (["--bf16", "false"], False)])
 def test_a_truth_value_that_may_be_none_is_given_by_its_flag_alone(tmp_path, words, value):
-    _, training_args, *_ = parse(["--output_dir", str(tmp_path), "--use_cpu", *words])
+    _, training_args, *_ = parse(["--output_dir", str(tmp_path), *device.flags(), *words])
     assert training_args.bf16 is value

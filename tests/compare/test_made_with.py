@@ -31,6 +31,7 @@ def test_the_versions_are_of_what_a_data_sets_cells_use():
     assert more.keys() - plain.keys() == {"peft", "lm-eval"}
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize(
     ("training", "precision"),
     [

@@ -8,6 +8,7 @@ from .test_more_processes import RANDOM, TINY_SHARE, assert_as_one
 from .test_two_processes import alone, launch
 
 pytestmark = [
+    pytest.mark.cpu("several ranks, which talk over gloo"),
     pytest.mark.slow,
     pytest.mark.series,
     pytest.mark.skipif(

@@ -9,6 +9,8 @@ from qtuning import read_ledger
 from .. import tiny
 from .test_two_processes import DECISIONS, forked
 
+pytestmark = pytest.mark.cpu("several ranks, which talk over gloo")
+
 
 @pytest.mark.slow
 def test_every_pruner_decides_and_trains_on_two_processes_as_on_one(tmp_path) -> None:

@@ -8,6 +8,7 @@ from qtuning import read_ledger
 
 from .test_two_processes import DECISIONS, ROWS, alone, launch
 
+pytestmark = pytest.mark.cpu("several ranks, which talk over gloo")
 TINY_SHARE = {"sample_ratio": 0.0625, "token_mode": "drop", "protect_eos": False}
 RANDOM = {"sample_pruner": "random", "token_pruner": "random"}
 SETTINGS = [

@@ -8,6 +8,8 @@ from qtuning.commands.main import main
 from .. import tiny
 from .test_two_processes import forked, launched
 
+pytestmark = pytest.mark.cpu("several ranks, which talk over gloo")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

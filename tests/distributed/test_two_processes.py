@@ -17,6 +17,7 @@ from qtuning import read_ledger, read_probe
 from .. import processes, runs, tiny
 from . import worker
 
+pytestmark = pytest.mark.cpu("several ranks, which talk over gloo")
 REPOSITORY = Path(__file__).parents[2]
 # Neither SGD nor this norm hides a wrong factor on the gradients, as Adam and clipping would.
 ONE_PASS = {"one_pass": True, "pool_scope": "micro", "optim": "sgd", "learning_rate": 0.02}

@@ -195,7 +195,7 @@ def test_held_out_figures_are_those_of_the_model(tmp_path):
     for row in trainer.eval_dataset:
         ids = torch.tensor([row["input_ids"]])
         with torch.no_grad():
-            logits = trainer.model.eval()(ids).logits[0, :-1].float()
+            logits = trainer.model.eval()(ids.to(trainer.model.device)).logits[0, :-1].cpu().float()
         labels = torch.tensor(trainer.data_collator([row])["labels"][0][1:])
         answers = labels != -100
         nll = torch.nn.functional.cross_entropy(logits[answers], labels[answers], reduction="sum")

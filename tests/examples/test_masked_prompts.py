@@ -12,7 +12,7 @@ from qtuning.examples.masked_prompts import (
     with_masked_prompts,
 )
 
-from .. import talks, tiny
+from .. import device, talks, tiny
 from ..talks import answer, user
 
 ROWS = [
@@ -38,7 +38,11 @@ def test_which_rows_have_prompts_of_turns() -> None:
 def test_tokens_and_labels_are_those_of_trl(tmp_path, only) -> None:
     rows = Dataset.from_list(ROWS)
     args = SFTConfig(
-        str(tmp_path), completion_only_loss=only, report_to="none", use_cpu=True, bf16=False
+        str(tmp_path),
+        completion_only_loss=only,
+        report_to="none",
+        bf16=False,
+        **device.arguments(),
     )
     trainer = SFTTrainer(tiny.llama(), args, train_dataset=rows, processing_class=tokenizer())
     theirs = list(trainer.train_dataset)

@@ -12,7 +12,7 @@ from qtuning.commands import main as cli
 from qtuning.run.checkpoints import damage
 from qtuning.run.record import RunRecord
 
-from .. import runs, tiny
+from .. import device, runs, tiny
 
 SIZE = 4 << 20
 
@@ -106,7 +106,7 @@ def test_the_command_says_it_in_a_line(disk, tmp_path, capfd) -> None:
     data = tmp_path / "data.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in tiny.rows()))
     arguments = ["train", "--model_name_or_path", str(model), "--dataset_name", str(data)]
-    arguments += ["--output_dir", str(disk / "out"), "--use_cpu", "--bf16", "false"]
+    arguments += ["--output_dir", str(disk / "out"), *device.flags(), "--bf16", "false"]
     arguments += ["--report_to", "none", "--disable_tqdm", "true", "--save_steps", "1"]
     fill(disk, 200_000)
     assert cli.main(arguments) == 2

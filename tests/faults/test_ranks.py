@@ -12,7 +12,10 @@ from qtuning.run.checkpoints import damage
 from .. import processes, runs
 from . import worker
 
-pytestmark = pytest.mark.slow  # all of them together
+pytestmark = [
+    pytest.mark.slow,  # all of them together
+    pytest.mark.cpu("several ranks, which talk over gloo"),
+]
 
 
 def told(folder, rank):

@@ -11,10 +11,12 @@ import qtuning
 from qtuning import QTuningConfig
 from qtuning.inspection.result import Finding, Inspection
 
+from .. import device
+
 KEEPS_END = "truncation_mode" in {one.name for one in fields(QTuningConfig)}
 """Whether this TRL can cut the beginning of rows off."""
 
-QUIET = {"use_cpu": True, "bf16": False, "report_to": "none", "gradient_checkpointing": False}
+QUIET = {"bf16": False, "report_to": "none", "gradient_checkpointing": False}
 
 
 def config(folder: Path, **options: Any) -> QTuningConfig:
@@ -23,7 +25,7 @@ def config(folder: Path, **options: Any) -> QTuningConfig:
         options["truncation_mode"] = mode
     elif mode == "keep_end":
         pytest.skip("this TRL cuts the ends of rows only")
-    return QTuningConfig(str(folder), **{**QUIET, **options})
+    return QTuningConfig(str(folder), **{**QUIET, **device.arguments(), **options})
 
 
 def inspected(

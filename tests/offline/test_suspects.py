@@ -17,7 +17,7 @@ from qtuning.offline.suspects import gains, suspects
 from qtuning.offline.suspects_table import show_suspects
 from qtuning.run.ledger import FOLDER, Ledger, LedgerRow
 
-from .. import tiny
+from .. import device, tiny
 
 ALONE = [9.0, 3.0, None, 8.0, math.nan, 5.0]
 GIVEN = [4.0, 6.0, 2.0, 8.0, 1.0, math.inf]
@@ -87,7 +87,7 @@ def test_exchanged_answers_are_found_by_a_model_that_knows_the_right_ones(tmp_pa
             num_train_epochs=30,
             save_strategy="no",
             report_to="none",
-            use_cpu=True,
+            **device.arguments(),
             bf16=False,
             disable_tqdm=True,
         ),

@@ -24,15 +24,15 @@ from qtuning.offline.schema import DECISIONS, SCORED
 from qtuning.pruners.protocols import NEEDS, SamplePool
 from qtuning.run.ledger import SCHEMA
 
-from .. import tiny
+from .. import device, tiny
 from .pages import DOCS, MODEL, PAGES, ROOT, VERBS, blocks, commands, flags, prose, text
 
-QUIET = ["--use_cpu", "--max_steps", "1", "--report_to", "none"]
+QUIET = [*device.flags(), "--max_steps", "1", "--report_to", "none"]
 # What stands for a user's own in the code of the pages: theirs, ours.
 LOCAL = (
     (MODEL, "model"),
     ('"trl-lib/Capybara", split', '"json", data_files="data.jsonl", split'),
-    ('Config("out", ', 'Config("out", use_cpu=True, report_to="none", max_steps=2, '),
+    ('Config("out", ', f'Config("out", **{device.arguments()}, report_to="none", max_steps=2, '),
 )
 # Programs on the pages that are not ours; their arguments are not looked at.
 OTHERS = {"git", "cd", ".venv/bin/pre-commit"}

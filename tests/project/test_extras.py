@@ -13,7 +13,7 @@ import yaml
 from qtuning.commands import compare, evaluate, report, score, train
 from qtuning.commands import main as cli
 
-from .. import tiny
+from .. import device, tiny
 from ..bad_input.conftest import score_table
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
@@ -45,7 +45,7 @@ NAMED = "--model_name_or_path model --dataset_name rows.jsonl"
 IMPORTED = (compare, evaluate, report, score, train)
 """Before packages are hidden: TRL and others would stumble over how that is done here."""
 CASES = [
-    ("peft", "peft", f"train {NAMED} --use_peft --output_dir out --use_cpu"),
+    ("peft", "peft", f"train {NAMED} --use_peft --output_dir out {' '.join(device.flags())}"),
     ("peft", "peft", "evaluate --model_name_or_path adapter --dataset_name rows.jsonl"),
     ("peft", "peft", f"score {NAMED.replace('path model', 'path adapter')} --output s.parquet"),
     ("peft", "peft", f"train {NAMED.replace('path model', 'path adapter')} --output_dir out"),

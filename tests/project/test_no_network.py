@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .. import tiny
+from .. import device, tiny
 
 OFFLINE = (
     *("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"),
@@ -20,7 +20,7 @@ def test_commands_ask_nobody(tmp_path) -> None:
     rows = tmp_path / "rows.jsonl"
     tiny.dataset(8).to_json(rows)
     named = ["--model_name_or_path", str(model), "--dataset_name", str(rows)]
-    run = ["--output_dir", str(tmp_path / "out"), "--use_cpu", "--bf16", "false"]
+    run = ["--output_dir", str(tmp_path / "out"), *device.flags(), "--bf16", "false"]
     run += ["--max_steps", "1", "--report_to", "none"]
     scores, report = str(tmp_path / "s.parquet"), str(tmp_path / "r.html")
     commands = [

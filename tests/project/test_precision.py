@@ -59,6 +59,7 @@ def test_without_a_word_the_hardware_decides(hardware):
     assert not use_bf16(False)
 
 
+@pytest.mark.cpu
 @each_kind
 def test_a_config_follows_the_hardware_and_obeys_its_user(tmp_path, hardware, monkeypatch):
     monkeypatch.setattr("qtuning.training.config.device_in_use", lambda use_cpu=False: CPU)
@@ -91,6 +92,7 @@ def test_a_run_says_it(tmp_path, hardware, capsys, bf16, said):
     assert said in capsys.readouterr().out
 
 
+@pytest.mark.cpu
 @each_kind
 def test_scores_and_evaluations_say_what_they_were_made_in(tmp_path, hardware, monkeypatch, capsys):
     monkeypatch.setattr("qtuning.offline.score.device_in_use", lambda use_cpu=False: CPU)

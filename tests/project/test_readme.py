@@ -7,7 +7,7 @@ import pytest
 from qtuning import read_ledger
 from qtuning.commands import main as cli
 
-from .. import tiny
+from .. import device, tiny
 from .pages import MODEL, blocks, commands, text
 
 README = text("README.md")
@@ -37,7 +37,7 @@ def test_the_ten_lines_of_python(local) -> None:
     for theirs, ours in (
         (MODEL, local),
         ('"trl-lib/Capybara", split', '"json", data_files="data.jsonl", split'),
-        ('"out", ', '"out", use_cpu=True, report_to="none", max_steps=2, '),
+        ('"out", ', f'"out", **{device.arguments()}, report_to="none", max_steps=2, '),
     ):
         assert theirs in code
         code = code.replace(theirs, ours)
@@ -48,7 +48,7 @@ def test_the_ten_lines_of_python(local) -> None:
 def test_the_line_on_the_command_line(local) -> None:
     line = next(words for words in commands("README.md") if words[:2] == ["qtuning", "train"])
     words = [local if word == MODEL else word for word in line[1:]]
-    assert cli.main([*words, "--use_cpu", "--max_steps", "1", "--report_to", "none"]) == 0
+    assert cli.main([*words, *device.flags(), "--max_steps", "1", "--report_to", "none"]) == 0
     assert read_ledger("out").num_rows == 8
 
 

@@ -14,7 +14,7 @@ from qtuning.commands import main as cli
 from qtuning.run import stopping
 from qtuning.run.checkpoints import damage
 
-from .. import runs, tiny
+from .. import device, runs, tiny
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
@@ -118,7 +118,7 @@ def arguments(tmp_path):
     data.write_text("".join(json.dumps(row) + "\n" for row in tiny.rows()))
     return [
         *("train", "--model_name_or_path", str(model), "--dataset_name", str(data)),
-        *("--output_dir", str(tmp_path / "out"), "--use_cpu", "--bf16", "false"),
+        *("--output_dir", str(tmp_path / "out"), *device.flags(), "--bf16", "false"),
         *("--report_to", "none", "--disable_tqdm", "true", "--num_train_epochs", "1"),
     ]
 

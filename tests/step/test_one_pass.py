@@ -222,7 +222,7 @@ def test_a_step_that_keeps_nothing_changes_nothing(tmp_path) -> None:
     assert trainer.state.global_step == 6
     assert column(trainer, "loss").tolist() == [0.0] * 6
     assert column(trainer, "grad_norm").tolist() == [0.0] * 6
-    assert all(torch.equal(w, before[n]) for n, w in trainer.model.state_dict().items())
+    assert all(torch.equal(w.cpu(), before[n]) for n, w in trainer.model.state_dict().items())
     assert not any(ledger(trainer)["kept"].to_pylist())
 
 
@@ -245,7 +245,7 @@ def test_a_step_of_bad_samples_alone_changes_nothing(tmp_path) -> None:
     trainer = train(tmp_path, one_pass=True, model=tiny.poisoned("+"), max_steps=2)
     before = tiny.poisoned("+").state_dict()
     for name, weight in trainer.model.state_dict().items():
-        assert torch.equal(weight.nan_to_num(9.0), before[name].nan_to_num(9.0))
+        assert torch.equal(weight.cpu().nan_to_num(9.0), before[name].nan_to_num(9.0))
     assert column(trainer, "loss").tolist() == [0.0, 0.0]
     assert trainer._record.counts.bad_samples == 16
 

@@ -15,6 +15,8 @@ from qtuning.arguments import PruningArguments, pruning_fields
 from qtuning.errors import UsageError
 from qtuning.training.config import QTuningConfig
 
+from .. import device
+
 
 @dataclass
 class OwnArguments(PruningArguments, TrainingArguments):
@@ -93,7 +95,7 @@ each_field = pytest.mark.parametrize("field", PRUNING, ids=lambda field: field.n
 
 
 def make(kind, folder, **changes):
-    own = {} if kind is PruningArguments else {"output_dir": str(folder), "use_cpu": True}
+    own = {} if kind is PruningArguments else {"output_dir": str(folder), **device.arguments()}
     if kind is not PruningArguments:
         own["bf16"] = False
     return kind(**own, **changes)
@@ -175,7 +177,7 @@ def test_one_pass_is_taken_with_what_it_needs_only(tmp_path, kind):
 
 
 def test_one_pass_is_a_flag(tmp_path):
-    flags = ["--output_dir", str(tmp_path), "--bf16", "false", "--use_cpu", "true"]
+    flags = ["--output_dir", str(tmp_path), "--bf16", "false", *device.flags()]
     flags += ["--one_pass", "true", "--pool_scope", "micro"]
     (args,) = TrlParser(QTuningConfig).parse_args_and_config(flags)
     assert args.one_pass is True
@@ -223,7 +225,7 @@ def test_help_shows_every_help_text_and_all_choices(kind):
 
 def test_every_field_is_a_flag(tmp_path):
     flags = [word for name, value in OTHER.items() for word in (f"--{name}", str(value))]
-    own = ["--output_dir", str(tmp_path), "--bf16", "false", "--use_cpu", "true"]
+    own = ["--output_dir", str(tmp_path), "--bf16", "false", *device.flags()]
     (args,) = TrlParser(QTuningConfig).parse_args_and_config([*own, *flags])
     assert chosen(args) == OTHER
     assert {name: type(value) for name, value in chosen(args).items()} == {
@@ -233,7 +235,7 @@ def test_every_field_is_a_flag(tmp_path):
 
 def test_every_field_is_a_yaml_key_that_a_flag_overrides(tmp_path):
     path = tmp_path / "config.yaml"
-    own = {"output_dir": str(tmp_path), "bf16": False, "use_cpu": True}
+    own = {"output_dir": str(tmp_path), "bf16": False, **device.arguments()}
     path.write_text(yaml.safe_dump({**own, **OTHER}))
     (args,) = TrlParser(QTuningConfig).parse_args_and_config(["--config", str(path)])
     assert chosen(args) == OTHER

@@ -13,7 +13,7 @@ from qtuning.commands import main as cli
 from qtuning.explanation.texts import Texts
 from qtuning.offline.rows_of_run import places_of, read_rows_of_run
 
-from .. import runs, tiny
+from .. import device, runs, tiny
 
 SHUFFLES = "shuffle_dataset" in SFTConfig.__dataclass_fields__
 
@@ -117,7 +117,7 @@ def test_reports_explanations_and_scores_find_packed_samples(tmp_path, capfd) ->
     names = ["--model_name_or_path", str(model), "--dataset_name", str(data)]
     scores, out = tmp_path / "scores.parquet", tmp_path / "out"
     assert cli.main(["score", *names, "--output", str(scores)]) == 0
-    flags = ["--packing", "true", "--max_length", "64", "--use_cpu", "--report_to", "none"]
+    flags = ["--packing", "true", "--max_length", "64", "--report_to", "none", *device.flags()]
     flags += ["--save_strategy", "no", "--initial_scores", str(scores), "--output_dir", str(out)]
     flags += ["--score_refresh", "0.5"]
     assert cli.main(["train", *names, *flags]) == 0

@@ -16,7 +16,7 @@ from qtuning.pruners.protocols import BASE, SCORES
 from qtuning.pruners.registry import SAMPLE_PRUNERS, TOKEN_PRUNERS
 from qtuning.training.support import check_supported
 
-from .. import architectures, tiny
+from .. import architectures, device, tiny
 from ..invariants.test_stock import PlainArguments
 
 
@@ -150,7 +150,7 @@ def test_one_pass_refuses_a_trainer_class_with_a_loss_of_its_own(tmp_path) -> No
         pass
 
     def make(base, one_pass):
-        args = Arguments(str(tmp_path), use_cpu=True, one_pass=one_pass, pool_scope="micro")
+        args = Arguments(str(tmp_path), **device.arguments(), one_pass=one_pass, pool_scope="micro")
         return with_pruning(base)(tiny.llama(), args)
 
     make(Trainer, True)

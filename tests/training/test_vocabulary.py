@@ -11,7 +11,7 @@ from qtuning import UsageError
 from qtuning.commands import main as cli
 from qtuning.io.token_ids import vocabulary_of
 
-from .. import runs, tiny
+from .. import device, runs, tiny
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_streams_with_new_tokens_are_one_line(tmp_path, capfd, verb, how) -> Non
     if verb == "score":
         flags += ["--output", str(tmp_path / "s.parquet")]
     else:
-        flags += ["--use_cpu", "--report_to", "none", "--max_steps", "4", *how]
+        flags += [*device.flags(), "--report_to", "none", "--max_steps", "4", *how]
         flags += ["--output_dir", str(tmp_path / "out"), "--save_strategy", "no"]
     assert cli.main([verb, *flags]) == 2
     lines = [line for line in capfd.readouterr().err.splitlines() if "qtuning: " in line]

@@ -16,7 +16,7 @@ from qtuning import (
     with_pruning,
 )
 
-from .. import runs, tiny
+from .. import device, runs, tiny
 
 SETTINGS = {**runs.SETTINGS, "max_steps": 3}
 
@@ -80,6 +80,6 @@ def test_arguments_alone_are_plain_data():
 
 
 def test_arguments_among_others_come_with_them(tmp_path):
-    made = Own(str(tmp_path), use_cpu=True).to_dict()
+    made = Own(str(tmp_path), **device.arguments()).to_dict()
     assert made["sample_ratio"] == 0.25
     assert made["output_dir"] == str(tmp_path)
