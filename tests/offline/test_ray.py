@@ -3,6 +3,11 @@
 import pyarrow.parquet as pq
 import pytest
 
+from qtuning.offline.job import ScoreJob
+from qtuning.offline.ray_engine import score_on_ray
+from qtuning.offline.shards import Shards
+
+from .. import tiny
 from .conftest import run_score
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
@@ -64,6 +69,38 @@ def test_ray_goes_on_where_it_was_killed(two_workers, model, rows, scores, tmp_p
     assert written[1].stat().st_mtime_ns == before, "a finished part is not scored again"
     found = [row for path in written for row in pq.read_table(path).to_pylist()]
     assert found == whole.to_pylist()
+
+
+class Cluster:
+    """A stand-in for Ray Data on machines with GPUs: remembers what is asked of it."""
+
+    def __init__(self, monkeypatch, **resources: float) -> None:
+        self.asked: dict = {}
+        monkeypatch.setattr(ray, "cluster_resources", lambda: resources)
+        monkeypatch.setattr(ray.data, "from_items", lambda items, **how: self)
+        monkeypatch.setattr(ray, "is_initialized", lambda: True)
+
+    def map_batches(self, kind, **asked):
+        self.asked = asked
+        return self
+
+    def iter_rows(self):
+        return iter([])
+
+
+@pytest.mark.parametrize(
+    ("gpus", "workers", "models", "gpus_a_model"),
+    [(0, None, 2, None), (0, 3, 3, None), (4, None, 4, 1), (4, 2, 2, 1), (1, 2, 1, 1)],
+)
+def test_a_model_has_a_gpu_of_its_own_where_there_are_any(
+    model, rows, tmp_path, monkeypatch, gpus, workers, models, gpus_a_model
+):
+    data = tiny.dataset(100)
+    job = ScoreJob(str(model), rows_a_part=10)
+    cluster = Cluster(monkeypatch, CPU=8.0, **({"GPU": float(gpus)} if gpus else {}))
+    score_on_ray(data, Shards(tmp_path / "s.parquet", job.origin(data)), job, workers, print)
+    assert cluster.asked["concurrency"] == models
+    assert cluster.asked["num_gpus"] == gpus_a_model
 
 
 def test_ray_wants_to_know_the_rows(model, rows, tmp_path, capsys):

@@ -108,6 +108,22 @@ def test_what_is_not_is_refused_in_one_line_that_says_what_to_do(changes, why) -
     assert "\n" not in str(refused.value)
 
 
+def test_weights_that_bitsandbytes_repacks_are_refused() -> None:
+    model = tiny.llama()
+    check_supported(stand_in(model=model))
+    model.model.layers[0].mlp.up_proj.support_avx512bf16_for_cpu = True
+    with pytest.raises(UsageError, match="without load_in_4bit"):
+        check_supported(stand_in(model=model))
+
+
+def test_weights_that_device_map_has_offloaded_are_refused() -> None:
+    model = tiny.llama().to("meta")
+    check_supported(stand_in(model=model))  # as where FSDP has not loaded them yet
+    model.hf_device_map = {"": "disk"}
+    with pytest.raises(UsageError, match="device_map"):
+        check_supported(stand_in(model=model))
+
+
 def test_prompt_learning_and_adapters_on_the_head_are_refused() -> None:
     prefix = PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
     with pytest.raises(UsageError, match="prompt-learning"):

@@ -1,20 +1,26 @@
 """``qtuning score``: perplexity and entropy of every row of a data set, as Parquet."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+from datasets import Dataset
 from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments
 
 from ..errors import UsageError
 from ..examples.tokenising import Tokenising
 from ..io.checks import check_output, check_sizes
 from ..io.data import load_rows
+from ..io.formats import Rows
 from ..io.models import check_model
 from ..offline.job import ScoreJob
 from ..offline.score import ENGINES, processes, score_with_bar
 from ..precision import use_bf16
 from .parser import OneLineParser
+
+_ROWS_A_PROCESS = 4096  # fewer are tokenised before another process has started
 
 
 @dataclass
@@ -57,6 +63,13 @@ class ScoreArguments:
             "it natively."
         },
     )
+    dataset_num_proc: int | None = field(
+        default=None,
+        metadata={
+            "help": "Processes that tokenise; by default one, and with a GPU, which would wait for "
+            "it, up to 8."
+        },
+    )
     assistant_only_loss: bool = field(
         default=False, metadata={"help": "Of a conversation only assistant turns are answers."}
     )
@@ -96,7 +109,10 @@ class ScoreArguments:
             "choices": ENGINES,
         },
     )
-    ray_workers: int = field(default=2, metadata={"help": "Models that Ray holds at a time."})
+    ray_workers: int | None = field(
+        default=None,
+        metadata={"help": "Models that Ray holds at a time; by default one a GPU, or else 2."},
+    )
 
 
 def run(argv: Sequence[str]) -> None:
@@ -114,8 +130,9 @@ def run(argv: Sequence[str]) -> None:
         raise UsageError("no output: give --output a Parquet file")
     output: Path = options.output
     check_output(output)
-    sizes = ("max_length", "batch_size", "rows_per_part", "ray_workers")
-    check_sizes(**{name: vars(options)[name] for name in sizes})
+    sizes = ("max_length", "batch_size", "rows_per_part", "ray_workers", "dataset_num_proc")
+    given = {name: vars(options)[name] for name in sizes}
+    check_sizes(**{name: size for name, size in given.items() if size is not None})
     check_model(model_args.model_name_or_path)
     data, where = load_rows(script_args, DatasetMixtureConfig(), "train")
     job = ScoreJob(
@@ -130,8 +147,21 @@ def run(argv: Sequence[str]) -> None:
         rows_a_part=options.rows_per_part,
         bf16=use_bf16(options.bf16),
         tokenising=Tokenising.of(options),
+        dataset_num_proc=options.dataset_num_proc or _tokenising_processes(data, options.engine),
     )
     score_with_bar(data, output, job, engine=options.engine, workers=options.ray_workers)
     if options.engine == "local":
         # Threads of gloo that live until the interpreter exits abort a process after its work.
         processes().destroy_process_group()
+
+
+def _tokenising_processes(data: Rows, engine: str) -> int | None:
+    """Processes that tokenise rows, where the user names no number; None for this one alone.
+
+    A GPU scores more rows in a second than a process tokenises, and leaves processors free.
+    """
+    if engine != "local" or not isinstance(data, Dataset) or not torch.cuda.is_available():
+        return None
+    sharing = processes().num_processes
+    n = min((os.cpu_count() or 1) // sharing, len(data) // (sharing * _ROWS_A_PROCESS), 8)
+    return n if n > 1 else None

@@ -60,7 +60,10 @@ def run(argv: Sequence[str]) -> None:
         for kind in ("train", *(["test"] if with_test else []))
     ]
     where = loaded[0][1]
-    train_dataset, *tests = [ready_rows(rows, name, tokenizer, how) for rows, name in loaded]
+    train_dataset, *tests = [
+        ready_rows(rows, name, tokenizer, how, training_args.dataset_num_proc)
+        for rows, name in loaded
+    ]
     options = {
         **loading,
         "dtype": model_args.dtype,

@@ -105,6 +105,7 @@ def _cuda_options(training_args: QTuningConfig, model_args: ModelConfig) -> list
         "--tf32": training_args.tf32,
         "--ddp_backend nccl": training_args.ddp_backend == "nccl",
         f"--attn_implementation {attention}": "flash" in attention,
+        "--activation_offloading": bool(vars(training_args).get("activation_offloading")),
         "--load_in_4bit": model_args.load_in_4bit,
         "--load_in_8bit": model_args.load_in_8bit,
         "--model_init_kwargs device_map": "cuda" in str(device_map),

@@ -26,7 +26,12 @@ def is_prompt_of_turns(rows: Rows) -> bool:
 
 
 def with_masked_prompts(
-    rows: Rows, tokenizer: PreTrainedTokenizerBase, template: str, *, completion_only: bool
+    rows: Rows,
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+    *,
+    completion_only: bool,
+    **in_processes: int,
 ) -> Rows:
     """The rows as tokens and labels, as newer versions of TRL make them.
 
@@ -35,6 +40,7 @@ def with_masked_prompts(
         tokenizer: The tokenizer.
         template: The chat template in force.
         completion_only: Whether only the completion is the answer.
+        **in_processes: ``num_proc``, the number of processes, for rows that are no stream.
     """
     first: Mapping[str, Any] = next(iter(rows))
     taken = [name for name in ("prompt", "completion", "tools") if name in first]
@@ -43,7 +49,7 @@ def with_masked_prompts(
         "template": template,
         "completion_only": completion_only,
     }
-    return rows.map(_tokens, fn_kwargs=arguments, remove_columns=taken)
+    return rows.map(_tokens, fn_kwargs=arguments, remove_columns=taken, **in_processes)
 
 
 def _tokens(

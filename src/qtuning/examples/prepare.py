@@ -33,7 +33,13 @@ from .tokenising import Tokenising
 logger = get_logger(__name__)
 
 
-def ready_rows(rows: Rows, where: str, tokenizer: PreTrainedTokenizerBase, how: Tokenising) -> Rows:
+def ready_rows(
+    rows: Rows,
+    where: str,
+    tokenizer: PreTrainedTokenizerBase,
+    how: Tokenising,
+    processes: int | None = None,
+) -> Rows:
     """The rows in columns that TRL reads, each of them checked; those of a stream as they come.
 
     Args:
@@ -41,6 +47,7 @@ def ready_rows(rows: Rows, where: str, tokenizer: PreTrainedTokenizerBase, how: 
         where: The name of the data in messages.
         tokenizer: The tokenizer of the model.
         how: TRL's options that determine the tokens.
+        processes: Number of processes that tokenise what TRL does not; None for this one alone.
 
     Raises:
         UsageError: The format is unknown, a row cannot be trained on, or the chat template cannot
@@ -63,9 +70,10 @@ def ready_rows(rows: Rows, where: str, tokenizer: PreTrainedTokenizerBase, how: 
         )
     if not isinstance(ready, Dataset) and template is not None:
         ready = ready.map(Rendered(where, tokenizer, template), with_indices=True)
+    in_processes = {"num_proc": processes} if processes and isinstance(ready, Dataset) else {}
     if TRL_MASKS_OTHERS and template is not None and is_prompt_of_turns(ready):
         only = how.completion_only_loss is not False
-        return with_masked_prompts(ready, tokenizer, template, completion_only=only)
+        return with_masked_prompts(ready, tokenizer, template, completion_only=only, **in_processes)
     is_alpaca = find_format(columns_of(rows), where, how.text_field) == ALPACA
     if is_alpaca and template is None and tokenizer.is_fast:
         ends = how.eos_token or tokenizer.eos_token or ""
@@ -77,6 +85,7 @@ def ready_rows(rows: Rows, where: str, tokenizer: PreTrainedTokenizerBase, how: 
                 "completion_only": how.completion_only_loss is not False,
             },
             remove_columns=["prompt", "completion"],
+            **in_processes,
         )
     return ready
 
@@ -116,6 +125,7 @@ def prepared(
     where: str,
     bf16: bool = False,
     use_cpu: bool = False,
+    processes: int | None = None,
 ) -> Iterator[SFTTrainer]:
     """A trainer that only prepares rows: its ``train_dataset`` has the rows as tokens.
 
@@ -129,15 +139,15 @@ def prepared(
         where: Name of the rows in messages.
         bf16: Autocast passes to bfloat16.
         use_cpu: Leave the model on the CPU.
+        processes: Number of processes that tokenise; None for this one alone.
 
     Raises:
         UsageError: Rows cannot be trained on, or no row has answer tokens.
     """
-    trl_rows = ready_rows(rows, where, tokenizer, how)
+    trl_rows = ready_rows(rows, where, tokenizer, how, processes)
     check_vocabulary(trl_rows, vocabulary_of(model), where)
-    with preparer(
-        trl_rows, model, tokenizer, how, where=where, bf16=bf16, use_cpu=use_cpu
-    ) as trainer:
+    options = {"bf16": bf16, "use_cpu": use_cpu, "dataset_num_proc": processes}
+    with preparer(trl_rows, model, tokenizer, how, where=where, **options) as trainer:
         check_answers(trainer, trainer.train_dataset, trl_rows)
         yield trainer
 

@@ -118,13 +118,14 @@ def prepare(rows: Rows, where: str, source: ModelSource, args: Any) -> Prepared:
     template = how.template(tokenizer)
     streamed = not isinstance(rows, Dataset)
     data = first_rows(rows, STREAMED)
-    ready = ready_rows(data, where, tokenizer, how)
+    processes = vars(args)["dataset_num_proc"]
+    ready = ready_rows(data, where, tokenizer, how, processes)
     texts = ready
     if "input_ids" in ready.column_names and "input_ids" not in data.column_names:
         texts = to_trl(data, where, chat=False, text_field=how.text_field)
     # TRL leaves rows out only where it cuts them.
     whole = replace(how, max_length=None)
-    options = {"dataset_num_proc": vars(args)["dataset_num_proc"], "use_cpu": True}
+    options = {"dataset_num_proc": processes, "use_cpu": True}
     with (
         quiet(bars=True),
         preparer(ready, model, tokenizer, whole, where=where, **options) as trainer,

@@ -45,6 +45,7 @@ def score(
     batch_size: int | None = None,
     rows_per_part: int = 2048,
     bf16: bool | None = None,
+    dataset_num_proc: int | None = None,
     assistant_only_loss: bool = False,
     text_field: str = "text",
     truncation_mode: str = "keep_start",
@@ -82,6 +83,7 @@ def score(
         rows_per_part: Rows that are sorted by length and written together.
         bf16: Autocast the forward pass to bfloat16; None does so where the device multiplies
             bfloat16 natively. The precision is on record with the scores.
+        dataset_num_proc: Number of processes that tokenise; None for this one alone.
         assistant_only_loss: Whether only the assistant's turns of a conversation are answers.
         text_field: Name of the column of plain text, for data in that format.
         truncation_mode: Which end of a row is kept: "keep_start" or "keep_end".
@@ -105,6 +107,8 @@ def score(
     if output is not None:
         check_output(Path(output))
     check_sizes(max_length=max_length, batch_size=batch_size, rows_per_part=rows_per_part)
+    if dataset_num_proc is not None:
+        check_sizes(dataset_num_proc=dataset_num_proc)
     if output is None and processes().num_processes > 1:
         raise UsageError("score: several processes need an output that all of them see: give one")
     check_model(str(model), "model")
@@ -122,6 +126,7 @@ def score(
         batch_size=batch_size,
         rows_a_part=rows_per_part,
         bf16=use_bf16(bf16),
+        dataset_num_proc=dataset_num_proc,
         tokenising=Tokenising(
             max_length=max_length,
             text_field=text_field,

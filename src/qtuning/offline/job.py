@@ -33,6 +33,7 @@ class ScoreJob:
         rows_a_part: Number of rows that are sorted by length and written together.
         bf16: Whether to autocast to bfloat16.
         tokenising: The options that decide on the tokens of a row.
+        dataset_num_proc: Number of processes that tokenise; None for this process alone.
     """
 
     model: str
@@ -46,6 +47,7 @@ class ScoreJob:
     rows_a_part: int = 2048
     bf16: bool = False
     tokenising: Tokenising = field(default_factory=Tokenising)
+    dataset_num_proc: int | None = None
 
     @property
     def source(self) -> dict[str, Any]:

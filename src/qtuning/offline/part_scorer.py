@@ -3,11 +3,13 @@
 import functools
 import itertools
 import logging
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from typing import Any, NamedTuple
 
 import torch
 from datasets import Dataset, Features, IterableDataset, Value
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTTrainer
 
@@ -23,15 +25,32 @@ from ..signals.pass_limit import PassLimit
 from ..signals.scorer import Scorer
 from ..signals.to_device import to_device
 from ..signals.without_prompt import Alone, score_alone
+from .ahead import Waiting, ahead
 from .columns import ScoreColumns, ScoredRow
 from .job import ROWS, ScoreJob
 from .schema import ALONE
 from .shards import Shards
-from .source import parts
+from .source import Part, parts
 
 logger = logging.getLogger(__name__)
 
 Mine = Callable[[int], bool]
+
+
+class _Answered(NamedTuple):
+    """A tokenised row that has answer tokens.
+
+    Attributes:
+        place: Number of the row within its part, from 0.
+        example: The row with its labels.
+        answers: Positions of the answer tokens, ``(T,)``.
+        ends: Which answer tokens end a turn, ``(T,)`` bool.
+    """
+
+    place: int
+    example: Example
+    answers: Tensor
+    ends: Tensor
 
 
 class PartScorer:
@@ -62,6 +81,7 @@ class PartScorer:
         told: Callable[[int], None],
         *,
         alone: bool = True,
+        waiting: Waiting | None = None,
     ) -> None:
         """Score the unfinished parts that ``mine`` selects, each into its shard.
 
@@ -74,10 +94,12 @@ class PartScorer:
             alone: Whether no other process of the group scores at the same time. TRL's preparation
                 of rows waits for the whole group, so a process without a part of its own prepares
                 the first part.
+            waiting: Counts the time in which the model has no rows to score.
 
         Raises:
             UsageError: A row cannot be trained on.
         """
+        waiting = Waiting() if waiting is None else waiting
         rows_a_part = self._job.rows_a_part
 
         @functools.cache  # the second call must agree, though a shard may have been written since
@@ -90,17 +112,47 @@ class PartScorer:
         if rows is None:
             return
         job = self._job
-        with prepared(
-            rows, self._model, self._tokenizer, job.tokenising, where=job.where, bf16=job.bf16
-        ) as trainer:
+        with ExitStack() as stack:
+            with waiting():
+                trainer = stack.enter_context(
+                    prepared(
+                        rows,
+                        self._model,
+                        self._tokenizer,
+                        job.tokenising,
+                        where=job.where,
+                        bf16=job.bf16,
+                        processes=job.dataset_num_proc,
+                    )
+                )
+            waiting.begun()
             scorer = self._scorer(trainer)
-            examples = _Examples(iter(trainer.train_dataset))
-            for part in parts(data, rows_a_part, is_due):
-                first = part.number * rows_a_part
-                examples_of_part = examples.below(first + part.rows.num_rows, first)
-                scored = self._scored(scorer, trainer, examples_of_part, part.rows.num_rows)
+            ready = self._ready(data, trainer, is_due)
+            for part, answered in stack.enter_context(ahead(ready, waiting)):
+                scored = self._scored(scorer, trainer.model, answered, part.rows.num_rows)
                 shards.write(part.number, columns.add(part.rows, part.names, scored))
                 told(part.rows.num_rows)
+
+    def _ready(
+        self, data: Rows, trainer: SFTTrainer, is_due: Mine
+    ) -> Generator[tuple[Part, list[_Answered]], None, None]:
+        """Each part that is due, and those of its rows that have answer tokens.
+
+        It alone uses the tokenizer, which two threads cannot share, once it has begun.
+        """
+        labels = Labels(trainer.data_collator, vocabulary_of(trainer.model))
+        ids = end_of_turn_ids(trainer.model, trainer.processing_class)
+        examples = _Examples(iter(trainer.train_dataset))
+        for part in parts(data, self._job.rows_a_part, is_due):
+            first = part.number * self._job.rows_a_part
+            answered = []
+            for place, example in examples.below(first + part.rows.num_rows, first).items():
+                labelled = labels.of(example)
+                answers = answer_positions(labelled["labels"])
+                if len(answers):
+                    ends = turn_ends(labelled["labels"], answers, ids)
+                    answered.append(_Answered(place, labelled, answers, ends))
+            yield part, answered
 
     def _scorer(self, trainer: SFTTrainer) -> Scorer:
         """The scorer with the collator, device and precision of a trainer."""
@@ -117,33 +169,24 @@ class PartScorer:
         )
 
     def _scored(
-        self, scorer: Scorer, trainer: SFTTrainer, examples: dict[int, Example], n: int
+        self, scorer: Scorer, model: PreTrainedModel, answered: list[_Answered], n: int
     ) -> list[ScoredRow | None]:
-        """Score ``n`` rows, ``examples`` by place; None for a row without answer tokens."""
-        labels = Labels(trainer.data_collator, vocabulary_of(trainer.model))
-        labelled = {place: labels.of(example) for place, example in examples.items()}
-        answers = {
-            place: answer_positions(example["labels"]) for place, example in labelled.items()
-        }
-        places = [place for place, positions in answers.items() if len(positions)]
-        model = trainer.model
-        scores_in_order = scorer(
-            model, model, [(labelled[place], len(answers[place])) for place in places]
-        )
-        alone: list[Alone | None] = [None] * len(places)
+        """Score ``n`` rows; None for a row without answer tokens."""
+        examples = [(one.example, len(one.answers)) for one in answered]
+        scores_in_order = scorer(model, model, examples)
+        alone: list[Alone | None] = [None] * len(answered)
         if self._job.alone:
-            examples_in_order = [(labelled[place], answers[place]) for place in places]
+            examples_in_order = [(one.example, one.answers) for one in answered]
             alone = score_alone(scorer, model, model, examples_in_order)
-            if places and not any(alone):
+            if answered and not any(alone):
                 logger.warning(
                     f"{self._job.where}: {n:,} rows have no prompt, so their {ALONE} is empty; of "
                     "conversations, --assistant_only_loss makes the other turns the prompt"
                 )
-        ids = end_of_turn_ids(model, trainer.processing_class)
         rows: list[ScoredRow | None] = [None] * n
-        for place, scores, other in zip(places, scores_in_order, alone, strict=True):
-            ends = turn_ends(labelled[place]["labels"], answers[place], ids)
-            rows[place] = ScoredRow(scores, ends, None if other is None else other.nll)
+        for one, scores, other in zip(answered, scores_in_order, alone, strict=True):
+            nll_alone = None if other is None else other.nll
+            rows[one.place] = ScoredRow(scores, one.ends, nll_alone)
         return rows
 
 

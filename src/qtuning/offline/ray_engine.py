@@ -27,7 +27,7 @@ class _Actor:
 
 
 def score_on_ray(
-    data: Dataset, shards: Shards, job: ScoreJob, workers: int, told: Callable[[int], None]
+    data: Dataset, shards: Shards, job: ScoreJob, workers: int | None, told: Callable[[int], None]
 ) -> None:
     """Score all parts that are not finished; the shards are the same as those of one process.
 
@@ -35,7 +35,7 @@ def score_on_ray(
         data: The rows as loaded.
         shards: The shards to write, on a disk that all workers can reach.
         job: The job of scoring.
-        workers: Number of actors at a time.
+        workers: Number of actors at a time; None for one a GPU of the cluster, or else 2.
         told: Called with the number of rows of each finished part.
 
     Raises:
@@ -48,6 +48,11 @@ def score_on_ray(
     numbers = [number for number in range(n) if not shards.has(number)]
     if not numbers:
         return
+    if not ray.is_initialized():
+        ray.init()
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    if gpus:
+        workers = min(workers or gpus, gpus)  # more would wait for a GPU for ever
     source = ray.data.from_items(
         [{"id": number} for number in numbers], override_num_blocks=len(numbers)
     )
@@ -55,7 +60,8 @@ def score_on_ray(
         _Actor,
         fn_constructor_args=(data, shards, job),
         batch_size=1,
-        concurrency=min(workers, len(numbers)),
+        concurrency=min(workers or 2, len(numbers)),
+        num_gpus=1 if gpus else None,
     )
     for row in results.iter_rows():
         first = int(row["id"]) * job.rows_a_part

@@ -11,6 +11,7 @@ from rich.progress import Progress
 from ..errors import UsageError
 from ..io.formats import Rows, columns_of
 from ..precision import device_in_use, precision_line
+from .ahead import Waiting
 from .job import ScoreJob
 from .part_scorer import PartScorer
 from .shards import Shards
@@ -24,9 +25,9 @@ def score(
     job: ScoreJob,
     *,
     engine: str = "local",
-    workers: int = 2,
+    workers: int | None = None,
     told: Callable[[int], None] = lambda n: None,
-) -> None:
+) -> Waiting | None:
     """Write a data set with its scores; finished parts are not scored again.
 
     Args:
@@ -34,8 +35,11 @@ def score(
         output: The Parquet file to write.
         job: The job of scoring.
         engine: One of ``ENGINES``.
-        workers: Number of models that Ray holds at a time.
+        workers: Number of models that Ray holds at a time; None for one a GPU, or else 2.
         told: Called with the number of rows whenever a part is finished.
+
+    Returns:
+        How long this process's model waited for rows; None where it scored nothing itself.
 
     Raises:
         UsageError: The data cannot be used, or the output holds scores of another origin.
@@ -43,7 +47,7 @@ def score(
     job.columns().check(columns_of(data), job.where)
     shards = Shards(output, job.origin(data))
     if shards.done:
-        return
+        return None
     if engine == "ray":
         if not isinstance(data, Dataset):
             raise UsageError("--engine ray needs to know the rows: drop --dataset_streaming")
@@ -51,7 +55,8 @@ def score(
 
         score_on_ray(data, shards, job, workers, told)
         shards.merge(_parts(data, job.rows_a_part))
-        return
+        return None
+    waiting = Waiting()
     state = processes()
     rank, size = state.process_index, state.num_processes
     PartScorer.of(job)(
@@ -61,12 +66,14 @@ def score(
         lambda number: number % size == rank,
         told,
         alone=size == 1,
+        waiting=waiting,
     )
     state = processes()  # the trainer has reset accelerate's state
     state.wait_for_everyone()
     if state.is_main_process:
         shards.merge(_parts(data, job.rows_a_part))
     state.wait_for_everyone()
+    return waiting
 
 
 def score_with_bar(
@@ -76,17 +83,17 @@ def score_with_bar(
     *,
     progress: bool = True,
     engine: str = "local",
-    workers: int = 2,
+    workers: int | None = None,
 ) -> None:
-    """Run ``score`` with a progress bar, after a line on the precision.
+    """Run ``score`` with a progress bar, between a line on the precision and one on waiting.
 
     Args:
         data: The rows as loaded.
         output: The Parquet file to write.
         job: The job of scoring.
-        progress: Whether to print the line and the bar.
+        progress: Whether to print the lines and the bar.
         engine: One of ``ENGINES``.
-        workers: Number of models that Ray holds at a time.
+        workers: Number of models that Ray holds at a time; None for one a GPU, or else 2.
 
     Raises:
         UsageError: The data cannot be used, or the output holds scores of another origin.
@@ -97,7 +104,7 @@ def score_with_bar(
     total = len(data) if isinstance(data, Dataset) else None
     with Progress(disable=not progress) as bars:
         bar = bars.add_task("scoring", total=total)
-        score(
+        waiting = score(
             data,
             output,
             job,
@@ -105,6 +112,8 @@ def score_with_bar(
             workers=workers,
             told=lambda n: bars.advance(bar, n),
         )
+    if progress and waiting is not None and processes().is_local_main_process:
+        print(waiting)
 
 
 def processes() -> PartialState:

@@ -47,6 +47,17 @@ def check_supported(
         ),
         (_packs_wrapped(trainer), "packing_strategy='wrapped' cuts samples apart: use 'bfd'"),
         (_learns_prompts(trainer), "prompt-learning PEFT methods: use LoRA or full fine-tuning"),
+        (
+            _is_offloaded(trainer),
+            "weights that device_map has put on the CPU or the disk beside another device: load "
+            "the model in 4 bits, or shard it with FSDP or DeepSpeed",
+        ),
+        (
+            _loses_gradients(trainer),
+            "4-bit weights on a CPU with AVX512-BF16: a pass in eval mode makes bitsandbytes "
+            "repack them, and from then on no gradient passes them; use a GPU, or load the model "
+            "without load_in_4bit",
+        ),
         (_adapts_head(trainer), "an adapter on the LM head: take it out of target_modules"),
         (
             trainer.accelerator.dispatch_batches is True,
@@ -212,6 +223,21 @@ def _packs_wrapped(trainer: Trainer) -> bool:
 def _learns_prompts(trainer: Trainer) -> bool:
     model = trainer.model
     return is_peft_model(model) and bool(model.active_peft_config.is_prompt_learning)
+
+
+def _is_offloaded(trainer: Trainer) -> bool:
+    """Whether weights are elsewhere until a module's forward, which scoring does not run."""
+    return "hf_device_map" in vars(trainer.model) and any(
+        weight.is_meta for weight in trainer.model.parameters()
+    )
+
+
+def _loses_gradients(trainer: Trainer) -> bool:
+    """Whether bitsandbytes will repack weights in eval mode, see its ``Linear4bit.forward``."""
+    return any(
+        vars(module).get("support_avx512bf16_for_cpu") and module.weight.device.type == "cpu"
+        for module in trainer.model.modules()
+    )
 
 
 def _adapts_head(trainer: Trainer) -> bool:
