@@ -134,8 +134,8 @@ class Scorer:
                 waiting = self._group([i for group in waiting for i in group], lengths, size)
             if missing:  # no further batch here, but other ranks need our shards
                 placeholder = {"input_ids": [0, 0], "labels": [IGNORE_INDEX, IGNORE_INDEX]}
-                spare = examples[0][0] if examples else placeholder
-                inputs = self.to_device(self.collate([spare]))
+                spare = [examples[i][0] for i in batches[-1]] if batches else [placeholder]
+                inputs = self.to_device(self.collate(spare))
             for _ in range(missing):
                 with projected(model, inputs, wrapped=sharded_model):
                     pass
