@@ -166,7 +166,13 @@ def test_nothing_to_resume_from(complains, tmp_path) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")
 @pytest.mark.parametrize(
-    "flags", [["--tf32", "true"], ["--fp16"], ["--attn_implementation", "flash_attention_2"]]
+    "flags",
+    [
+        ["--tf32", "true"],
+        ["--fp16"],
+        ["--activation_offloading"],
+        ["--attn_implementation", "flash_attention_2"],
+    ],
 )
 def test_cuda_asked_for_and_absent(complains, flags) -> None:
     said = complains(*flags)
