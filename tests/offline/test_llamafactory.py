@@ -161,7 +161,7 @@ def test_a_prompt_with_calls_of_tools_becomes_messages(exported, caplog):
         ([user("a"), answer("b"), user("c")], "does not end with an answer"),
         ([user("a"), user("b"), answer("c")], "message 2 is from human"),
         ([user("a"), {**call("add", a=1), "content": "Let me see"}], "message 2 has text beside"),
-        ([user("a"), {**answer("b"), "thinking": "so"}], "message 2 has thinking"),
+        ([user("a"), {**answer("b"), "name": "Sam"}], "message 2 has name"),
         ([user("a"), call("add", a=1), result("1"), result("2"), answer("b")], "message 4 is from"),
     ],
 )
