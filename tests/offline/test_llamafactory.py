@@ -161,15 +161,18 @@ def test_a_prompt_with_calls_of_tools_becomes_messages(exported, caplog):
         ([user("a"), answer("b"), user("c")], "does not end with an answer"),
         ([user("a"), user("b"), answer("c")], "message 2 is from human"),
         ([user("a"), {**call("add", a=1), "content": "Let me see"}], "message 2 has text beside"),
-        ([user("a"), {**answer("b"), "name": "Sam"}], "message 2 has name"),
+        ([user("a"), {**answer("b"), "thinking": "so"}], "message 2 has thinking"),
         ([user("a"), call("add", a=1), result("1"), result("2"), answer("b")], "message 4 is from"),
     ],
 )
 def test_rows_that_do_not_fit_are_told_and_are_in_the_tokens(
     exported, caplog, tmp_path, misfit, why
 ):
+    # Thoughts are refused where the template does not print them.
+    thinking = talks.TEMPLATE.replace("{% generation %}", "{% generation %}{{ m['thinking'] }}")
+    (tmp_path / "t.jinja").write_text(thinking)
     rows = [{"messages": [user("a"), answer("b")]}, {"messages": misfit}]
-    entry, read = exported(rows)
+    entry, read = exported(rows, chat_template_path=str(tmp_path / "t.jinja"))
     assert [turns(row, entry) for row in read] == [SAID]
     (told,) = [one.message for one in caplog.records if "LLaMA-Factory" in one.message]
     assert "1 of 2 kept rows" in told
