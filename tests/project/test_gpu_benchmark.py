@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
+import datasets
 import gpu
 import gpu_heads
 import gpu_steps
@@ -14,10 +15,21 @@ import gpu_tables
 import gpu_waits
 import pytest
 import torch
+from transformers.utils import logging
 
 from .. import tiny
 
 BENCHMARKS = Path(gpu.__file__).parent
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quiet_here_alone():
+    """Leave other tests of the process the log level and the bars that the script turns off."""
+    level = logging.get_verbosity()
+    yield
+    logging.set_verbosity(level)
+    logging.enable_progress_bar()
+    datasets.enable_progress_bars()
 
 
 @pytest.fixture(scope="module")
