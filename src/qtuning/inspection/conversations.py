@@ -3,13 +3,13 @@
 from transformers import PreTrainedTokenizerBase
 
 from ..examples.templates import RENDERING, rendered
+from ..io.turns import OF_SYSTEM
 from .findings import in_rows
 from .result import Finding
 from .texts import Said
 from .tokens import Bools
 
-_ASKING = ("user", "tool", "system", "developer")
-_SYSTEM = ("system", "developer")
+_ASKING = ("user", "tool", *OF_SYSTEM)
 _MARK, _LONGEST = "0mark0", 80
 
 
@@ -20,7 +20,7 @@ def is_unanswered(said: Said) -> bool:
 
 def lacks_system(said: Said) -> bool:
     """Whether a conversation begins without a turn of the system."""
-    return bool(said.turns) and said.turns[0][0] not in _SYSTEM
+    return bool(said.turns) and said.turns[0][0] not in OF_SYSTEM
 
 
 def added_system(tokenizer: PreTrainedTokenizerBase, template: str) -> str:

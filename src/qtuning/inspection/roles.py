@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..core.ratio import share
 from ..examples.templates import RENDERING, messages_of, rendered
+from ..io.turns import OF_SYSTEM
 from .figures import Figures
 from .findings import FIRST
 from .result import Finding, Table
@@ -20,7 +21,7 @@ TEMPLATE = "template"
 
 _OPEN, _CLOSE = "\ue000", "\ue001"
 _MARK = re.compile(f"{_OPEN}(\\d+){_CLOSE}")
-_OTHERS = ("user", "system", "developer", "tool")
+_OTHERS = ("user", "tool", *OF_SYSTEM)
 
 
 class Span(NamedTuple):

@@ -29,6 +29,8 @@ _TRAINED = (
     *("weight", "train", "loss", "loss_weight", "loss_mask", "loss_scale"),
     *("trainable", "training", "train_detail"),
 )
+OF_SYSTEM = ("system", "developer")
+"""Roles, as they are read, of turns that a conversation may begin with before anybody asks."""
 THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 """Keys of what an assistant thinks before it answers, in the spellings of chat templates."""
 _TEXT = ("text", "input_text", "output_text")
@@ -241,7 +243,7 @@ def one_system(turns: list[Turn], system: object) -> list[Turn]:
         return turns
     if not isinstance(system, str):
         raise ValueError(f"is {kind_of(system)}, not text")
-    if turns[0]["role"] not in ("system", "developer"):
+    if turns[0]["role"] not in OF_SYSTEM:
         return [{"role": "system", "content": system}, *turns]
     if turns[0]["content"] != system:
         raise ValueError("differs from the system turn of the conversation")

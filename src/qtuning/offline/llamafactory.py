@@ -17,7 +17,7 @@ from ..errors import UsageError
 from ..io.arrow_rows import holds_objects, rows_of, write_jsonl
 from ..io.formats import find_format
 from ..io.rows import ALPACA, TALKS, Row, RowReader
-from ..io.turns import Turn
+from ..io.turns import THOUGHTS, Turn
 
 _WHERE = "the scored rows"
 _SPEAKERS = {"user": "human", "assistant": "gpt", "tool": "observation"}
@@ -28,7 +28,6 @@ _TAGS = {
 }
 _ALTERNATING = (("human", "observation"), ("gpt", "function_call"))
 # What templates print beside the content, and the form has no place for.
-_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 _ALPACA = {"prompt": "instruction", "query": "input", "response": "output"}
 _ALPACA |= {"system": "system", "history": "history"}
 # Columns that a reader of the file would take for the sample.
@@ -206,7 +205,7 @@ def _message(turn: Turn, number: int) -> dict[str, str]:
     Raises:
         _Misfit: It has something beside its text, or beside its calls of tools.
     """
-    thoughts = [key for key in _THOUGHTS if turn.get(key)]
+    thoughts = [key for key in THOUGHTS if turn.get(key)]
     if thoughts:
         raise _Misfit(f"message {number} has {thoughts[0]}")
     if "tool_calls" not in turn:
