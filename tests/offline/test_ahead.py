@@ -155,15 +155,16 @@ class _at_once:
 def test_a_bad_row_of_a_stream_is_told_in_one_line_after_the_parts_before_it(
     model, tmp_path, capsys
 ) -> None:
-    some = [*tiny.rows(40), {"prompt": 5, "completion": None, "id": "bad"}]
+    """Datasets 4.0 reads a stream by the thousand rows: of those with the bad one nothing comes."""
+    some = [*tiny.rows(1030), {"prompt": 5, "completion": None, "id": "bad"}]
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in some))
     output = tmp_path / "s.parquet"
     assert run_score(model, path, output, "--dataset_streaming") == 2
     *before, said = capsys.readouterr().err.strip().splitlines()
-    assert "row 41" in said
-    assert not [line for line in before if "Traceback" in line or "row 41" in line]
-    assert len(list((tmp_path / "s.parquet.parts").glob("part-*.parquet"))) == 2
+    assert "row 1031" in said
+    assert not [line for line in before if "Traceback" in line or "row 1031" in line]
+    assert len(list((tmp_path / "s.parquet.parts").glob("part-*.parquet"))) >= 1000 // 16
     assert threads() == []
 
 
