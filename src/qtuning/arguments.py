@@ -14,6 +14,9 @@ _CHOICES = {
     "token_mode": ("mask", "drop"),
     "error_scale": ("ppl", "log_ppl"),
     "fill_tokens": ("whole", "side"),
+    "token_budget": ("sample", "pool"),
+    "token_rule": ("score", "and"),
+    "entropy_over": ("answer", "all"),
     "pool_scope": ("step", "micro"),
     "score_dtype": ("same", "bfloat16", "float16"),
 }
@@ -94,6 +97,25 @@ class PruningArguments:
         default=True,
         metadata={"help": "The tokens that end a turn always keep their label, inside the budget."},
     )
+    token_budget: str = field(
+        default="sample",
+        metadata={
+            "help": "What token_ratio is a share of, for token_pruner q-tuning: sample, the answer "
+            "of each pruned sample; or pool, one budget of sample_ratio x token_ratio of all "
+            "answer tokens of the pool, kept or dropped, for which the worst tokens of all pruned "
+            "samples give way, at times all of an answer.",
+            "choices": _CHOICES["token_budget"],
+        },
+    )
+    token_rule: str = field(
+        default="score",
+        metadata={
+            "help": "Which tokens of a pruned sample may be pruned, for token_pruner q-tuning: "
+            "score, all; or and, only those whose own perplexity and whose neighbours' mean both "
+            "lie above the median of the answer, so that more than the budget may be kept.",
+            "choices": _CHOICES["token_rule"],
+        },
+    )
     pool_factor: int = field(
         default=1,
         metadata={
@@ -111,6 +133,15 @@ class PruningArguments:
     )
     bisect_steps: int = field(
         default=10, metadata={"help": "Steps of the bisection that cuts the plane."}
+    )
+    entropy_over: str = field(
+        default="answer",
+        metadata={
+            "help": "Positions whose mean entropy is a sample's uncertainty: answer, those that "
+            "predict an answer token; or all, every position of the input, prompt included. "
+            "Perplexity is over the answer in both.",
+            "choices": _CHOICES["entropy_over"],
+        },
     )
     score_batch_size: int | None = field(
         default=None,

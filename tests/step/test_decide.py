@@ -110,6 +110,11 @@ def test_micro_batches_decided_apart_make_the_decisions_of_the_step(
         assert torch.equal(mine.kept, theirs.kept)
 
 
+def of_pool(decision):
+    """The decision without the number that its pool has within the step."""
+    return decision._replace(pool=decision.pool._replace(group=0))
+
+
 def test_in_micro_scope_every_micro_batch_of_every_rank_is_a_pool_of_its_own():
     values = [(1.0 + i, (7.3 * i) % 5) for i in range(24)]
     gathered = deal_out(values, 2, 4)
@@ -121,7 +126,8 @@ def test_in_micro_scope_every_micro_batch_of_every_rank_is_a_pool_of_its_own():
             alone = run([[r for r in rows if r.micro == micro]])
             assert sum(d.kept for d in alone.decided) == 2
             apart |= by_id(alone)
-    assert by_id(whole) == apart
+    assert {name: of_pool(d) for name, d in by_id(whole).items()} == apart
+    assert {d.pool.group for d in whole.decided} == set(range(6))
 
 
 @pytest.mark.parametrize("pruner", SAMPLE_PRUNERS)

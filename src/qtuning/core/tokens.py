@@ -36,6 +36,30 @@ def token_scores(
     return _scores(token_nll, neighbor_lambda, neighbor_mean)
 
 
+def detrimental_tokens(token_nll: Tensor) -> Tensor:
+    """Which answer tokens of one sample the paper's AND rule allows to prune (3.2, stage 2).
+
+    Those whose own perplexity and whose two neighbours' mean perplexity both exceed the median
+    perplexity of the answer. The first and the last token are their own neighbours beyond the ends.
+    The median is the inverse CDF at 1/2: of an even number of tokens the lower middle one.
+
+    Args:
+        token_nll: NLL of the sample's answer tokens in nats, ``(T,)``.
+
+    Returns:
+        ``(T,)`` bool; at most half of the tokens. NaN exceeds nothing.
+
+    Raises:
+        ValueError: ``token_nll`` is not ``(T,)``.
+    """
+    neighbours = token_scores(token_nll, neighbor_lambda=1.0, neighbor_mean=True)
+    ppl = token_nll.detach().double().exp()
+    if not len(ppl):
+        return torch.zeros(0, dtype=torch.bool, device=ppl.device)
+    threshold = ppl.median()
+    return (ppl > threshold) & (neighbours > threshold)
+
+
 def keep_lowest(scores: Tensor, token_ratio: float, protected: Tensor | None = None) -> Tensor:
     """Keep the ``max(1, floor(token_ratio * T))`` lowest scores; ties keep the earlier token.
 

@@ -3,8 +3,11 @@
 from ..arguments import PruningArguments
 from ..errors import UsageError
 from .pair import remembers_scores
-from .protocols import QUADRANTS, REFERENCE, SCORES
-from .registry import resolve_sample_pruner, resolve_token_pruner
+from .protocols import QUADRANTS, REFERENCE, SCORES, OwnBudget
+from .registry import SAMPLE_PRUNERS, TOKEN_PRUNERS, resolve_sample_pruner, resolve_token_pruner
+
+_OF_TOKENS = {"token_budget": "sample", "token_rule": "score"}
+"""Options that token pruner q-tuning alone reads, with their defaults."""
 
 
 def check_pruners(args: PruningArguments) -> None:
@@ -25,9 +28,36 @@ def check_pruners(args: PruningArguments) -> None:
             "initial_scores has no effect at score_refresh 1.0, where everything is scored "
             "anew: set score_refresh below 1"
         )
+    _check_token_options(args)
+    if args.token_budget == "pool" and args.token_ratio < 1.0:
+        whatever = sample is SAMPLE_PRUNERS["full"] and args.sample_ratio < 1.0
+        if whatever or isinstance(sample, OwnBudget):
+            raise UsageError(
+                f"token_budget pool counts with sample_ratio, and sample_pruner "
+                f"{args.sample_pruner} keeps what it keeps whatever sample_ratio is: set "
+                f"{'sample_ratio to 1.0' if whatever else 'token_budget to sample'}"
+            )
     other_needs = (sample.needs | token.needs) - {SCORES, QUADRANTS}
     if args.one_pass and other_needs:
         raise UsageError(
             f"one_pass has perplexity and entropy alone, and {args.sample_pruner} x "
             f"{args.token_pruner} need more ({', '.join(sorted(other_needs))}): turn it off"
         )
+
+
+def _check_token_options(args: PruningArguments) -> None:
+    """Refuse options of token pruner q-tuning with another registered one, which ignores them.
+
+    Raises:
+        UsageError: Such an option is set.
+    """
+    name = args.token_pruner
+    if not isinstance(name, str) or name == "q-tuning" or name not in TOKEN_PRUNERS:
+        return  # a user's own pruner is given the arguments, and may read them
+    for option, default in _OF_TOKENS.items():
+        value = vars(args)[option]
+        if value != default:
+            raise UsageError(
+                f"{option} {value} is read by token_pruner q-tuning, not by {name}: set {option} "
+                f"to {default}"
+            )

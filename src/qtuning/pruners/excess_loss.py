@@ -20,6 +20,7 @@ from ..arguments import PruningArguments
 from ..core.ratio import keep_count
 from ..core.seeds import seeded_generator
 from .protocols import REFERENCE, SCORES, TokenPool, TokenSample
+from .ranking import nth, up_to
 
 
 class ExcessLoss:
@@ -43,7 +44,7 @@ class ExcessLoss:
         if not pool.samples:
             return []
         n = max(keep_count(keys_of_all.shape[1], args.token_ratio), n_protected)
-        kept = _up_to(keys, _nth(keys_of_all, n))
+        kept = up_to(keys, nth(keys_of_all, n))
         return list(kept.split([sample.n_tokens for sample in pool.samples]))
 
 
@@ -69,25 +70,6 @@ def _keys(excess: Tensor, numbers: Sequence[float], counts: Sequence[float]) -> 
     starts = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
     number = torch.tensor(numbers, dtype=torch.float64).repeat_interleave(sizes)
     return torch.stack([-excess.double(), number, torch.arange(len(excess)) - starts])
-
-
-def _nth(keys: Tensor, n: int) -> Tensor:
-    """The keys, ``(3,)``, of the ``n``-th token by the keys ``(3, T)``, counted from 1."""
-    keys_of_nth = []
-    for row in range(len(keys)):
-        value = keys[row].kthvalue(n).values
-        n -= int((keys[row] < value).sum())
-        keys = keys[:, keys[row] == value]  # among these, the next key decides
-        keys_of_nth.append(value)
-    return torch.stack(keys_of_nth)
-
-
-def _up_to(keys: Tensor, last: Tensor) -> Tensor:
-    """Which tokens come no later than one with the keys ``last``, ``(3,)``: ``(T,)`` bool."""
-    is_up_to = torch.ones(keys.shape[1], dtype=torch.bool)
-    for key, end in zip(keys.flip(0), last.flip(0), strict=True):
-        is_up_to = (key < end) | ((key == end) & is_up_to)
-    return is_up_to
 
 
 def _number(name: str) -> float:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -64,7 +64,8 @@ class SamplePool:
     Attributes:
         ppl: Perplexity, ``(N,)`` float64; NaN without a scoring pass, or where it is not known
             (``HISTORY``).
-        entropy: Mean answer entropy in nats, ``(N,)`` float64; NaN where ``ppl`` is not known.
+        entropy: Mean entropy in nats, ``(N,)`` float64, over the answer, or with ``entropy_over``
+            all over the whole sample; NaN where ``ppl`` is not known.
         n_tokens: Number of answer tokens, ``(N,)`` int64.
         sample_ids: Id of each sample.
         step: The optimizer step about to be taken, counted from 1.
@@ -96,6 +97,20 @@ class SamplePool:
         return seeded_generator(self.seed, self.step, self.group)
 
 
+class PoolPlace(NamedTuple):
+    """Where a sample stands among the candidates that it competes with.
+
+    Attributes:
+        group: Number of the pool within the step.
+        place: Place of the sample in the pool, in the order of the data.
+        n_tokens: Answer tokens of all candidates of the pool, of dropped ones as well.
+    """
+
+    group: int = 0
+    place: int = 0
+    n_tokens: int = 0
+
+
 @dataclass(frozen=True)
 class TokenSample:
     """The answer tokens of one kept sample; per-token tensors are ``(T,)`` on the CPU.
@@ -109,6 +124,7 @@ class TokenSample:
         filled: Whether the sample is kept only to reach the budget.
         side: P^ - E^ of the sample (see ``plane.Selection``).
         extras: Further statistics, by the name in ``needs``, each ``(T,)`` or ``(T, d)``.
+        pool: Where the sample stands in its pool.
     """
 
     sample_id: str
@@ -119,6 +135,7 @@ class TokenSample:
     filled: bool
     side: float
     extras: Mapping[str, Tensor] = field(default_factory=dict)
+    pool: PoolPlace = field(default_factory=PoolPlace)
 
     @property
     def n_tokens(self) -> int:

@@ -8,11 +8,15 @@ Differs: the pool is the whole optimizer step unless ``pool_scope`` says micro; 
     that end a turn keep their label unless ``protect_eos`` is off.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from ..arguments import PruningArguments
 from ..core.plane import BAND, Q2, Selection, select_samples
+from ..core.tokens import detrimental_tokens
+from .pool_budget import keep_within_budget
 from .protocols import QUADRANTS, SCORES, SamplePool, TokenPool, TokenSample
 from .token_ppl import keep_least_surprising
 
@@ -37,21 +41,44 @@ class QTuningTokens:
     """Stage 2: prunes the tokens of Q2 samples; Q4 and filled samples stay whole.
 
     ``fill_tokens="side"`` prunes filled samples on Q2's side of the diagonal (P^ > E^) as well.
-    A sample from a pruner without a plane has no quadrant; its tokens are pruned.
+    A sample from a pruner without a plane has no quadrant; its tokens are pruned. With
+    ``token_rule="and"`` a pruned sample loses none but ``tokens.detrimental_tokens``, the highest
+    score first, and no more than the budget asks for.
     """
 
     needs = frozenset({SCORES, QUADRANTS})
 
     def __call__(self, pool: TokenPool, args: PruningArguments) -> list[Tensor]:
-        """Keep the ``max(1, floor(token_ratio * T))`` lowest smoothed scores of pruned samples."""
-        keeps = [torch.ones(sample.n_tokens, dtype=torch.bool) for sample in pool.samples]
-        indices = [i for i, sample in enumerate(pool.samples) if _is_pruned(sample, args)]
+        """Keep the lowest smoothed scores, within a budget for each sample or for the pool.
+
+        ``token_budget="sample"`` keeps ``max(1, floor(token_ratio * T))`` tokens of each pruned
+        sample; for ``"pool"`` see ``pool_budget.keep_within_budget``.
+        """
+        samples = [_by_rule(sample, args) for sample in pool.samples]
+        is_pruned = [_is_pruned(sample, args) for sample in samples]
+        if args.token_budget == "pool":
+            prunable = [
+                ~one.protected
+                if pruned and one.nll is not None
+                else torch.zeros_like(one.protected)
+                for one, pruned in zip(samples, is_pruned, strict=True)
+            ]
+            return keep_within_budget(pool, prunable, args)
+        keeps = [torch.ones(sample.n_tokens, dtype=torch.bool) for sample in samples]
+        indices = [i for i, pruned in enumerate(is_pruned) if pruned]
         masks = keep_least_surprising(
-            [pool.samples[i] for i in indices], args, neighbor_lambda=args.neighbor_lambda
+            [samples[i] for i in indices], args, neighbor_lambda=args.neighbor_lambda
         )
         for i, mask in zip(indices, masks, strict=True):
             keeps[i] = mask
         return keeps
+
+
+def _by_rule(sample: TokenSample, args: PruningArguments) -> TokenSample:
+    """The sample; by the AND rule all tokens are protected but the detrimental ones."""
+    if args.token_rule == "score" or sample.nll is None:
+        return sample
+    return replace(sample, protected=sample.protected | ~detrimental_tokens(sample.nll))
 
 
 def _is_pruned(sample: TokenSample, args: PruningArguments) -> bool:

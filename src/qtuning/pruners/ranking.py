@@ -56,3 +56,26 @@ def minmax(scores: Tensor) -> Tensor:
     spread = max(high - low, torch.finfo(torch.float64).tiny)
     scaled = (scores.clamp(low, high) - low) / spread
     return scaled.masked_fill(scores == torch.inf, 1.0)
+
+
+def nth(keys: Tensor, n: int) -> Tensor:
+    """The keys, ``(K,)``, of the ``n``-th token by the keys ``(K, T)``, counted from 1.
+
+    The first key decides, on a tie the next one. Over the tokens of all ranks this says how far
+    each rank goes among its own, see ``up_to``.
+    """
+    keys_of_nth = []
+    for row in range(len(keys)):
+        value = keys[row].kthvalue(n).values
+        n -= int((keys[row] < value).sum())
+        keys = keys[:, keys[row] == value]  # among these, the next key decides
+        keys_of_nth.append(value)
+    return torch.stack(keys_of_nth)
+
+
+def up_to(keys: Tensor, last: Tensor) -> Tensor:
+    """Which tokens come no later than one with the keys ``last``, ``(K,)``: ``(T,)`` bool."""
+    is_up_to = torch.ones(keys.shape[1], dtype=torch.bool)
+    for key, end in zip(keys.flip(0), last.flip(0), strict=True):
+        is_up_to = (key < end) | ((key == end) & is_up_to)
+    return is_up_to

@@ -17,7 +17,7 @@ import torch
 from ..arguments import PruningArguments
 from ..core.plane import BAND, Selection
 from ..examples.candidate import CandidateRow
-from ..pruners.protocols import SamplePruner
+from ..pruners.protocols import PoolPlace, SamplePruner
 from .moment import Moment
 from .sample_stage import PoolScores, select
 
@@ -37,13 +37,14 @@ class Pool(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """The decision on one candidate; the fields are those of ``plane.Selection``."""
+    """The decision on one candidate; the fields are those of ``plane.Selection``, and its pool."""
 
     kept: bool = False
     quadrant: int = BAND
     filled: bool = False
     side: float = 0.0
     weight: float = 1.0
+    pool: PoolPlace = PoolPlace()
 
 
 @dataclass(frozen=True)
@@ -147,21 +148,24 @@ def decide(
     decision_at = dict.fromkeys(places, Decision())
     selections = []
     for pool in candidate_pools(gathered, args.pool_scope):
-        selection = selected(pool.rows, pruner, args, moment, group=first_group + pool.group)
+        group = first_group + pool.group
+        selection = selected(pool.rows, pruner, args, moment, group=group)
         selections.append(selection)
         weights = selection.weight
         if weights is None:
             weights = selection.side.new_ones(len(pool.rows))
-        for where, kept, quadrant, filled, side, factor in zip(
-            pool.places,
+        n_tokens = sum(row.n_tokens for row in pool.rows)
+        columns = (
             selection.kept.tolist(),
             selection.quadrant.tolist(),
             selection.filled.tolist(),
             selection.side.tolist(),
             weights.tolist(),
-            strict=True,
-        ):
-            decision_at[where] = Decision(kept, quadrant, filled, side, factor)
+        )
+        for place, (kept, quadrant, filled, side, factor) in enumerate(zip(*columns, strict=True)):
+            own = PoolPlace(group, place, n_tokens)
+            decision = Decision(kept, quadrant, filled, side, factor, own)
+            decision_at[pool.places[place]] = decision
     bad = [row.sample_id for row in rows if row.is_bad]
     return Decisions(rows, [decision_at[where] for where in places], places, selections, bad)
 

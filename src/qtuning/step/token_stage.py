@@ -42,6 +42,7 @@ def token_sample(
         filled=decision.filled,
         side=decision.side,
         extras=extras or {},
+        pool=decision.pool,
     )
 
 
