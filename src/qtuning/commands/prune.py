@@ -101,6 +101,12 @@ def summary(table: pa.Table, decisions: TableDecisions, output: Path) -> str:
     n_kept, all_tokens = int(is_kept.sum()), int(lengths.sum())
     n_bad = int(decisions.bad.sum())
     left_out = f" {n_bad:,} rows left out: their loss is NaN or infinite." if n_bad else ""
+    n_emptied = len(decisions.emptied)
+    if n_emptied:
+        left_out += (
+            f" {n_emptied:,} kept rows lost all their answer tokens; what trainers read is without "
+            "them."
+        )
     return (
         f"{n_kept:,} of {len(is_kept):,} rows ({share(n_kept, len(is_kept)):.1%}), "
         f"{tokens - n_pruned:,} of {all_tokens:,} answer tokens "

@@ -9,6 +9,7 @@ import torch
 from datasets import Dataset
 from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments
 
+from ..arguments import PruningArguments
 from ..errors import UsageError
 from ..examples.tokenising import Tokenising
 from ..io.checks import check_output, check_sizes
@@ -39,6 +40,14 @@ class ScoreArguments:
         metadata={
             "help": "Also write nll_alone_sum, the summed NLL of each answer without its prompt: a "
             "second pass, over the answers. It finds answers that do not belong to their prompts."
+        },
+    )
+    entropy_over: str = field(
+        default=PruningArguments.entropy_over,
+        metadata={
+            "help": "all: also write entropy_all, the mean entropy over all positions of a row, "
+            "prompt included, by which `qtuning prune --entropy_over all` decides.",
+            "choices": ("answer", "all"),
         },
     )
     max_length: int = field(default=1024, metadata={"help": "Tokens at which a row is cut."})
@@ -143,6 +152,7 @@ def run(argv: Sequence[str]) -> None:
         per_token=options.per_token,
         float16=options.float16,
         alone=options.alone,
+        entropy_over=options.entropy_over,
         batch_size=options.batch_size,
         rows_a_part=options.rows_per_part,
         bf16=use_bf16(options.bf16),

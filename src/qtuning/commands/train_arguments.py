@@ -74,7 +74,7 @@ def check(training_args: QTuningConfig, model_args: ModelConfig) -> None:
     if model_args.use_peft:
         need("--use_peft", "peft", "peft")
     if training_args.initial_scores is not None:
-        check_initial_scores(training_args.initial_scores)
+        check_initial_scores(training_args.initial_scores, training_args.entropy_over)
     if not torch.cuda.is_available():
         cuda_options = _cuda_options(training_args, model_args)
         if cuda_options:

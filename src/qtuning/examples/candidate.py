@@ -15,6 +15,12 @@ from .example import Example
 Vector = NDArray[np.floating[Any]]
 """A statistic that is sent and remembered, ``(d,)``: pickled, an array is as large as its numbers,
 where a tensor brings 250 bytes and the whole storage that it is a view of."""
+ENTROPY_ALL = "entropy_all"
+"""Name of a sample's mean entropy over all its positions, ``(1,)`` in nats: of the statistic that
+the scoring pass adds with ``entropy_over`` all, and of the column that ``qtuning score`` writes."""
+ENTROPY_ANSWER = "entropy_answer"
+"""Column of rows that were decided on by the entropy over all positions, which is their ``entropy``
+then: the mean entropy over the answer, in nats."""
 RowExtras = tuple[tuple[str, Vector], ...]
 """Named statistics of one sample, sorted by name."""
 
@@ -26,7 +32,8 @@ class CandidateRow(NamedTuple):
         micro: Number of the sample's micro-batch within the step.
         sample_id: Id of the sample.
         ppl: Perplexity; NaN if not scored.
-        entropy: Mean answer entropy in nats; NaN if not scored.
+        entropy: Mean entropy in nats, over the answer, or with ``entropy_over`` all over all
+            positions; NaN if not scored.
         n_tokens: Number of answer tokens; a sample without any is no candidate.
         n_input: Number of input tokens.
         repeated: Whether the loader repeated the sample to fill up an epoch's last batch.
@@ -91,7 +98,8 @@ def row_of(candidate: Candidate) -> CandidateRow:
     ppl = entropy = float("nan")
     if candidate.nll is not None and candidate.entropy is not None:
         stats = stats_of_one(candidate.nll, candidate.entropy)
-        ppl, entropy = float(stats.ppl), float(stats.entropy)
+        entropy_of_all = candidate.extras.get(ENTROPY_ALL, stats.entropy)
+        ppl, entropy = float(stats.ppl), float(entropy_of_all)
     return CandidateRow(
         micro=candidate.micro,
         sample_id=candidate.sample_id,

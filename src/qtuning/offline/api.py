@@ -39,6 +39,7 @@ def score(
     per_token: bool = False,
     float16: bool = False,
     alone: bool = False,
+    entropy_over: str = PruningArguments.entropy_over,
     split: str = "train",
     revision: str | None = None,
     max_length: int = 1024,
@@ -75,6 +76,8 @@ def score(
         float16: Whether the values of ``per_token`` are float16 rather than float32.
         alone: Add ``nll_alone_sum``, the summed NLL of each answer without its prompt, in nats: a
             second pass, over the answers. ``suspects`` and the pruner ``ifd`` need it.
+        entropy_over: "all" to add ``entropy_all``, the mean entropy over all positions of a row,
+            prompt included, in nats, by which ``prune`` decides with ``entropy_over="all"``.
         split: The split of data given by name; it may be a slice as ``train[:300]``.
         revision: Branch, tag or commit of the model on the Hub.
         max_length: Tokens at which a row is cut.
@@ -123,6 +126,7 @@ def score(
         per_token=per_token,
         float16=float16,
         alone=alone,
+        entropy_over=PruningArguments(entropy_over=entropy_over).entropy_over,
         batch_size=batch_size,
         rows_a_part=rows_per_part,
         bf16=use_bf16(bf16),

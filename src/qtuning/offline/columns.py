@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..core.stats import stats_of_one
 from ..errors import UsageError
+from ..examples.candidate import ENTROPY_ALL
 from ..signals.scorer import Scores
 from .schema import ALONE, NLL_SUM, SCORES, TOKEN_SCORES, TURN_ENDS
 
@@ -37,17 +38,19 @@ class ScoreColumns:
         per_token: Whether to add lists of token NLL and entropy, in nats.
         float16: Whether these lists are float16, half the size, with an error of up to 0.05%.
         alone: Whether to add the NLL of answers without their prompts.
+        entropy_of_all: Whether to add the mean entropy over all positions of a row, in nats.
     """
 
     per_token: bool
     float16: bool = False
     alone: bool = False
+    entropy_of_all: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the columns that are added."""
-        alone = (ALONE,) if self.alone else ()
-        return (*SCORES, *alone, *TOKEN_SCORES) if self.per_token else (*SCORES, *alone)
+        more = [ALONE] * self.alone + [ENTROPY_ALL] * self.entropy_of_all
+        return (*SCORES, *more, *TOKEN_SCORES) if self.per_token else (*SCORES, *more)
 
     def check(self, columns: Sequence[str], where: str) -> None:
         """Check that none of the columns would replace a column of the user's.
@@ -106,6 +109,10 @@ class ScoreColumns:
             alone = [None if one is None else one.nll_alone for one in scored]
             alone_sums = [None if nll is None else _sum(nll) for nll in alone]
             columns[ALONE] = pa.array(alone_sums, pa.float64())
+        if self.entropy_of_all:
+            means = [None if one is None else one.scores.extras[ENTROPY_ALL] for one in scored]
+            values = [None if mean is None else float(mean) for mean in means]
+            columns[ENTROPY_ALL] = pa.array(values, pa.float64())
         if self.per_token:
             for place, name in enumerate(TOKEN_SCORES):
                 lists = [[] if one is None else one.scores[:2][place].tolist() for one in scored]

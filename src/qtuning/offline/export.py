@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..core.plane import QUADRANT_NAMES
 from ..errors import UsageError
+from ..examples.candidate import ENTROPY_ALL, ENTROPY_ANSWER
 from ..examples.example import Example, answer_positions, prune_tokens
 from ..io.arrow_rows import rows_of, write_jsonl
 from ..io.checks import check_new
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 OF_TRAINERS = ("trl", "llamafactory", "axolotl")
 FORMATS = ("parquet", "jsonl", "datasets", *OF_TRAINERS)
-_ADDED = (*SCORED, *DECISIONS)
+_ADDED = (*SCORED, ENTROPY_ANSWER, *DECISIONS)
 
 
 def export(
@@ -85,7 +86,8 @@ def _write(
         _WRITERS[to](rows, temporary)
     else:
         temporary.mkdir()
-        places = [i for i, keep in enumerate(decisions.kept.tolist()) if keep]
+        emptied = set(decisions.emptied)  # without a label there is nothing to train on
+        places = [i for i, keep in enumerate(decisions.kept.tolist()) if keep and i not in emptied]
         rows = table.take(pa.array(places, pa.int64())).drop_columns(
             [n for n in _ADDED if n in table.column_names]
         )
@@ -97,6 +99,9 @@ def _write(
 def with_decisions(table: pa.Table, found: TableDecisions) -> pa.Table:
     """Add the columns ``DECISIONS`` to a table; ``token_kept`` only if tokens were pruned.
 
+    ``entropy`` is then what decided: with ``entropy_over`` all the mean over all positions, and
+    that over the answer is called ``entropy_answer``.
+
     Raises:
         UsageError: The table has a column with one of these names.
     """
@@ -106,6 +111,8 @@ def with_decisions(table: pa.Table, found: TableDecisions) -> pa.Table:
             f"the scored data have a column {', '.join(clashes)} already, which pruning would "
             "replace; rename it and score again"
         )
+    if found.entropy_over == "all":
+        table = _with_entropy_of_all(table)
     names = [QUADRANT_NAMES[number] for number in found.quadrant.tolist()]
     columns = {
         "quadrant": pa.array(found.quadrant.numpy()),
@@ -121,6 +128,21 @@ def with_decisions(table: pa.Table, found: TableDecisions) -> pa.Table:
     for name, values in columns.items():
         table = table.append_column(name, values)
     return table
+
+
+def _with_entropy_of_all(table: pa.Table) -> pa.Table:
+    """The rows, whose ``entropy`` is the one that decided; that of the answer is renamed.
+
+    Raises:
+        UsageError: The table has a column of the new name.
+    """
+    if ENTROPY_ANSWER in table.column_names:
+        raise UsageError(
+            f"the scored data have a column {ENTROPY_ANSWER} already, which pruning would replace; "
+            "rename it and score again"
+        )
+    renamed = {"entropy": ENTROPY_ANSWER, ENTROPY_ALL: "entropy"}
+    return table.rename_columns([renamed.get(name, name) for name in table.column_names])
 
 
 def _parquet(rows: pa.Table, path: Path) -> None:

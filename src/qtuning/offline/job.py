@@ -5,6 +5,7 @@ from typing import Any
 
 from datasets import Dataset
 
+from ..arguments import PruningArguments
 from ..examples.tokenising import Tokenising
 from ..io.formats import Rows
 from ..io.models import load_tokenizer
@@ -28,6 +29,7 @@ class ScoreJob:
         per_token: Whether to write token statistics.
         float16: Whether token statistics are float16.
         alone: Whether to score the answers without their prompts as well.
+        entropy_over: "all" to write the mean entropy over all positions of a row as well.
         batch_size: Size of a forward pass, in rows as long as the longest of a part; None for
             ``ROWS``, and on a GPU as many times that as the memory of a training step holds.
         rows_a_part: Number of rows that are sorted by length and written together.
@@ -43,6 +45,7 @@ class ScoreJob:
     per_token: bool = False
     float16: bool = False
     alone: bool = False
+    entropy_over: str = PruningArguments.entropy_over
     batch_size: int | None = None
     rows_a_part: int = 2048
     bf16: bool = False
@@ -56,7 +59,7 @@ class ScoreJob:
 
     def columns(self) -> ScoreColumns:
         """The columns that scoring writes."""
-        return ScoreColumns(self.per_token, self.float16, self.alone)
+        return ScoreColumns(self.per_token, self.float16, self.alone, self.entropy_over == "all")
 
     def origin(self, data: Rows) -> Origin:
         """The origin of the scores of ``data``."""
@@ -70,4 +73,5 @@ class ScoreJob:
             per_token=self.per_token,
             float16=self.float16,
             alone=self.alone,
+            entropy_over=self.entropy_over,
         )

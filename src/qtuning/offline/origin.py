@@ -24,6 +24,8 @@ _DECISIVE = (
     *("text_field", "assistant_only_loss", "truncation_mode", "completion_only_loss", "eos_token"),
 )
 
+_ENTROPY_OVER = "entropy_over"
+
 Origin = dict[str, Any]
 
 _READ: dict[str, type | tuple[type, ...]] = {
@@ -49,6 +51,7 @@ def origin_of(
     per_token: bool,
     float16: bool,
     alone: bool,
+    entropy_over: str,
 ) -> Origin:
     """All that determines the scores, as plain data.
 
@@ -62,6 +65,7 @@ def origin_of(
         per_token: Whether token statistics are written.
         float16: Whether token statistics are float16.
         alone: Whether answers are scored without their prompts as well.
+        entropy_over: "all" where the entropy over all positions is written as well.
     """
     return {
         "model": _model(model),
@@ -75,6 +79,7 @@ def origin_of(
         "float16": float16,
         TURN_ENDS: True,  # earlier versions did not write this column
         ALONE: alone,
+        _ENTROPY_OVER: entropy_over,
         "versions": {name: version(name) for name in _PACKAGES},
     }
 
@@ -205,9 +210,9 @@ def check_same_origin(found: Mapping[str, Any], wanted: Mapping[str, Any], where
     Raises:
         UsageError: The origins differ in an entry that changes scores or columns.
     """
-    keys = (*_DECISIVE, "per_token", "float16", TURN_ENDS, ALONE)
+    keys = (*_DECISIVE, "per_token", "float16", TURN_ENDS, ALONE, _ENTROPY_OVER)
     # Earlier versions had fewer options, and did what is the default now.
-    defaults = {**asdict(Tokenising()), ALONE: False}
+    defaults = {**asdict(Tokenising()), ALONE: False, _ENTROPY_OVER: "answer"}
     found, wanted = ({**defaults, **origin} for origin in (found, wanted))
     differences = [key for key in keys if found.get(key) != wanted.get(key)]
     if differences:

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTTrainer
 
+from ..examples.candidate import ENTROPY_ALL
 from ..examples.end_of_turn import end_of_turn_ids, turn_ends
 from ..examples.example import SAMPLE_ID, Example, answer_positions
 from ..examples.labels import Labels
@@ -166,6 +167,7 @@ class PartScorer:
             overhead=size.overhead,
             limit=PassLimit(),
             device_type=device.type,
+            needs=frozenset({ENTROPY_ALL} if self._job.entropy_over == "all" else ()),
         )
 
     def _scored(

@@ -16,9 +16,10 @@ from torch import Tensor
 from ..arguments import PruningArguments
 from ..core.plane import Selection
 from ..errors import UsageError
+from ..examples.candidate import ENTROPY_ALL
 from ..pruners.full import NoTokenPruning
 from ..pruners.pair import Pruners
-from ..pruners.protocols import QUADRANTS, SCORES, WITHOUT_PROMPT
+from ..pruners.protocols import QUADRANTS, SCORES, WITHOUT_PROMPT, PoolPlace
 from ..step.decide import Decision
 from ..step.moment import Moment
 from ..step.sample_stage import PoolScores, select
@@ -44,6 +45,7 @@ class TableDecisions:
         token_keeps: Which answer tokens of a kept row are kept, ``(T,)`` bool, by the place of the
             row. Rows that keep all tokens have no entry.
         tokens_known: Whether tokens were decided on; False where the scores of tokens are missing.
+        entropy_over: The option ``entropy_over``: whether ``entropy`` or ``entropy_all`` decided.
     """
 
     kept: Tensor
@@ -54,6 +56,12 @@ class TableDecisions:
     selections: Sequence[Selection]
     token_keeps: dict[int, Tensor] = field(default_factory=dict)
     tokens_known: bool = True
+    entropy_over: str = PruningArguments.entropy_over
+
+    @property
+    def emptied(self) -> list[int]:
+        """Places of the kept rows that keep none of their answer tokens."""
+        return [place for place, keep in self.token_keeps.items() if not bool(keep.any())]
 
     def reasons(self) -> list[str]:
         """Why each row is kept or not, in words."""
@@ -80,7 +88,8 @@ def decide_offline(
     Args:
         scores: A table of ``typed_scores`` with ``sample_id``, ``ppl``, ``entropy`` (nats) and
             ``n_tokens``; for sample pruners that compare an answer with itself alone also with
-            ``nll_sum`` and ``nll_alone_sum`` (nats); for token pruners also with ``turn_ends``, and
+            ``nll_sum`` and ``nll_alone_sum`` (nats); with ``entropy_over`` all also with
+            ``entropy_all`` (nats); for token pruners also with ``turn_ends``, and
             for those that read scores with ``token_nll`` and ``token_entropy`` (nats).
         args: The pruners and their budgets.
         pool_size: Rows that compete with each other, in the order of the data: those of a step.
@@ -104,7 +113,8 @@ def decide_offline(
         )
     extras = _extras(scores, args, pruners.sample.needs)
     names = scores["sample_id"].to_pylist()
-    ppl, entropy, n_tokens = (_tensor(scores[name]) for name in ("ppl", "entropy", "n_tokens"))
+    columns = ("ppl", _entropy_column(scores, args, where), "n_tokens")
+    ppl, entropy, n_tokens = (_tensor(scores[name]) for name in columns)
     is_finite = ppl.isfinite() & entropy.isfinite()
     # As in a run, what neither pruner reads is not looked at.
     bad = ~is_finite & (n_tokens > 0) & pruners.score
@@ -133,7 +143,7 @@ def decide_offline(
         quadrant[members] = selection.quadrant
         selections.append(selection)
         if decides_tokens:
-            kept_rows += _kept_rows(members, selection, moment.step, names)
+            kept_rows += _kept_rows(members, selection, moment.step, names, pool.n_tokens)
     n_unseen = int((kept & ~is_finite).sum())
     if n_unseen:
         logger.warning(
@@ -142,18 +152,40 @@ def decide_offline(
         )
     keeps = token_keeps(scores, kept_rows, pruners.token, args, seed, where)
     return TableDecisions(
-        kept, quadrant, filled, bad, n_tokens == 0, selections, keeps, tokens_known
+        kept,
+        quadrant,
+        filled,
+        bad,
+        n_tokens == 0,
+        selections,
+        keeps,
+        tokens_known,
+        args.entropy_over,
     )
 
 
 def _kept_rows(
-    members: Tensor, selection: Selection, step: int, names: Sequence[str]
+    members: Tensor, selection: Selection, step: int, names: Sequence[str], n_tokens: Tensor
 ) -> list[KeptRow]:
-    """The kept rows of a pool, whose rows have the places ``members``, ``(N,)``."""
-    kept = selection.kept
+    """The kept rows of a pool, whose rows have the places ``members``, ``(N,)``.
+
+    Args:
+        members: Places of the pool's rows in the table.
+        selection: The selection of the pool.
+        step: Number of the pool, counted from 1.
+        names: Sample id of each row of the table.
+        n_tokens: Answer tokens of each row of the pool, ``(N,)``.
+    """
+    kept, of_pool = selection.kept, int(n_tokens.sum())
     return [
-        KeptRow(place, names[place], step, Decision(True, quadrant, filled, side))
-        for place, quadrant, filled, side in zip(
+        KeptRow(
+            row,
+            names[row],
+            step,
+            Decision(True, quadrant, filled, side, pool=PoolPlace(0, place, of_pool)),
+        )
+        for place, row, quadrant, filled, side in zip(
+            kept.nonzero().squeeze(1).tolist(),
             members[kept].tolist(),
             selection.quadrant[kept].tolist(),
             selection.filled[kept].tolist(),
@@ -179,6 +211,22 @@ def check_works_from_scores(args: PruningArguments, pruners: Pruners) -> None:
                 f"{field_name} {vars(args)[field_name]} needs more than scores "
                 f"({', '.join(sorted(signals))}): it works in training only"
             )
+
+
+def _entropy_column(scores: pa.Table, args: PruningArguments, where: str) -> str:
+    """Name of the column with the entropy that decides.
+
+    Raises:
+        UsageError: The scores do not have it.
+    """
+    if args.entropy_over == "answer":
+        return "entropy"
+    if ENTROPY_ALL not in scores.column_names:
+        raise UsageError(
+            f"{where}: entropy_over all reads a column {ENTROPY_ALL}, which is missing: score with "
+            "--entropy_over all, or set entropy_over to answer"
+        )
+    return ENTROPY_ALL
 
 
 def _extras(scores: pa.Table, args: PruningArguments, needs: frozenset[str]) -> dict[str, Tensor]:

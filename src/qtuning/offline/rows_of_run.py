@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from ..errors import UsageError
+from ..examples.candidate import ENTROPY_ANSWER
 from ..examples.example import SAMPLE_ID
 from ..examples.packing import ENDING_OF_PIECES
 from ..io.arrow_rows import rows_of
@@ -17,7 +18,7 @@ from .read import named, read_table
 from .schema import DECISIONS, OF_RUNS, SCORED, typed_scores
 from .source import names_of
 
-ADDED = ("id", *SCORED, *DECISIONS, *OF_RUNS)
+ADDED = ("id", *SCORED, ENTROPY_ANSWER, *DECISIONS, *OF_RUNS)
 """Columns beside a sample's own content: its names, its scores, decisions on it."""
 
 

@@ -95,7 +95,7 @@ def plot_eu_plane(
         for q in (Q1, Q2, Q3, Q4, BAND):
             axes.scatter([], [], s=34, color=_COLORS[q], label=QUADRANT_NAMES[q])
         axes.legend(loc="upper right", frameon=False)
-    axes.set_ylabel("uncertainty: mean entropy of the answer (nats)")
+    axes.set_ylabel("uncertainty: mean entropy (nats)")
     figure.suptitle(title, x=0.012, ha="left", fontsize=14, fontweight="bold")
     axes.set_title(
         f"{points.sum():,} candidates, {(points & kept).sum():,} kept (full dots), of them "

@@ -178,11 +178,21 @@ def _of_run(path: Path, args: PruningArguments, rows: Source | None) -> Material
     )
 
 
+_SWITCHES = (
+    ("entropy_over", "all", "entropy over all positions"),
+    ("token_budget", "pool", "one token budget a pool"),
+    ("token_rule", "and", "tokens by the AND rule"),
+)
+"""Options that change what the plane or the tokens mean: field, value, and words for it."""
+
+
 def _how(settings: Mapping[str, Any]) -> str:
     pair = str(settings["sample_pruner"])
     if settings["token_pruner"] != pair:
         pair += f" x {settings['token_pruner']}"
-    return f"{pair} at {100 * settings['sample_ratio']:.4g}% x {100 * settings['token_ratio']:.4g}%"
+    how = f"{pair} at {100 * settings['sample_ratio']:.4g}% x {100 * settings['token_ratio']:.4g}%"
+    switches = [words for name, value, words in _SWITCHES if settings.get(name) == value]
+    return ", ".join([how, *switches])
 
 
 def _tokens_kept(table: pa.Table, decisions: TableDecisions) -> list[int]:

@@ -117,6 +117,7 @@ def budget_table(
     for name, n in (
         ("left out: NaN or infinite loss", counts.bad_samples),
         ("left out: no answer tokens", counts.empty_samples),
+        ("kept, and all answer tokens pruned", counts.emptied_samples),
     ):
         if n:
             rows.append((name, nothing, f"{n:,} samples"))

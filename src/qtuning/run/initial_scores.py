@@ -1,25 +1,29 @@
 """Scores made before a run: a Parquet file of scores, or another run's output folder."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from accelerate.logging import get_logger
 
+from ..arguments import PruningArguments
 from ..errors import UsageError
+from ..examples.candidate import ENTROPY_ALL, ENTROPY_ANSWER
 from ..examples.example import SAMPLE_ID
 from ..examples.names import sample_names
 from ..io.paths import path_of
 from ..io.tables import check_parquet, read_parquet
 from ..signals.score_store import Known, rows_of
 from .ledger import FOLDER, read_ledger
+from .settings import read_settings
 
 logger = get_logger(__name__)
 
 _ADVICE = "it must be a Parquet file of scores"
 _NEEDED = ("sample_id", "ppl", "entropy", "n_tokens")
+_ANSWER = PruningArguments.entropy_over
 _INITIAL = pa.schema(
     [
         pa.field("sample_id", pa.string(), nullable=False),
@@ -30,7 +34,7 @@ _INITIAL = pa.schema(
 )
 
 
-def read_initial_scores(path: Path | str) -> dict[str, Known]:
+def read_initial_scores(path: Path | str, entropy_over: str = _ANSWER) -> dict[str, Known]:
     """Read scores made before a run, by sample id.
 
     A Parquet file has the columns ``sample_id``, ``ppl``, ``entropy`` (nats) and ``n_tokens``; a
@@ -39,18 +43,23 @@ def read_initial_scores(path: Path | str) -> dict[str, Known]:
 
     Args:
         path: A Parquet file of scores, or another run's output folder.
+        entropy_over: The positions whose mean entropy is read: "answer" or "all".
 
     Raises:
         UsageError: There are no scores (see ``check_initial_scores``), or they cannot be read.
     """
-    path = check_initial_scores(path)
+    path = check_initial_scores(path, entropy_over)
+    columns: tuple[str, ...] = _NEEDED
     if path.is_dir():
         table = read_ledger(path)
     else:
-        table = read_parquet(path, schema=_INITIAL, advice=_ADVICE)
+        entropy = _entropy_column(check_parquet(path, _ADVICE).names, entropy_over)
+        columns = tuple(entropy if name == "entropy" else name for name in _NEEDED)
+        schema = pa.schema([field.with_name(n) for field, n in zip(_INITIAL, columns, strict=True)])
+        table = read_parquet(path, schema=schema, advice=_ADVICE)
     return {
         str(name): Known(ppl, entropy, n_tokens, 0)
-        for name, ppl, entropy, n_tokens in rows_of(table.select(_NEEDED))
+        for name, ppl, entropy, n_tokens in rows_of(table.select(columns))
         if _is_finite(ppl) and _is_finite(entropy)
     }
 
@@ -91,33 +100,63 @@ def check_some_known(known: Mapping[str, Known], dataset: Any, path: str) -> Non
         logger.info(f"initial_scores {path}: {n:,} of {len(names):,} samples are known")
 
 
-def check_initial_scores(path: Path | str) -> Path:
+def check_initial_scores(path: Path | str, entropy_over: str = _ANSWER) -> Path:
     """Check that a path holds scores, without reading them, and return it.
 
+    Args:
+        path: A Parquet file of scores, or another run's output folder.
+        entropy_over: The positions whose mean entropy is wanted: "answer" or "all".
+
     Raises:
-        UsageError: The path does not exist, or is neither a folder with a ledger nor a Parquet
-            file with the columns of scores.
+        UsageError: The path does not exist, is neither a folder with a ledger nor a Parquet file
+            with the columns of scores, or has the entropy over other positions.
     """
     path = path_of(path, "initial_scores")
     if not path.exists():
         raise UsageError(f"initial_scores {path}: no such file or folder")
     if path.is_file():
-        _check_columns(path)
+        _check_columns(path, entropy_over)
     elif not (path / FOLDER).is_dir() and path.name != FOLDER:
         raise UsageError(
             f"initial_scores {path}: no ledger in the folder; name a run's output folder or a "
             "Parquet file of scores"
         )
+    else:
+        settings = read_settings(path.parent if path.name == FOLDER else path) or {}
+        other = settings.get("entropy_over", _ANSWER)
+        if other != entropy_over:
+            raise UsageError(
+                f"initial_scores {path}: has the entropy over {other} positions, and entropy_over "
+                f"is {entropy_over}: set entropy_over to {other}, or name other scores"
+            )
     return path
 
 
-def _check_columns(path: Path) -> None:
+def _entropy_column(names: Sequence[str], entropy_over: str) -> str:
+    """Name of the column with the entropy over the positions asked for; it may be missing.
+
+    Args:
+        names: The columns of a file of scores, or of decisions on them.
+        entropy_over: "answer" or "all".
+    """
+    if ENTROPY_ANSWER in names:  # decided by the other one, which is then called entropy
+        return ENTROPY_ANSWER if entropy_over == _ANSWER else "entropy"
+    return "entropy" if entropy_over == _ANSWER else ENTROPY_ALL
+
+
+def _check_columns(path: Path, entropy_over: str) -> None:
     """Check that a Parquet file has the columns of scores.
 
     Raises:
         UsageError: The file is damaged or lacks a column.
     """
     names = check_parquet(path, _ADVICE).names
+    entropy = _entropy_column(names, entropy_over)
+    if entropy == ENTROPY_ALL and entropy not in names:
+        raise UsageError(
+            f"initial_scores {path}: no column {ENTROPY_ALL}, which entropy_over all reads: score "
+            "with --entropy_over all"
+        )
     missing = [name for name in _NEEDED if name not in names]
     if missing:
         raise UsageError(

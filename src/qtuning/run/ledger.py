@@ -36,7 +36,8 @@ class LedgerRow(NamedTuple):
 
     `epoch` is counted from 0, `step` from 1 and never decreasing; `sample_id` is the
     sample's name in the training set; `ppl` is the perplexity of the answer and `entropy` the mean
-    entropy of its predictions in nats (both None if not known; NaN or inf, from a bad loss, stay);
+    entropy in nats, over the positions of `entropy_over` (both None if not known; NaN or inf, from
+    a bad loss, stay);
     `n_tokens` is the number of answer tokens; `quadrant` is 1 to 4, or 0 for the middle band or a
     pruner without the plane; `kept` is whether the sample is trained on, `filled` whether it is
     kept only to fill the budget; `tokens_kept` is the number of answer tokens trained on; `scored`

@@ -117,6 +117,8 @@ def step_metrics(result: StepResult) -> dict[str, float]:
     }
     if counts.bad_samples:
         metrics["bad_samples"] = counts.bad_samples
+    if counts.emptied_samples:
+        metrics["emptied_samples"] = counts.emptied_samples
     planes = [s for s in result.decisions.selections if s.thresholds is not None]
     if planes:
         decisions = result.decisions.decided

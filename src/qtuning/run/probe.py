@@ -19,6 +19,7 @@ from ..arguments import PruningArguments
 from ..core.seeds import seeded_generator
 from ..core.stats import stats_of_one
 from ..errors import UsageError
+from ..examples.candidate import ENTROPY_ALL
 from ..examples.example import SAMPLE_ID, Example, answer_positions, packed_length, unpack
 from ..examples.labels import Labels
 from ..ranks import Ranks
@@ -110,7 +111,7 @@ class Probe:
     ) -> "Probe | None":
         """The probe that the pruning arguments ask for; None without ``probe_samples``.
 
-        The scorer is used for perplexity and entropy only.
+        The scorer is used for perplexity and entropy only, of the positions of ``entropy_over``.
 
         Args:
             trainer: The trainer, its data tokenised.
@@ -127,7 +128,7 @@ class Probe:
         if not n:
             return None
         samples = draw_probe(trainer.train_dataset, n, seed, labels, columns)
-        scorer = replace(scorer, needs=frozenset())
+        scorer = replace(scorer, needs=scorer.needs & {ENTROPY_ALL})
         return cls(samples, scorer, ranks, pruning.probe_steps)
 
     def is_due(self, step: int, last_step: int) -> bool:
@@ -157,9 +158,9 @@ class Probe:
             max((one.packed for one in samples_here), default=0),
         )
         rows = []
-        for sample, (nll, entropy, _) in zip(samples_here, scores, strict=True):
+        for sample, (nll, entropy, extras) in zip(samples_here, scores, strict=True):
             stats = stats_of_one(nll, entropy)
-            values = float(stats.ppl), float(stats.entropy)
+            values = float(stats.ppl), float(extras.get(ENTROPY_ALL, stats.entropy))
             rows.append(ProbeRow(step, epoch, sample.name, *values, sample.n_tokens))
         shares = self.ranks.gather(rows)
         return [shares[place % size][place // size] for place in range(len(self.samples))]

@@ -15,6 +15,7 @@ from ..core.cuda_head import head_stats
 from ..core.error_norm import error_norm
 from ..core.logit_stats import logit_stats
 from ..core.places import AnswerPlaces
+from ..examples.candidate import ENTROPY_ALL
 from ..examples.example import Example, answer_positions
 from ..pruners.protocols import (
     ATTENTION,
@@ -25,6 +26,7 @@ from ..pruners.protocols import (
     RATER_ATTENTION,
     RECEIVED_ATTENTION,
 )
+from .entropy_of_all import entropy_of_all, rows_and_positions
 from .forward import Projection, causal_lm_of
 from .layer_attention import LastAttention
 
@@ -91,13 +93,17 @@ class ExtraStats:
         else:
             stats = answer_stats(hidden, weight, places.gold, **head)
             results = self._of_probabilities(projection, places, counts)
+        if ENTROPY_ALL in self._needs:
+            of_all = entropy_of_all(projection, places, stats[1], batch, examples)
+            for extras, mean in zip(results, of_all, strict=True):
+                extras[ENTROPY_ALL] = mean
         if LOGITS in self._needs:
             for extras, index in zip(results, places.at.split(counts), strict=True):
                 of_logits = logit_stats(projection.at(index), weight, **head)
                 norm = of_logits.nuclear_norm[None].float()
                 extras[LOGITS] = torch.cat([norm, of_logits.sketch])
         if self._attention is not None:
-            spots = zip(results, _places(batch, examples), answers, strict=True)
+            spots = zip(results, rows_and_positions(batch, examples), answers, strict=True)
             with self._attention.eager():
                 for extras, (row, positions), sample_answers in spots:
                     positions = positions.to(hidden.device, non_blocking=True)
@@ -158,20 +164,3 @@ def extras_of_head(stats: Tensor, counts: Sequence[int], needs: frozenset[str]) 
         for extras, pairs in zip(results, stats[3:].T.split(list(counts)), strict=True):
             extras[CONFIDENCE] = pairs
     return results
-
-
-def _places(batch: Mapping[str, Any], examples: Sequence[Example]) -> Iterator[tuple[int, Tensor]]:
-    """Row and positions of each example in a collated batch."""
-    lengths = [len(example["input_ids"]) for example in examples]
-    if batch["input_ids"].shape[0] == 1 and len(examples) > 1:  # padding-free
-        start = 0
-        for length in lengths:
-            yield 0, torch.arange(start, start + length)
-            start += length
-        return
-    mask = batch.get("attention_mask")
-    for row, length in enumerate(lengths):
-        if mask is None or mask.ndim != 2:
-            yield row, torch.arange(length)
-        else:
-            yield row, mask[row].nonzero().squeeze(1)

@@ -55,7 +55,8 @@ class Scorer:
         highest: Returns the highest value of all ranks: with sharded weights every rank must run
             the same number of forwards. None if forwards need no other rank.
         other_model: Scores in place of the model being trained; its weights are not sharded.
-        needs: Names that pruners need, see ``pruners.protocols``.
+        needs: Names that pruners need, see ``pruners.protocols``; with ``ENTROPY_ALL`` among them
+            the mean entropy over all positions is an extra as well.
     """
 
     collate: Callable[[Sequence[Example]], dict[str, Any]]

@@ -23,9 +23,10 @@ from ..core.head_loss import summed_nll
 from ..core.places import AnswerPlaces
 from ..core.ratio import share
 from ..core.stats import IGNORE_INDEX
-from ..examples.candidate import Candidate, row_of
+from ..examples.candidate import ENTROPY_ALL, Candidate, row_of
 from ..examples.example import Example, nothing_to_train_on
 from ..pruners.pair import Pruners
+from ..signals.entropy_of_all import entropy_of_all
 from ..signals.forward import Projection, model_projection
 from ..signals.scorer import check_labels, split_by_sample
 from .decide import Decisions, decide
@@ -126,7 +127,7 @@ class OnePassStep:
         scorer.check(model, inputs["input_ids"][:1, :8])
         forward = model_projection(model, wrapped, inputs)
         watch = Stopwatch(forward.hidden.device)  # the time of the forward is not that of scoring
-        self._score(forward, inputs["labels"], [c for c in members if _takes_part(c)])
+        self._score(forward, inputs, [c for c in members if _takes_part(c)])
         watch.stop()
         scored_at = time.perf_counter()
         keeps = self._decide(members)
@@ -199,10 +200,12 @@ class OnePassStep:
     def _examples(self, candidates: Sequence[Candidate]) -> list[Example]:
         return [candidate.example for candidate in candidates] or [self._spare]
 
-    def _score(self, forward: Projection, labels: Tensor, candidates: Sequence[Candidate]) -> None:
+    def _score(
+        self, forward: Projection, inputs: Mapping[str, Any], candidates: Sequence[Candidate]
+    ) -> None:
         """Set NLL and entropy of candidates from the forward of their micro-batch."""
         counts = [len(candidate.answers) for candidate in candidates]
-        places = AnswerPlaces.of(labels.cpu())
+        places = AnswerPlaces.of(inputs["labels"].cpu())
         check_labels(len(places.gold), sum(counts))
         places.check(forward.weight.shape[0])
         places = places.on(forward.hidden.device)
@@ -212,6 +215,11 @@ class OnePassStep:
         scores = split_by_sample(stats, counts)
         for candidate, sample_scores in zip(candidates, scores, strict=True):
             candidate.nll, candidate.entropy = sample_scores.nll, sample_scores.entropy
+        if ENTROPY_ALL in self._pruner.scorer.needs:
+            examples = [candidate.example for candidate in candidates]
+            of_all = entropy_of_all(forward, places, stats[1], inputs, examples)
+            for candidate, mean in zip(candidates, of_all, strict=True):
+                candidate.extras[ENTROPY_ALL] = mean.cpu()
 
     def _nll(self, forward: Projection, labels: Tensor, kept: Tensor) -> Tensor:
         """Summed NLL in nats of the answer tokens that ``kept`` keeps.

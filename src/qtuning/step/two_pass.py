@@ -161,8 +161,9 @@ class StepPruner:
         work_here = [Work(scored_tokens=candidate.scored_tokens) for candidate in candidates]
         places = [place for place, decision in enumerate(decisions_here) if decision.kept]
         for place, keep, example in zip(places, keeps, examples, strict=True):
+            n_kept = int(keep.sum())
             work_here[place] = Work(
-                int(keep.sum()), len(example["input_ids"]), candidates[place].scored_tokens
+                n_kept, len(example["input_ids"]) if n_kept else 0, candidates[place].scored_tokens
             )
         work_of_ranks = self.ranks.gather(work_here)
         work = [work_of_ranks[rank][place] for rank, place in decisions.places]
@@ -172,6 +173,8 @@ class StepPruner:
         )
 
         if pruners.prune:
+            # An answer that lost all its tokens gives no gradient, so it is in no forward.
+            examples = [one for one, keep in zip(examples, keeps, strict=True) if bool(keep.any())]
             packed = max((row.packed for row in decisions.rows), default=0)
             dealt = self._deal(examples, candidates, len(lists), packed)
         else:  # the stock trainer's micro-batches, with repeated rows

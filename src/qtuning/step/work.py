@@ -25,6 +25,7 @@ class StepCounts:
         trained_tokens: Input tokens trained on, forward and backward.
         bad_samples: Candidates whose loss was NaN or infinite in scoring.
         empty_samples: Samples without answer tokens.
+        emptied_samples: Kept samples that lost all their answer tokens, so that they give no loss.
         scoring_seconds: Time in the scoring pass.
         selection_seconds: Time in deciding, including the exchange between ranks.
         collation_seconds: Time in making micro-batches.
@@ -43,6 +44,7 @@ class StepCounts:
     trained_tokens: int = 0
     bad_samples: int = 0
     empty_samples: int = 0
+    emptied_samples: int = 0
     scoring_seconds: float = 0.0
     selection_seconds: float = 0.0
     collation_seconds: float = 0.0
@@ -89,6 +91,7 @@ def count(counts: StepCounts, decisions: Decisions, work: Sequence[Work]) -> Non
         counts.samples += row.n_tokens > 0
         counts.empty_samples += row.n_tokens == 0
         counts.kept_samples += decision.kept
+        counts.emptied_samples += decision.kept and cost.kept_tokens == 0
         counts.answer_tokens += row.n_tokens
         counts.kept_answer_tokens += cost.kept_tokens
         counts.input_tokens += row.n_input

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from ..arguments import PruningArguments
 from ..errors import UsageError
+from ..examples.candidate import ENTROPY_ALL
 from ..examples.end_of_turn import end_of_turn_ids
 from ..examples.labels import Labels
 from ..examples.pass_size import PassSize, pass_size
@@ -57,7 +58,7 @@ class Loaded:
         """
         initial_scores: dict[str, Known] = {}
         if pruning.initial_scores is not None:
-            initial_scores = read_initial_scores(pruning.initial_scores)
+            initial_scores = read_initial_scores(pruning.initial_scores, pruning.entropy_over)
             check_some_known(initial_scores, trainer.train_dataset, pruning.initial_scores)
         return cls(
             scorer=load_other_model(trainer, SCORER, pruning.scorer_model_name_or_path),
@@ -125,7 +126,7 @@ def assemble(
         limit=limit if trainer.get_tp_size() == 1 else None,
         device_type=args.device.type,
         highest=ranks.highest if sharded else None,
-        needs=needs,
+        needs=needs | ({ENTROPY_ALL} if pruning.entropy_over == "all" else frozenset()),
     )
     scorer = own_scorer
     if loaded.scorer is not None:
