@@ -22,6 +22,8 @@ REPOSITORY = Path(__file__).parents[2]
 # Neither SGD nor this norm hides a wrong factor on the gradients, as Adam and clipping would.
 ONE_PASS = {"one_pass": True, "pool_scope": "micro", "optim": "sgd", "learning_rate": 0.02}
 ONE_PASS |= {"max_grad_norm": 1e9}
+RELEASED = {"entropy_over": "all", "token_budget": "pool", "fill_tokens": "side"}
+RELEASED |= {"protect_eos": False, "token_ratio": 0.3}
 # One sample a step, since the loss of the routers depends on who shares a micro-batch.
 EXPERTS = {"experts": True, "optim": "sgd", "learning_rate": 0.02, "max_grad_norm": 1e9}
 DECISIONS = ["epoch", "step", "sample_id", "n_tokens", "quadrant", "kept", "filled", "tokens_kept"]
@@ -82,6 +84,9 @@ def launched(module: str, n_ranks: int, *arguments: str) -> None:
         {"sample_pruner": "random", "token_pruner": "random"},
         {"pool_factor": 2, "error_scale": "log_ppl", "fill_tokens": "side", "command": True},
         {"score_refresh": 0.25},
+        {**RELEASED},
+        {**RELEASED, "token_rule": "and", "pool_scope": "micro"},
+        {**ONE_PASS, **RELEASED},
         {**ONE_PASS, "sample_pruner": "random"},
         {**ONE_PASS, "sample_pruner": "tests.distributed.worker:first_pool"},
         {**ONE_PASS, "sample_pruner": "tests.distributed.worker:every_other_pool"},
@@ -95,6 +100,9 @@ def launched(module: str, n_ranks: int, *arguments: str) -> None:
         "random",
         "larger pools",
         "last known scores",
+        "one budget a pool",
+        "one budget a micro-batch, by the AND rule",
+        "one pass, one budget a micro-batch",
         "one pass, random samples",
         "one pass, one rank has nothing to train on",
         "one pass, what is remembered",

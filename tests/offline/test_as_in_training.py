@@ -34,6 +34,8 @@ END, IGNORED = 3, -100
 POISON = "Z"
 (POISON_ID,) = tiny.tokenizer()(POISON)["input_ids"]
 BUDGET = {"sample_ratio": 0.5, "token_ratio": 0.4}
+RELEASED = {"entropy_over": "all", "token_budget": "pool", "fill_tokens": "side"}
+RELEASED |= {"protect_eos": False, "token_pruner": "q-tuning", "token_ratio": 0.1}
 
 
 def conversations(n: int = 16) -> list[dict]:
@@ -146,6 +148,7 @@ def scored(rows, order, tmp_path_factory) -> dict[str, Dataset]:
             folder,
             per_token=True,
             alone=True,
+            entropy_over="all",
             max_length=LENGTH,
             batch_size=4,
             bf16=False,
@@ -178,12 +181,13 @@ def check_same(scores, ledger, trained, folder, pool_size=None, **settings) -> N
     for name in ("kept", "quadrant", "filled"):
         assert [row[name] for row in ledger] == [row[name] for row in decided], name
     out = exported(scores, folder, **settings)
-    assert set(out) == {row["sample_id"] for row in ledger if row["kept"]}
+    # An answer that lost all its tokens is kept, and trained on by no one.
+    assert set(out) == {row["sample_id"] for row in ledger if row["kept"] and row["tokens_kept"]}
     labels_of = {tuple(ids): answers(labels) for ids, labels in trained}
     assert len(labels_of) == len(trained) == len(out)
     assert labels_of == {tuple(ids): answers(labels) for ids, labels in out.values()}
     for row in ledger:
-        if row["kept"]:
+        if row["kept"] and row["tokens_kept"]:
             count = sum(label != IGNORED for label in answers(out[row["sample_id"]][1]))
             assert count == row["tokens_kept"]
 
@@ -247,6 +251,10 @@ def test_the_prompts_make_a_difference_to_ifd(scores_of, scores_with_prompts) ->
         {"token_ratio": 0.01},
         {"sample_ratio": 1.0},
         {"error_scale": "log_ppl", "fill_tokens": "side"},
+        {"entropy_over": "all"},
+        {"token_rule": "and", "token_pruner": "q-tuning"},
+        RELEASED,
+        {**RELEASED, "token_rule": "and", "token_mode": "drop"},
         {"seed": 7, "data_seed": 42, "sample_pruner": "random"},
     ],
     ids=str,
@@ -257,6 +265,26 @@ def test_every_setting_does_as_in_the_run(scores_of, tmp_path, settings) -> None
     ledger = read_ledger(tmp_path / "run").to_pylist()
     settings.pop("data_seed", None)
     check_same(scores_of["sound"], ledger, trainer.trained, tmp_path / "out", **settings)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_entropy_over_all_positions_is_that_of_the_run(scores_of, tmp_path, model) -> None:
+    train(tmp_path / "run", MODELS[model](), entropy_over="all")
+    ledger, scores = read_ledger(tmp_path / "run").to_pylist(), scores_of[model].to_list()
+    decided = qtuning.prune(scores_of[model], with_dropped=True, entropy_over="all").to_list()
+    for row, score, decision in zip(ledger, scores, decided, strict=True):
+        assert row["entropy"] == pytest.approx(score["entropy_all"], abs=0.0, nan_ok=True)
+        assert decision["entropy"] == pytest.approx(score["entropy_all"], abs=0.0, nan_ok=True)
+        assert decision["entropy_answer"] == pytest.approx(score["entropy"], abs=0, nan_ok=True)
+        assert "entropy_all" not in decision
+
+
+def test_pools_of_several_steps_have_a_budget_each(scores_of, tmp_path) -> None:
+    trainer = train(tmp_path / "run", tiny.llama(), gradient_accumulation_steps=1, **RELEASED)
+    ledger = read_ledger(tmp_path / "run").to_pylist()
+    assert any(row["kept"] and not row["tokens_kept"] for row in ledger)
+    scores = scores_of["sound"]
+    check_same(scores, ledger, trainer.trained, tmp_path / "out", pool_size=4, **RELEASED)
 
 
 class Longer:
