@@ -48,7 +48,8 @@ selection = qtuning.select_samples(samples.ppl, samples.entropy, 0.5)
 keep = qtuning.keep_tokens(stats.nll[0][stats.mask[0]], 0.5)
 args = SimpleNamespace(
     sample_ratio=0.5, bisect_steps=10, error_scale="ppl", token_ratio=0.5,
-    neighbor_lambda=0.5, neighbor_mean=False, fill_tokens="whole",
+    neighbor_lambda=0.5, neighbor_mean=False, fill_tokens="whole", token_budget="sample",
+    token_rule="score",
 )
 pool = SamplePool(samples.ppl, samples.entropy, samples.n_tokens, list("abcd"), 1, 0)
 kept = {

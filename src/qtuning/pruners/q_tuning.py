@@ -5,7 +5,9 @@ Cost: the scoring pass.
 When: the model can nearly do the task; a weaker one cannot tell noise from what it has to learn.
 Source: arXiv:2509.23873, 3.2, 3.3 and Algorithm 1.
 Differs: the pool is the whole optimizer step unless ``pool_scope`` says micro; the tokens
-    that end a turn keep their label unless ``protect_eos`` is off.
+    that end a turn keep their label unless ``protect_eos`` is off. ``entropy_over``,
+    ``token_budget`` and ``token_rule`` are switches for what a public snapshot of September 2025
+    and the paper's text compute otherwise: see docs/as-released.md and examples/as_released.yaml.
 """
 
 from dataclasses import replace
