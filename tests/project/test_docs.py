@@ -61,6 +61,8 @@ def files(tmp_path_factory) -> Path:
     for name, seed in (("data", 0), ("train", 0), ("held_out", 1)):
         tiny.dataset(seed=seed).to_json(folder / f"{name}.jsonl")
     (folder / "my_pruners.py").write_text(blocks("docs/your-own-pruner.md", "python")[0].code)
+    (folder / "examples").mkdir()
+    shutil.copy(ROOT / "examples" / "as_released.yaml", folder / "examples")
     (folder / "run.yaml").write_text(localised(blocks("docs/training.md", "yaml")[0].code))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
