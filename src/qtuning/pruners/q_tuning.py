@@ -7,7 +7,9 @@ Source: arXiv:2509.23873, 3.2, 3.3 and Algorithm 1.
 Differs: the pool is the whole optimizer step unless ``pool_scope`` says micro; the tokens
     that end a turn keep their label unless ``protect_eos`` is off. ``entropy_over``,
     ``token_budget`` and ``token_rule`` are switches for what a public snapshot of September 2025
-    and the paper's text compute otherwise: see docs/as-released.md and examples/as_released.yaml.
+    and the paper's text compute otherwise, as docs/as-released.md says; examples/as_released.yaml
+    puts them together. With a budget for the pool an answer can lose all its tokens; by the AND
+    rule at most half, so that ``token_ratio`` is the least that is kept.
 """
 
 from dataclasses import replace

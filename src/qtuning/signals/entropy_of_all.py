@@ -35,27 +35,30 @@ def entropy_of_all(
         projection: Last hidden states and head of the batch.
         places: The answer tokens, on the device of the hidden states.
         entropy: Entropy of the answer tokens in nats, ``(T,)``.
-        batch: The collated batch, padded or padding-free; its attention mask may be on the device.
+        batch: The collated batch, padded or padding-free, on the host or on the device.
         examples: The examples of the batch, in order.
     """
     if not examples:
         return []
-    device, length = projection.hidden.device, batch["input_ids"].shape[1]
-    of_all = torch.zeros(projection.hidden.shape[:2].numel(), dtype=torch.float64, device=device)
+    # All places are worked out on the host, which would wait for a GPU to tell where a mask is set.
+    tensors = {name: batch.get(name) for name in ("labels", "attention_mask")}
+    host = {name: one.cpu() for name, one in tensors.items() if isinstance(one, Tensor)}
+    length, device = host["labels"].shape[1], projection.hidden.device
     rows = [
-        (row * length + positions).to(device, non_blocking=True)
-        for row, positions in rows_and_positions(batch, examples)
+        row * length + positions
+        for row, positions in rows_and_positions({**batch, **host}, examples)
     ]
-    is_rest = torch.zeros(len(of_all), dtype=torch.bool, device=device)
+    is_rest = torch.zeros(host["labels"].numel(), dtype=torch.bool)
     is_rest[torch.cat(rows)] = True
-    is_rest[places.at] = False
-    rest = is_rest.nonzero().squeeze(1)
+    is_rest[AnswerPlaces.of(host["labels"]).at] = False
+    rest = is_rest.nonzero().squeeze(1).to(device, non_blocking=True)
     gold = torch.zeros_like(rest)  # of no consequence: the NLL is not read
     with torch.no_grad():
         stats = answer_stats(projection.at(rest), projection.weight, gold, **projection.head)
+    of_all = torch.zeros(len(is_rest), dtype=torch.float64, device=device)
     of_all[rest] = stats[1].double()
     of_all[places.at] = entropy.double()
-    return [of_all[index].mean()[None].float() for index in rows]
+    return [of_all[row.to(device, non_blocking=True)].mean()[None].float() for row in rows]
 
 
 def rows_and_positions(
