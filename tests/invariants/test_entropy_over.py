@@ -175,7 +175,19 @@ def test_scores_over_other_positions_are_refused_in_one_line(tmp_path) -> None:
 @pytest.mark.parametrize("mode", ["mask", "drop"])
 def test_an_answer_that_lost_all_tokens_is_kept_counted_and_in_no_forward(tmp_path, mode) -> None:
     settings = {**RELEASED, "token_ratio": 0.1, "sample_ratio": 0.5, "token_mode": mode}
-    trainer = train(tmp_path, **settings)
+    trainer = runs.pruning(tmp_path, model=tiny.llama(), **settings)
+    sizes: list[tuple[int, bool]] = []
+
+    def watch(module, args, inputs):
+        if module.training:
+            sizes.extend(
+                (int(mask.sum()), bool((labels != -100).any()))
+                for mask, labels in zip(inputs["attention_mask"], inputs["labels"], strict=True)
+            )
+
+    trainer.model.register_forward_pre_hook(watch, with_kwargs=True)
+    trainer.train()
+    assert all(has_labels for size, has_labels in sizes if size > 2), "2 are a rank's placeholder"
     rows = ledger(tmp_path)
     emptied = [row for row in rows if row["kept"] and not row["tokens_kept"]]
     counts = json.loads((tmp_path / BUDGET_FILE).read_text())
