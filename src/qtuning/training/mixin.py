@@ -131,7 +131,7 @@ class PruningMixin(PackingMixin, CheckpointMixin):
         attributes: Any = (self.data_collator, self._train_batch_size, self._signature_columns)
         self.data_collator = RawBatch
         self._train_batch_size *= self._pruning_args.pool_factor
-        self._signature_columns = [*attributes[2], SAMPLE_ID]
+        self._signature_columns = [*attributes[2], SAMPLE_ID, LOSS_WEIGHT]
         try:
             return super().get_train_dataloader()
         finally:
@@ -320,14 +320,18 @@ class PruningMixin(PackingMixin, CheckpointMixin):
         )
         self._step_pruner = assembled.step_pruner
         self._set_signature_columns_if_needed()
-        columns = {*self._signature_columns, SAMPLE_ID} if self.args.remove_unused_columns else None
+        columns = (
+            {*self._signature_columns, SAMPLE_ID, LOSS_WEIGHT}
+            if self.args.remove_unused_columns
+            else None
+        )
         self._probe = Probe.of(
             self,
             self._pruning_args,
             self._labels,
             assembled.own_scorer,
             self._ranks,
-            columns,
+            columns if self.args.remove_unused_columns else None,
         )
         self._record.begin(
             self.state.global_step,
