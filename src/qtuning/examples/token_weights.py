@@ -7,7 +7,7 @@ loss of each label. Labels of weight 0 become -100, so that they are in no stati
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 from datasets import Dataset, IterableDataset
@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from ..core.stats import IGNORE_INDEX
 from ..errors import UsageError
 from ..io.formats import TOOLS_AS_TEXT, columns_of
-from ..io.turns import without_nulls
+from ..io.turns import messages_in, without_nulls
 from ..io.weights import (
     LOSS_WEIGHT,
     MESSAGE_WEIGHTS,
@@ -66,6 +66,37 @@ def with_message_weights(rows: Any, where: str) -> Any:
     if not any(weights):
         return None
     return rows.add_column(MESSAGE_WEIGHTS, [one or [1.0] for one in weights])
+
+
+def has_weights(rows: Any) -> bool:
+    """Whether rows as loaded say a weight: of a row in a column, or of a message in a key.
+
+    Args:
+        rows: A ``datasets`` data set, or a stream, whose types or first row are asked.
+    """
+    columns = columns_of(rows)
+    if LOSS_WEIGHT in columns:
+        return True
+    talks = [name for name in _TALKS if name in columns]
+    if not isinstance(rows, Dataset):
+        return any(_says_weight(row[name]) for row in islice(rows, 1) for name in talks)
+    kinds = {name: repr(rows.features[name]) for name in talks}
+    # Objects of JSON, and text that may be JSON, are not in the types.
+    open_ones = [name for name, kind in kinds.items() if "Json(" in kind or "List(" not in kind]
+    told = any(_says_weight(value) for name in open_ones for value in rows.with_format(None)[name])
+    return told or any(repr(key) in kind for key in WEIGHT_KEYS for kind in kinds.values())
+
+
+def _says_weight(value: object) -> bool:
+    """Whether a conversation, or text that is one, has a message with a weight."""
+    try:
+        messages = messages_in(value)
+    except ValueError:
+        return False
+    return isinstance(messages, list) and any(
+        isinstance(one, Mapping) and any(one.get(key) is not None for key in WEIGHT_KEYS)
+        for one in messages
+    )
 
 
 def _may_weigh(rows: Any, columns: list[str]) -> bool:
