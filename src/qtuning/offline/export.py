@@ -171,19 +171,19 @@ def _examples(rows: pa.Table, keeps: Keeps, origin: Origin, mode: str) -> list[E
     return examples
 
 
-def _without_weights(examples: list[Example], trainer: str) -> list[Example]:
+def _without_weights(examples: list[Example], trainer: str | None) -> list[Example]:
     """Examples for a trainer that reads labels alone, where weight 0 is no label.
 
     Args:
         examples: The examples.
-        trainer: Its name, for the warning about other weights.
+        trainer: Its name, for the warning about other weights; None for no warning.
     """
     lost = 0
     for example in examples:
         weights = example.pop(LOSS_WEIGHT, [])
         places = answer_positions(example["labels"]).tolist() if weights else []
         lost += any(weights[place] != 1.0 for place in places)
-    if lost:
+    if lost and trainer is not None:
         logger.warning(
             f"{lost:,} of {len(examples):,} kept rows have weights other than 0 and 1, which "
             f"{trainer} does not read from tokens: there they weigh 1; the format trl keeps them"
@@ -194,7 +194,7 @@ def _without_weights(examples: list[Example], trainer: str) -> list[Example]:
 def _trl(
     rows: pa.Table, keeps: Keeps, folder: Path, output: Path, origin: Origin, mode: str
 ) -> None:
-    """Write ``train.parquet`` with ids, labels and any weights, and ``rows.jsonl`` with the rows."""
+    """Write ``train.parquet`` with ids, labels and weights, and ``rows.jsonl`` with the rows."""
     examples = _examples(rows, keeps, origin, mode)
     names = ["input_ids", "labels"]
     columns: dict[str, list[list[Any]]] = {name: [one[name] for one in examples] for name in names}
@@ -219,7 +219,9 @@ def _llamafactory(
     for told in filter(None, (written.misfits, written.lost, written.hint)):
         logger.warning(told)
     if written.misfits or any(keep is not None for keep in keeps.values()):
-        examples = _without_weights(_examples(rows, keeps, origin, mode), "LLaMA-Factory")
+        examples = _without_weights(
+            _examples(rows, keeps, origin, mode), None if written.lost else "LLaMA-Factory"
+        )
         data = DatasetDict({"train": Dataset.from_list(examples)})
         data.save_to_disk(str(folder / "tokenized"))
     info = {"qtuning": {"file_name": "data.jsonl", **written.entry}}
