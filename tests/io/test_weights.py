@@ -107,10 +107,9 @@ def test_every_format_is_read_with_its_weights(row, weights, stream, chat) -> No
     read = list(to_trl(data.to_iterable_dataset() if stream else data, "x", chat=chat))
     assert read[0].get(MESSAGE_WEIGHTS) == weights
     assert "loss_weight" not in read[0]
-    turns = [
-        turn for name in ("messages", "prompt", "completion") for turn in read[0].get(name, [])
-    ]
-    assert not any(set(WEIGHT_KEYS) & set(turn) for turn in turns if isinstance(turn, dict))
+    columns = [read[0].get(name, []) for name in ("messages", "prompt", "completion")]
+    turns = [turn for column in columns for turn in column if isinstance(turn, dict)]
+    assert not any(set(WEIGHT_KEYS) & set(turn) for turn in turns)
 
 
 def refusal(rows, *, stream=False, **options) -> str:
@@ -153,10 +152,8 @@ def test_data_of_which_nothing_would_be_trained_are_refused() -> None:
     assert len(to_trl(Dataset.from_list([talk]), "x", chat=True)) == 1  # the question is trained
     pair = {"prompt": talk["messages"][:1], "completion": talk["messages"][1:]}
     assert said in refusal([pair])
-    assert (
-        len(to_trl(Dataset.from_list([{**talk, "loss_weight": w} for w in (0, 1)]), "x", chat=True))
-        == 2
-    )
+    some = Dataset.from_list([{**talk, "loss_weight": weight} for weight in (0, 1)])
+    assert len(to_trl(some, "x", chat=True)) == 2
 
 
 TOKENS = {"input_ids": [1, 2, 3], "labels": [-100, 2, 3]}

@@ -97,7 +97,7 @@ def text_ends(
             return str(rendered({"messages": messages[:number], **rest}, tokenizer, template))
         except RENDERING as error:
             raise SpanError(
-                f"the chat template does not write its first {number} messages alone "
+                f"the chat template does not write it up to message {number} alone "
                 f"({one_line(error)})"
             ) from error
 
