@@ -9,7 +9,6 @@ from torch import Tensor
 from ..core.stats import IGNORE_INDEX
 from ..errors import UsageError
 from ..io.token_ids import outside_vocabulary
-from ..io.weights import token_weights
 from .example import LOSS_WEIGHT, SAMPLE_ID, Example, answer_positions, per_token
 
 Collator = Callable[[list[Example]], dict[str, Any]]
@@ -50,7 +49,7 @@ class Labels:
         if self._vocabulary is not None:
             _check_ids(example, self._vocabulary)
         if "labels" in example:
-            return _weighed(example)
+            return example
         batch = self.collate_as_is([example])
         if batch.get("labels") is None:
             raise UsageError(
@@ -58,7 +57,7 @@ class Labels:
                 "or use a collator that makes them, e.g. DataCollatorForLanguageModeling(mlm=False)"
             )
         labels = batch["labels"][0][_token_positions(batch, 0, len(example["input_ids"]))]
-        return _weighed({**example, "labels": labels.tolist(), _MADE_LABELS: True})
+        return {**example, "labels": labels.tolist(), _MADE_LABELS: True}
 
     def collate_as_is(self, examples: Sequence[Example]) -> dict[str, Any]:
         """The batch that the stock trainer would make of the examples."""
@@ -104,23 +103,6 @@ class Labels:
 
 
 _MADE_LABELS = "_labels_made_by_collator"
-
-
-def _weighed(example: Example) -> Example:
-    """The example with a user's weight of each token, and without labels of weight 0.
-
-    Raises:
-        UsageError: A weight is no finite number of at least 0, or the list has another length.
-    """
-    if example.get(LOSS_WEIGHT) is None:
-        return _without(example, LOSS_WEIGHT)
-    try:
-        weights = token_weights(example[LOSS_WEIGHT], len(example["labels"]))
-    except ValueError as error:
-        raise UsageError(f"sample {example.get(SAMPLE_ID)}: {LOSS_WEIGHT} {error}") from error
-    pairs = zip(example["labels"], weights, strict=True)
-    labels = [label if weight > 0 else IGNORE_INDEX for label, weight in pairs]
-    return {**example, "labels": labels, LOSS_WEIGHT: weights}
 
 
 def _factors(example: Example) -> Tensor:

@@ -320,18 +320,14 @@ class PruningMixin(PackingMixin, CheckpointMixin):
         )
         self._step_pruner = assembled.step_pruner
         self._set_signature_columns_if_needed()
-        columns = (
-            {*self._signature_columns, SAMPLE_ID, LOSS_WEIGHT}
-            if self.args.remove_unused_columns
-            else None
-        )
+        columns = {*self._signature_columns, SAMPLE_ID} if self.args.remove_unused_columns else None
         self._probe = Probe.of(
             self,
             self._pruning_args,
             self._labels,
             assembled.own_scorer,
             self._ranks,
-            columns if self.args.remove_unused_columns else None,
+            columns,
         )
         self._record.begin(
             self.state.global_step,
