@@ -172,6 +172,17 @@ def test_rows_of_tokens_have_weights_a_token(tmp_path) -> None:
     assert labels_of(found, row) == [-100, -100, 7]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("column", [[0.5, None, 1.0], [[0.5, 0.5, 0.5], None, [1.0, 1.0, 1.0]]])
+def test_rows_may_say_nothing(tmp_path, stream, column) -> None:
+    rows = [{**TEXTS["tokens"], "loss_weight": weight} for weight in column]
+    for command in (False, True):
+        found = trainer(rows, tmp_path, stream=stream, command=command)
+        made = [row[LOSS_WEIGHT] or [1.0] * 3 for row in found.train_dataset]
+        assert made == [[0.5] * 3, [1.0] * 3, [1.0] * 3]
+        found.train()
+
+
 def test_data_whose_weights_are_all_1_are_as_without(tmp_path) -> None:
     turns = [user("Hi"), {**answer("yes"), "weight": 1.0}]
     for rows in ([{"messages": turns}] * 2, [{"messages": turns, "loss_weight": 1.0}] * 2):

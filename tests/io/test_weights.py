@@ -136,8 +136,10 @@ def test_bad_weights_are_refused_with_the_row(stream) -> None:
 @pytest.mark.parametrize("column", ["weight", "train"])
 @pytest.mark.parametrize("row", [{"text": "a"}, {"prompt": "a", "completion": "b"}], ids=str)
 def test_a_weight_of_a_message_on_a_row_without_messages_is_refused(row, column, stream) -> None:
-    said = refusal([{**row, column: 1}, {**row, column: 0}], stream=stream)
-    assert f"x, row 2: {column} is read in messages alone: call the weight of a row loss_w" in said
+    for weight in (0, -2.5, "0.5"):
+        rows = [{**row, column: type(weight)(1)}, {**row, column: weight}]
+        said = refusal(rows, stream=stream)
+        assert f"x, row 2: {column} is read in messages alone: call the weight of a" in said
     ones = Dataset.from_list([{**row, column: 1}, {**row, column: None}])
     assert len(list(to_trl(ones, "x", chat=True))) == 2
     texts = Dataset.from_list([{**row, column: "split A"}])

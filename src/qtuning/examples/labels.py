@@ -108,10 +108,10 @@ _MADE_LABELS = "_labels_made_by_collator"
 def _factors(example: Example) -> Tensor:
     """The factors on the losses of an example's answer tokens, ``(T,)``."""
     answers = answer_positions(example["labels"])
-    weight = example.get(LOSS_WEIGHT, 1.0)
+    weight = example.get(LOSS_WEIGHT)
     if isinstance(weight, list):
         return torch.tensor(weight)[answers]
-    return torch.full((len(answers),), float(weight))
+    return torch.full((len(answers),), 1.0 if weight is None else float(weight))
 
 
 def _check_ids(example: Example, vocabulary: int) -> None:

@@ -142,14 +142,16 @@ class TokenWeights:
         where: The name of the data in messages.
         tokenizer: The tokenizer.
         template: The chat template in force; None if there is none.
+        fills: Whether a row without weights gets weights of 1, rather than no column.
     """
 
     where: str
     tokenizer: PreTrainedTokenizerBase
     template: str | None
+    fills: bool = False
 
     def __call__(self, row: Mapping[str, Any], index: int) -> dict[str, list[float]]:
-        """The column ``LOSS_WEIGHT``, ``(L,)``; nothing for a row without weights.
+        """The column ``LOSS_WEIGHT``, ``(L,)``.
 
         Raises:
             UsageError: A weight cannot be read, or the tokens of a message cannot be told.
@@ -164,7 +166,7 @@ class TokenWeights:
             raise _not_apart(self.where, index, error) from error
         except ValueError as error:
             raise _refused(self.where, index, f"{LOSS_WEIGHT} {error}") from error
-        return {}
+        return {LOSS_WEIGHT: [1.0] * n} if self.fills else {}
 
     def _spread(self, row: Mapping[str, Any], weights: list[float], n: int) -> list[float]:
         """A weight for each of ``n`` tokens."""

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset
+from datasets import Dataset, List
 from numpy.typing import NDArray
 
 from ..core.stats import IGNORE_INDEX
@@ -128,6 +128,8 @@ class TokenRows:
     @cached_property
     def _arrow(self) -> Dataset:
         names = [name for name in _COLUMNS if name in self.rows.column_names]
+        if not isinstance(self.rows.features.get(LOSS_WEIGHT), List):  # one a row
+            names = [name for name in names if name != LOSS_WEIGHT]
         if not self.completion_only and "completion_mask" in names:
             names.remove("completion_mask")
         return self.rows.with_format("arrow").select_columns(names)

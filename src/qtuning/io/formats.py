@@ -6,6 +6,7 @@ Here one format is chosen, and the columns that would compete with it are droppe
 """
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, TypeAlias
@@ -17,7 +18,7 @@ from packaging.version import Version
 from ..errors import UsageError
 from .rows import Row, RowReader, columns_with, holds_talk
 from .token_ids import check_tokens
-from .weights import LOSS_WEIGHT, MESSAGE_WEIGHTS, OF_MESSAGES, read_weight
+from .weights import LOSS_WEIGHT, MESSAGE_WEIGHTS, OF_MESSAGES
 
 logger = logging.getLogger(__name__)
 
@@ -187,15 +188,20 @@ def _check_no_weight(values: Sequence[Any], name: str, where: str, start: int = 
         UsageError: A row has a number that is not 1, or false.
     """
     for index, value in enumerate(values, start):
-        try:
-            is_weight = read_weight(value) != 1.0
-        except ValueError:  # text, or a number that weighs nothing
-            is_weight = False
-        if is_weight:
+        if _says_number(value):
             raise UsageError(
                 f"{where}, row {index + 1}: {name} is read in messages alone: call the weight of a "
                 f"row {LOSS_WEIGHT}, or rename the column if it is none"
             )
+
+
+def _says_number(value: object) -> bool:
+    """Whether a value is a number that is not 1, or false, or the text of such a number."""
+    try:
+        number = float(value) if isinstance(value, int | float | str) and value != "" else 1.0
+    except (ValueError, OverflowError):
+        return False
+    return number != 1.0 and not math.isnan(number)
 
 
 class _ReadOne:
