@@ -43,15 +43,43 @@ def test_a_row_without_an_assistant_turn_is_named(model, folder, refusal, roles)
 
 
 @pytest.mark.parametrize("weight", [{"weight": 0}, {"train": False}, {"loss": False}], ids=str)
-def test_turns_that_are_not_to_be_trained_are_refused_by_row_and_message(
-    model, folder, refusal, weight
-) -> None:
+def test_turns_that_are_not_to_be_trained_are_not(model, folder, train, weight) -> None:
     model(talks.TEMPLATE)
     turns = [user("a"), {**answer("wrong"), **weight}, user("b"), answer("right")]
     data = talks.write(folder / "d.jsonl", [{"messages": turns}] * 2)
-    said = refusal(data, "--assistant_only_loss", "true")
-    assert f"row 1: messages message 2 has {next(iter(weight))} " in said
-    assert "take the key out" in said
+    rows, _ = train(data, "--assistant_only_loss", "true")
+    texts = [row.text.replace("⟦", "").replace("⟧", "") for row in rows]
+    assert texts == ["<u>user a<e><u>assistant wrong<e><u>user b<e><u>assistant right<e>"] * 2
+    assert [row.text.partition("⟦")[2] for row in rows] == ["right<e>⟧"] * 2
+
+
+BAD_WEIGHTS = [
+    ({"messages": [user("a"), {**answer("b"), "weight": -1}]}, "message 2 has weight -1, and a"),
+    ({"messages": [user("a"), {**answer("b"), "train_detail": [{}]}]}, "message 2 has train_det"),
+    ({"text": "a", "loss_weight": -0.5}, "loss_weight is -0.5, and a weight is a finite number"),
+    ({"text": "a", "weight": 0.5}, "weight is read in messages alone: call the weight of a row"),
+]
+
+
+@pytest.mark.parametrize("verb", ["train", "score"])
+@pytest.mark.parametrize(("row", "said"), BAD_WEIGHTS, ids=[said for _, said in BAD_WEIGHTS])
+def test_bad_weights_are_told_by_row_before_the_model_is_loaded(
+    model, folder, refusal, monkeypatch, row, said, verb
+) -> None:
+    model(talks.TEMPLATE)
+    if verb == "train":
+        monkeypatch.setattr("qtuning.commands.train.load_causal_lm", pytest.fail)
+    assert said in refusal(talks.write(folder / "d.jsonl", [row]), verb=verb)
+
+
+def test_data_out_of_the_loss_are_refused_before_the_model_is_loaded(
+    model, folder, refusal, monkeypatch
+) -> None:
+    model(talks.TEMPLATE)
+    monkeypatch.setattr("qtuning.commands.train.load_causal_lm", pytest.fail)
+    rows = [{"messages": [user("a"), {**answer("b"), "train": False}]}] * 2
+    said = refusal(talks.write(folder / "d.jsonl", rows), "--assistant_only_loss", "true")
+    assert "d.jsonl [train]: all that would be trained has weight 0" in said
 
 
 @pytest.mark.parametrize("prints", [False, True])

@@ -120,7 +120,7 @@ def test_nulls_that_arrow_filled_in_are_taken_out_and_others_stay() -> None:
 def test_what_else_a_message_says_stays() -> None:
     message = {"role": "tool", "content": "5C", "tool_call_id": "1", "name": "weather"}
     assert turn(message) == message
-    assert turn({"role": "assistant", "content": "x", "weight": 1, "train": True}) == {
+    assert turn({"role": "assistant", "content": "x", "weight": 0.5, "train": False}) == {
         "role": "assistant",
         "content": "x",
     }
@@ -135,10 +135,8 @@ BAD = [
     ({"role": "user", "content": [{"type": "image"}]}, "has a part of type image, and only text"),
     ({"role": "user", "content": [{"type": "text"}]}, "has a part without text"),
     ({"role": "user", "content": "x", "images": ["a.png"]}, "has images, and only text"),
-    ({"role": "assistant", "content": "x", "weight": 0}, "has weight 0, and messages are not"),
-    ({"role": "assistant", "content": "x", "train": False}, "has train False"),
-    ({"role": "assistant", "content": "x", "loss": 0.0}, "has loss 0.0"),
-    ({"role": "assistant", "content": "x", "loss_weight": 0.5}, "has loss_weight 0.5"),
+    ({"role": "assistant", "content": "x", "weight": -1}, "has weight -1, and a weight is a fin"),
+    ({"role": "assistant", "content": "x", "loss_mask": 0}, "has loss_mask 0, which is not read"),
     ({"role": "assistant", "content": "x", "train_detail": [{"begin_offset": 0}]}, "has train_de"),
     ({"role": "assistant", "tool_calls": [{"arguments": {}}]}, "calls a tool without a name"),
     ({"from": "function_call", "value": "look!"}, "is text, and no JSON"),

@@ -61,7 +61,7 @@ class Labels:
 
     def collate_as_is(self, examples: Sequence[Example]) -> dict[str, Any]:
         """The batch that the stock trainer would make of the examples."""
-        return self._collator([_without(e, SAMPLE_ID) for e in examples])
+        return self._collator([_without(e, SAMPLE_ID, LOSS_WEIGHT) for e in examples])
 
     def collate(self, examples: Sequence[Example]) -> dict[str, Any]:
         """Collate examples that came from ``of``, so that the batch has exactly their labels.
@@ -73,10 +73,7 @@ class Labels:
         """
         batch = self._collate([_without(example, LOSS_WEIGHT) for example in examples])
         if any(LOSS_WEIGHT in example for example in examples):
-            weights = [
-                torch.full((len(answer_positions(e["labels"])),), float(e.get(LOSS_WEIGHT, 1.0)))
-                for e in examples
-            ]
+            weights = [_factors(example) for example in examples]
             # Padded or padding-free, answer tokens stand sample after sample, in order.
             factors = torch.ones(batch["labels"].shape)
             factors[:, 1:][batch["labels"][:, 1:] != IGNORE_INDEX] = torch.cat(weights)
@@ -106,6 +103,15 @@ class Labels:
 
 
 _MADE_LABELS = "_labels_made_by_collator"
+
+
+def _factors(example: Example) -> Tensor:
+    """The factors on the losses of an example's answer tokens, ``(T,)``."""
+    answers = answer_positions(example["labels"])
+    weight = example.get(LOSS_WEIGHT)
+    if isinstance(weight, list):
+        return torch.tensor(weight)[answers]
+    return torch.full((len(answers),), 1.0 if weight is None else float(weight))
 
 
 def _check_ids(example: Example, vocabulary: int) -> None:

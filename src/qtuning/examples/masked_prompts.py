@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from ..core.stats import IGNORE_INDEX
 from ..io.formats import Rows
 from ..io.turns import without_nulls
+from .token_weights import TokenWeights
 
 TRL_MASKS_OTHERS = Version(version("trl")) < Version("0.27")
 """Whether the version of TRL that is installed does so."""
@@ -31,6 +32,7 @@ def with_masked_prompts(
     template: str,
     *,
     completion_only: bool,
+    where: str = "the rows",
     **in_processes: int,
 ) -> Rows:
     """The rows as tokens and labels, as newer versions of TRL make them.
@@ -40,21 +42,30 @@ def with_masked_prompts(
         tokenizer: The tokenizer.
         template: The chat template in force.
         completion_only: Whether only the completion is the answer.
+        where: The name of the data in messages.
         **in_processes: ``num_proc``, the number of processes, for rows that are no stream.
+
+    Raises:
+        UsageError: The tokens of messages whose weights differ cannot be told apart.
     """
     first: Mapping[str, Any] = next(iter(rows))
     taken = [name for name in ("prompt", "completion", "tools") if name in first]
     arguments = {
+        "weigh": TokenWeights(where, tokenizer, template),
         "tokenizer": tokenizer,
         "template": template,
         "completion_only": completion_only,
     }
-    return rows.map(_tokens, fn_kwargs=arguments, remove_columns=taken, **in_processes)
+    return rows.map(
+        _tokens, with_indices=True, fn_kwargs=arguments, remove_columns=taken, **in_processes
+    )
 
 
 def _tokens(
     row: Mapping[str, Any],
+    index: int,
     *,
+    weigh: TokenWeights,
     tokenizer: PreTrainedTokenizerBase,
     template: str,
     completion_only: bool,
@@ -73,4 +84,5 @@ def _tokens(
         alone = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, **options)
         same = [one == other for one, other in zip(alone, ids, strict=False)]
         start = same.index(False) if False in same else len(same)
-    return {"input_ids": ids, "labels": [IGNORE_INDEX] * start + ids[start:]}
+    weights = weigh({**row, "input_ids": ids}, index)
+    return {"input_ids": ids, "labels": [IGNORE_INDEX] * start + ids[start:], **weights}

@@ -1,4 +1,4 @@
-"""Names of packed samples: TRL packs the places of tokens as it packs the tokens.
+"""Names and weights of packed samples: TRL packs the places of tokens as it packs the tokens.
 
 TRL's packing keeps tokens and labels, and no other column. What it does depends on the lengths of
 the rows and their order alone, so rows in which each token is replaced by its place come out in the
@@ -43,6 +43,32 @@ def _places(tokens: pa.Table, rows: list[int]) -> pa.Table:
     places = np.repeat(np.asarray(rows, np.int64) * _SPAN, lengths) + within
     lists = pa.ListArray.from_arrays(np.append(0, ends).astype(np.int32), places)
     return pa.table({"input_ids": lists, "labels": lists})
+
+
+def with_packed_tokens(packed: Dataset, places: Dataset, rows: Dataset, name: str) -> Dataset:
+    """Packed rows with a column that has a value for each token, which packing has left out.
+
+    Args:
+        packed: Rows packed by TRL.
+        places: The rows of ``token_places``, packed likewise.
+        rows: The rows before packing, with the column.
+        name: The column; one of the packed rows is replaced.
+    """
+    values: Any = rows.with_format("arrow").select_columns([name])[:][name].combine_chunks()
+    ends = np.cumsum(pc.list_value_length(values).to_numpy())
+    starts = np.append(0, ends[:-1])
+    of_tokens = pc.list_flatten(values)
+    columns: Any = places.select_columns(["input_ids"]).with_format("arrow")
+    lists = []
+    for batch in columns.iter(_ROWS):
+        ids = batch["input_ids"].combine_chunks()
+        numbers, within = np.divmod(pc.list_flatten(ids).to_numpy(), _SPAN)
+        lengths = np.append(0, np.cumsum(pc.list_value_length(ids).to_numpy()))
+        taken = of_tokens.take(pa.array(starts[numbers] + within))
+        lists += pa.ListArray.from_arrays(lengths.astype(np.int32), taken).to_pylist()
+    if name in packed.column_names:
+        packed = packed.remove_columns(name)
+    return packed.add_column(name, lists)
 
 
 def with_packed_ids(packed: Dataset, places: Dataset, names: list[str], max_length: int) -> Dataset:

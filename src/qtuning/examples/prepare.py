@@ -16,7 +16,7 @@ from ..io.formats import Rows, columns_of, find_format, to_trl
 from ..io.rows import ALPACA
 from ..io.token_ids import check_vocabulary, vocabulary_of
 from ..precision import device_in_use
-from .example import has_answers
+from .example import LOSS_WEIGHT, has_answers
 from .masked_prompts import TRL_MASKS_OTHERS, is_prompt_of_turns, with_masked_prompts
 from .templates import (
     RENDERING,
@@ -28,7 +28,9 @@ from .templates import (
     prints_tools,
     unfit,
 )
+from .token_weights import check_messages_apart
 from .tokenising import Tokenising
+from .weighing import WeighedTrainer
 
 logger = get_logger(__name__)
 
@@ -70,10 +72,15 @@ def ready_rows(
         )
     if not isinstance(ready, Dataset) and template is not None:
         ready = ready.map(Rendered(where, tokenizer, template), with_indices=True)
+    # For answers newer TRL takes a template of its own where this one does not mark them.
+    if template is not None and ("generation" in template or not how.assistant_only_loss):
+        check_messages_apart(ready, where, tokenizer, template)
     in_processes = {"num_proc": processes} if processes and isinstance(ready, Dataset) else {}
     if TRL_MASKS_OTHERS and template is not None and is_prompt_of_turns(ready):
         only = how.completion_only_loss is not False
-        return with_masked_prompts(ready, tokenizer, template, completion_only=only, **in_processes)
+        return with_masked_prompts(
+            ready, tokenizer, template, completion_only=only, where=where, **in_processes
+        )
     is_alpaca = find_format(columns_of(rows), where, how.text_field) == ALPACA
     if is_alpaca and template is None and tokenizer.is_fast:
         ends = how.eos_token or tokenizer.eos_token or ""
@@ -187,7 +194,9 @@ def preparer(
             **{"bf16": False, **options, **how.for_trl()},
         )
         with preparing(trl_rows, where, tokenizer, how.template(tokenizer)):
-            trainer = SFTTrainer(model, args, train_dataset=trl_rows, processing_class=tokenizer)
+            trainer = WeighedTrainer(
+                model, args, train_dataset=trl_rows, processing_class=tokenizer
+            )
         yield trainer
 
 
@@ -242,8 +251,9 @@ def check_answers(trainer: Any, rows: Any, before: Any, kind: str = "") -> None:
         )
     completion_only = vars(trainer.args).get("completion_only_loss") is not False
     if not has_answers(rows, completion_only):
+        or_weights = " or of weight 0" if LOSS_WEIGHT in rows.column_names else ""
         raise UsageError(
             f"no {kind}sample has answer tokens after truncation: raise max_length, or check that "
-            "the completions are not empty"
+            f"the completions are not empty{or_weights}"
         )
     check_vocabulary(rows, vocabulary_of(trainer.model), f"the {kind}samples")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .tokens import Bools, Ints, Tokens
+from .tokens import Bools, Floats, Ints, Tokens
 
 NO_END = -1
 
@@ -49,6 +49,8 @@ class Figures:
         doubled_bos: Whether two tokens in a row begin the text.
         doubled_end: Whether two tokens in a row end a turn.
         beyond: Tokens that the model has no embedding for.
+        weight: Mean of the users' weights of the answer tokens that are left; 1 for none.
+        unweighted: Tokens of weight 0, before the cut.
         hash: Hash of tokens and answer tokens, before the cut.
     """
 
@@ -63,6 +65,8 @@ class Figures:
     doubled_bos: Bools
     doubled_end: Bools
     beyond: Ints
+    weight: Floats
+    unweighted: Ints
     hash: NDArray[np.uint64]
 
     def __len__(self) -> int:
@@ -73,6 +77,12 @@ class Figures:
     def trained(self) -> Bools:
         """Whether a row has an answer token left, so that it is trained on."""
         return self.answer > 0
+
+    @property
+    def out_by_weight(self) -> Bools:
+        """Whether a row has no answer token before the cut, and tokens of weight 0."""
+        out: Bools = (self.whole_answer == 0) & (self.unweighted > 0)
+        return out
 
 
 def figures_of(
@@ -130,6 +140,10 @@ def _of_batch(rows: Tokens, special: Special, cut: Tokens) -> dict[str, NDArray[
         "doubled_bos": rows.count(twice & bos) > 0,
         "doubled_end": rows.count(twice & ends) > 0,
         "beyond": rows.count((ids >= special.embeddings) | (ids < 0)),
+        "weight": cut.mean_weights(),
+        "unweighted": rows.count(
+            np.zeros(len(ids), dtype=bool) if rows.weights is None else rows.weights == 0
+        ),
         "hash": np.array([hash_of(*map(_bytes, rows.row(i))) for i in range(n)], dtype=np.uint64),
     }
 

@@ -20,7 +20,7 @@ from .duplicates import duplicate_prompts
 from .ends import end_facts
 from .figures import Figures, figures_of
 from .findings import ordered, repeated
-from .lengths import longest_rows, row_facts, token_facts
+from .lengths import longest_rows, row_facts, token_facts, weight_facts
 from .overlap import Known, overlap_findings
 from .plain_text import plain_findings
 from .prepare import STREAMED, ModelSource, Prepared, first_rows, prepare
@@ -163,6 +163,7 @@ def inspect_prepared(
     facts: dict[str, dict[str, Any]] = {
         "rows": row_facts(figures),
         "tokens": token_facts(figures, cut.longest),
+        **({"weights": weights} if (weights := weight_facts(figures)) else {}),
         "ends": end_facts(figures, ready.name_of),
         "batches": batches,
         "repetitions": {"rows of an earlier row": int(repeated(figures.hash).sum()), **prompts},

@@ -13,13 +13,14 @@ from .tokens import Ints
 
 
 def row_facts(rows: Figures) -> dict[str, Any]:
-    """How many rows are read, are trained on, and are left out by reason; the last two add up."""
+    """How many rows are read, are trained on, and are left out by reason, which add up."""
     masked = rows.whole_answer == 0
     lost = (rows.whole_answer > 0) & ~rows.trained
     return {
         "read": len(rows),
         "trained on": int(rows.trained.sum()),
-        "left out, no answer tokens": int(masked.sum()),
+        "left out, no answer tokens": int((masked & ~rows.out_by_weight).sum()),
+        **({"left out, by weight 0": out} if (out := int(rows.out_by_weight.sum())) else {}),
         "left out, the whole answer is cut away": int(lost.sum()),
     }
 
@@ -41,6 +42,21 @@ def token_facts(rows: Figures, longest: int | None) -> dict[str, Any]:
     facts["input tokens cut away"] = int((rows.whole - rows.length).sum())
     facts["answer tokens cut away"] = int((rows.whole_answer - rows.answer).sum())
     return facts
+
+
+def weight_facts(rows: Figures) -> dict[str, Any]:
+    """The users' weights of rows; empty if all of them are 1."""
+    weights = rows.weight[rows.trained]
+    if not rows.unweighted.any() and (weights == 1).all():
+        return {}
+    facts: dict[str, Any] = {"rows with a weight": int(((rows.weight != 1) & rows.trained).sum())}
+    if len(weights):
+        facts |= {
+            "mean of a row, lowest": round(float(weights.min()), 4),
+            "mean of a row, highest": round(float(weights.max()), 4),
+            "mean": round(float(np.average(weights, weights=rows.answer[rows.trained])), 4),
+        }
+    return {**facts, "tokens of weight 0": int(rows.unweighted.sum())}
 
 
 def length_findings(rows: Figures, longest: int | None) -> list[Finding]:
@@ -65,10 +81,17 @@ def length_findings(rows: Figures, longest: int | None) -> list[Finding]:
         *in_rows(
             "error",
             "labels-masked",
-            ~answered,
+            ~answered & ~rows.out_by_weight,
             "no answer token, all labels are masked",
             "see whether their answers are empty, and whether the template marks the assistant's "
             "turns",
+        ),
+        *in_rows(
+            "note",
+            "out-by-weight",
+            rows.out_by_weight,
+            "no answer token, since what would be trained has weight 0",
+            "leave the rows out, or give them a weight, unless that is what you mean",
         ),
         *in_rows(
             "error",

@@ -40,6 +40,7 @@ class ShownRow:
         trained: Whether each token is an answer token, which has a loss, ``(T,)``.
         cut: Number of further tokens that are not shown.
         findings: Names of the findings that name this row.
+        weights: The user's weight of each token, ``(T,)``; empty if all are 1.
     """
 
     row: int
@@ -48,6 +49,7 @@ class ShownRow:
     trained: tuple[bool, ...]
     cut: int = 0
     findings: tuple[str, ...] = ()
+    weights: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

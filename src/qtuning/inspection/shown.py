@@ -78,10 +78,14 @@ class RowsToShow:
         yield from self.of(rest, most_tokens)
 
     def _row(self, number: int, most_tokens: int | None) -> ShownRow:
-        ids, trained = self.tokens.batch(number - 1, number).row(0)
+        tokens = self.tokens.batch(number - 1, number)
+        ids, trained = tokens.row(0)
         kept = self.cut.kept(len(ids))
         trained = trained[kept].copy()
         trained[:1] = False  # nothing predicts the first token
+        weights = tokens.weights
+        if weights is not None and (weights == 1).all():
+            weights = None
         shown = ids[kept][:most_tokens].tolist()
         return ShownRow(
             row=number,
@@ -90,6 +94,7 @@ class RowsToShow:
             trained=tuple(trained[:most_tokens].tolist()),
             cut=len(ids) - len(shown),
             findings=self.findings.get(number, ()),
+            weights=() if weights is None else tuple(weights[kept][:most_tokens].tolist()),
         )
 
 

@@ -7,17 +7,19 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset
+from datasets import Dataset, List
 from numpy.typing import NDArray
 
 from ..core.stats import IGNORE_INDEX
+from ..examples.example import LOSS_WEIGHT
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 
 _ROWS = 2000
 _MASKS = ("completion_mask", "assistant_masks")
-_COLUMNS = ("input_ids", "labels", "attention_mask", "seq_lengths", *_MASKS)
+_COLUMNS = ("input_ids", "labels", "attention_mask", "seq_lengths", *_MASKS, LOSS_WEIGHT)
 
 
 @dataclass(frozen=True)
@@ -28,18 +30,20 @@ class Tokens:
         ids: Token ids of all rows, one after the other, ``(T,)``.
         trained: Whether a token is an answer token, ``(T,)``; a row's first token never is.
         starts: Where each row starts, and the end of the last one, ``(R+1,)``.
+        weights: Users' weight of each token, ``(T,)``; None for 1.
     """
 
     ids: Ints
     trained: Bools
     starts: Ints
+    weights: Floats | None = None
 
     @classmethod
-    def of(cls, ids: Ints, trained: Bools, starts: Ints) -> "Tokens":
+    def of(cls, ids: Ints, trained: Bools, starts: Ints, weights: Floats | None = None) -> "Tokens":
         """Rows whose first tokens are no answer tokens, since nothing predicts them."""
         trained = trained.copy()
         trained[starts[:-1][np.diff(starts) > 0]] = False
-        return cls(ids, trained, starts)
+        return cls(ids, trained, starts, weights)
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -70,6 +74,15 @@ class Tokens:
         counts: Ints = totals[self.starts[1:]] - totals[self.starts[:-1]]
         return counts
 
+    def mean_weights(self) -> Floats:
+        """The mean weight of each row's answer tokens, ``(R,)``; 1 for none."""
+        weights = np.ones(len(self.ids)) if self.weights is None else self.weights
+        sums = np.bincount(self.rows, np.where(self.trained, weights, 0.0), minlength=len(self))
+        counts = self.count(self.trained)
+        means: Floats = np.ones(len(self))
+        means[counts > 0] = sums[counts > 0] / counts[counts > 0]
+        return means
+
     def row(self, number: int) -> tuple[Ints, Bools]:
         """Ids and answer tokens of a row, from 0."""
         of = slice(self.starts[number], self.starts[number + 1])
@@ -87,7 +100,8 @@ class Tokens:
         kept = np.minimum(self.lengths, longest)
         first = np.repeat(self.lengths - kept, self.lengths) if keep_end else 0
         inside = (self.places >= first) & (self.places < first + longest)
-        return Tokens.of(self.ids[inside], self.trained[inside], _starts(kept))
+        weights = None if self.weights is None else self.weights[inside]
+        return Tokens.of(self.ids[inside], self.trained[inside], _starts(kept), weights)
 
 
 @dataclass(frozen=True)
@@ -114,6 +128,8 @@ class TokenRows:
     @cached_property
     def _arrow(self) -> Dataset:
         names = [name for name in _COLUMNS if name in self.rows.column_names]
+        if not isinstance(self.rows.features.get(LOSS_WEIGHT), List):  # one a row
+            names = [name for name in names if name != LOSS_WEIGHT]
         if not self.completion_only and "completion_mask" in names:
             names.remove("completion_mask")
         return self.rows.with_format("arrow").select_columns(names)
@@ -136,12 +152,14 @@ def _tokens_of(table: pa.Table) -> Tokens:
         trained = np.ones(len(ids), dtype=bool)
         for name in set(_MASKS) & set(flat):
             trained &= flat[name].astype(bool)
+    weights = flat.get(LOSS_WEIGHT)
     real = flat.get("attention_mask")
     if real is not None and not real.all():
         marked = Tokens(ids, trained, _starts(lengths))
         real = real.astype(bool)
         lengths, ids, trained = marked.count(real), ids[real], trained[real]
-    return Tokens.of(ids, trained, _starts(lengths))
+        weights = None if weights is None else weights[real]
+    return Tokens.of(ids, trained, _starts(lengths), weights)
 
 
 def _starts(lengths: Ints) -> Ints:

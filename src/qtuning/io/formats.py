@@ -6,6 +6,7 @@ Here one format is chosen, and the columns that would compete with it are droppe
 """
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, TypeAlias
@@ -17,6 +18,7 @@ from packaging.version import Version
 from ..errors import UsageError
 from .rows import Row, RowReader, columns_with, holds_talk
 from .token_ids import check_tokens
+from .weights import LOSS_WEIGHT, MESSAGE_WEIGHTS, OF_MESSAGES
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ WANTED = (
 # Columns that TRL would take for the sample itself, or for its labels.
 _COMPETING = {
     *("messages", "conversations", "prompt", "completion", "chosen", "rejected", "text"),
-    *("labels", "attention_mask", "completion_mask", "assistant_masks"),
+    *("labels", "attention_mask", "completion_mask", "assistant_masks", MESSAGE_WEIGHTS),
 }
 # What says something about the sample that would be trained on, and is read with some formats only.
 _DECISIVE: tuple[str, ...] = ("system", "history", "tools", "functions")
@@ -39,11 +41,11 @@ _DECISIVE += ("image", "images", "video", "videos", "audio", "audios")
 _RIVALS = (
     *sorted(_COMPETING),
     *("instruction", "input", "output", "response", "answer", "question", "query", "context"),
-    *("conversation", "dialogue", "dialog", "turns", "target", "loss_weight", "sample_weight"),
+    *("conversation", "dialogue", "dialog", "turns", "target", "sample_weight"),
 )
 _EMPTY: tuple[Any, ...] = (None, "", "[]", [], {})
-# Where it does not, it takes the nulls out of them that Arrow fills in.
-_TOOLS_AS_TEXT = Version(version("trl")) >= Version("0.29")
+TOOLS_AS_TEXT = Version(version("trl")) >= Version("0.29")
+"""Whether TRL reads tools as JSON text; where not, it takes out the nulls that Arrow fills in."""
 
 
 def columns_of(data: Rows) -> list[str]:
@@ -111,6 +113,9 @@ def to_trl(
         raise UsageError(f"{where}: no rows; name a file or split that has some")
     columns = columns_of(data)
     names = find_format(columns, where, text_field)
+    for name in OF_MESSAGES:
+        if name in columns and isinstance(data, Dataset):
+            _check_no_weight(data[name], name, where)
     if names == ("input_ids",):
         check_tokens(data, where)
         return data  # columns of masks and labels are part of the format
@@ -126,7 +131,7 @@ def to_trl(
         calls=calls,
         lost=lost,
         filled=_filled(data),
-        tools_as_text=_TOOLS_AS_TEXT,
+        tools_as_text=TOOLS_AS_TEXT,
     )
     unread = [name for name in columns if name not in reader.reads]
     named = {*_RIVALS, *([] if text_field == "text" else [text_field])}
@@ -170,6 +175,35 @@ def check_unread(values: Sequence[Any], name: str, where: str, start: int = 0) -
             )
 
 
+def _check_no_weight(values: Sequence[Any], name: str, where: str, start: int = 0) -> None:
+    """Check that a column that is called as a key of messages holds no weights.
+
+    Args:
+        values: Its values.
+        name: Its name.
+        where: The name of the data in messages.
+        start: Number of the first row, from 0.
+
+    Raises:
+        UsageError: A row has a number that is not 1, or false.
+    """
+    for index, value in enumerate(values, start):
+        if _says_number(value):
+            raise UsageError(
+                f"{where}, row {index + 1}: {name} is read in messages alone: call the weight of a "
+                f"row {LOSS_WEIGHT}, or rename the column if it is none"
+            )
+
+
+def _says_number(value: object) -> bool:
+    """Whether a value is a number that is not 1, or false, or the text of such a number."""
+    try:
+        number = float(value) if isinstance(value, int | float | str) and value != "" else 1.0
+    except (ValueError, OverflowError):
+        return False
+    return number != 1.0 and not math.isnan(number)
+
+
 class _ReadOne:
     """Reads the rows of a stream one by one."""
 
@@ -179,6 +213,8 @@ class _ReadOne:
     def __call__(self, row: Row, index: int) -> Row:
         for name in self._decisive:
             check_unread([row.get(name)], name, self._reader.where, index)
+        for name in OF_MESSAGES:
+            _check_no_weight([row.get(name)], name, self._reader.where, index)
         return self._reader(row, index)
 
 
@@ -186,18 +222,26 @@ def _converted(data: Dataset, reader: RowReader, drop: list[str]) -> Dataset:
     """The rows with the columns that TRL reads; those that have them already stay as they are."""
     differs, plain = False, True
     made: dict[str, Any] = {}
+    heaviest = 0.0
     for index, row in enumerate(data.select_columns(reader.reads)):
         read = reader(row, index)
         differs = differs or any(row.get(name, read) != value for name, value in read.items())
         plain = plain and all(_is_plain(name, value) for name, value in read.items())
         made |= {name: value for name, value in read.items() if value is not None}
+        heaviest = max([heaviest, *_trained_weights(read, reader)])
+    if heaviest == 0:
+        raise UsageError(
+            f"{reader.where}: all that would be trained has weight 0; give a row or a message more"
+        )
     if not differs:
-        rivals = [name for name in drop if name not in reader.reads]
+        rivals = [name for name in drop if name not in reader.reads or name == LOSS_WEIGHT]
         return data.remove_columns(rivals) if rivals else data
     turn = {"role": Value("string"), "content": Value("string")} if plain else _json(reader.where)
     features = Features({name: kind for name, kind in data.features.items() if name not in drop})
     for name, value in made.items():
         features[name] = [turn] if isinstance(value, list) else Value("string")
+    if MESSAGE_WEIGHTS in made:
+        features[MESSAGE_WEIGHTS] = [Value("float64")]
     return data.map(
         _as_columns,
         with_indices=True,
@@ -209,13 +253,24 @@ def _converted(data: Dataset, reader: RowReader, drop: list[str]) -> Dataset:
 
 def _as_columns(row: Row, index: int, *, reader: RowReader, names: Sequence[str]) -> Row:
     """What the columns of a row become, but for columns that no row has."""
-    read = reader(row, index)
+    read = {MESSAGE_WEIGHTS: [1.0], **reader(row, index)}
     return {name: read[name] for name in names}
+
+
+def _trained_weights(read: Row, reader: RowReader) -> Sequence[float]:
+    """The weights of those messages of a row that may be trained on."""
+    weights: list[float] = read.get(MESSAGE_WEIGHTS, [1.0])
+    if len(weights) == 1:
+        return weights
+    if "completion" in read:
+        return weights[-len(read["completion"]) :]
+    turns = zip(weights, read["messages"], strict=True)
+    return [w for w, turn in turns if turn["role"] == "assistant" or not reader.assistant]
 
 
 def _is_plain(name: str, value: Any) -> bool:
     """Whether a column's value needs no more than text and messages of role and content."""
-    if not isinstance(value, list):
+    if not isinstance(value, list) or name == MESSAGE_WEIGHTS:
         return True
     return name != "tools" and all(len(turn) == 2 for turn in value)
 

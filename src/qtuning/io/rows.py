@@ -5,7 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from .turns import is_talk, kind_of, one_system, parsed, read_tools, read_turns, refused
+from .turns import (
+    is_talk,
+    kind_of,
+    messages_in,
+    one_system,
+    parsed,
+    read_tools,
+    read_turns,
+    refused,
+)
+from .weights import LOSS_WEIGHT, MESSAGE_WEIGHTS, row_weight, weights_of_messages
 
 Row: TypeAlias = dict[str, Any]
 
@@ -22,7 +32,7 @@ _WITH: dict[tuple[str, ...], tuple[str, ...]] = {
 
 def columns_with(names: tuple[str, ...]) -> tuple[str, ...]:
     """The columns that are read beside those of a format, where they are there."""
-    return _WITH.get(names, ())
+    return (*_WITH.get(names, ()), LOSS_WEIGHT)
 
 
 def holds_talk(row: Mapping[str, Any], names: tuple[str, ...]) -> bool:
@@ -72,7 +82,7 @@ class RowReader:
         return [*self.names, *more]
 
     def __call__(self, row: Mapping[str, Any], index: int) -> Row:
-        """What the columns that are read become.
+        """What the columns that are read become; with ``MESSAGE_WEIGHTS`` if these are not all 1.
 
         Args:
             row: The row.
@@ -82,14 +92,15 @@ class RowReader:
             UsageError: The row cannot be trained on.
         """
         if self.names == ALPACA:
-            return self._alpaca(row, index)
+            return self._alpaca(row, index) | self._weight(row, index)
         if not self.talk:
             for name in ("system", "tools"):
                 if row.get(name) and name in self.reads:
                     raise refused(
                         self.where, index, name, "is not read beside a prompt that is plain text"
                     )
-            return {name: self._text(row, name, index) for name in self.names}
+            texts = {name: self._text(row, name, index) for name in self.names}
+            return texts | self._weight(row, index)
         read: Row = {}
         for name in self.names:
             read["messages" if name in TALKS else name] = self._of(
@@ -114,7 +125,26 @@ class RowReader:
             read["tools"] = tools or None
             if tools and self.tools_as_text:
                 read["tools"] = json.dumps(tools, ensure_ascii=False)
-        return read
+        return read | self._weights(row, index, added=len(turns) - self._count(row))
+
+    def _weight(self, row: Mapping[str, Any], index: int) -> Row:
+        """The weight of a row, as ``MESSAGE_WEIGHTS``; nothing for 1."""
+        weight = self._of(LOSS_WEIGHT, index, row_weight, row)
+        return {} if weight == 1.0 else {MESSAGE_WEIGHTS: [weight]}
+
+    def _weights(self, row: Mapping[str, Any], index: int, added: int) -> Row:
+        """The weights of the messages of a row, the first ``added`` of which no message says."""
+        weight = self._of(LOSS_WEIGHT, index, row_weight, row)
+        said: Any = [one for name in self.names for one in _messages(row, name)]
+        weights = self._of(self.names[0], index, weights_of_messages, row, said)
+        if weights is None:
+            return {}
+        weights = [weight] * added + weights
+        return {MESSAGE_WEIGHTS: weights[:1] if len(set(weights)) == 1 else weights}
+
+    def _count(self, row: Mapping[str, Any]) -> int:
+        """Number of the messages in a row."""
+        return sum(len(_messages(row, name)) for name in self.names)
 
     def _of(self, column: str, index: int, read: Any, *args: Any, **kwargs: Any) -> Any:
         """What ``read`` makes of a column.
@@ -174,3 +204,9 @@ class RowReader:
             ):
                 raise refused(self.where, index, "history", "has an entry that is no pair of texts")
         return [(pair[0], pair[1]) for pair in pairs]
+
+
+def _messages(row: Mapping[str, Any], name: str) -> list[Any]:
+    """The messages of a column that ``read_turns`` has read."""
+    messages: Any = messages_in(row[name])
+    return list(messages)

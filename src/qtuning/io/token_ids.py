@@ -1,6 +1,6 @@
-"""Checks of rows that are tokenised already: valid ids, and labels and masks of their length."""
+"""Checks of rows that are tokenised already: ids, and labels, masks and weights of their length."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -9,6 +9,7 @@ from datasets import Dataset, Features, IterableDataset, LargeList, List
 from torch import nn
 
 from ..errors import UsageError
+from .weights import LOSS_WEIGHT, token_weights
 
 _OF_A_LENGTH = ("labels", "attention_mask", "completion_mask", "assistant_masks")
 
@@ -27,7 +28,11 @@ def read_tokens(data: Dataset | IterableDataset, where: str) -> Dataset | Iterab
     if "input_ids" not in names:
         return data
     features = Features({**(data.features or {})})
-    plain = {name: List(features[name].feature) for name in names if _is_special(features, name)}
+    plain = {
+        name: List(features[name].feature)
+        for name in (*names, LOSS_WEIGHT)
+        if _is_special(features, name)
+    }
     if plain:
         data = data.cast(Features({**features, **plain}))
     if isinstance(data, Dataset):
@@ -68,7 +73,9 @@ class _RowCheck:
                 return f"{name} is no list of integers"
             if len(values) != len(row["input_ids"]):
                 return f"{name} has another length than input_ids"
-        return "input_ids has ids below 0" if min(row["input_ids"], default=0) < 0 else None
+        if min(row["input_ids"], default=0) < 0:
+            return "input_ids has ids below 0"
+        return _wrong_weight(row.get(LOSS_WEIGHT), len(row["input_ids"]))
 
 
 def check_tokens(data: Dataset | IterableDataset, where: str) -> None:
@@ -96,6 +103,35 @@ def check_tokens(data: Dataset | IterableDataset, where: str) -> None:
             raise UsageError(f"{where}: {name} has another length than input_ids; mend it")
     if (pc.min(pc.list_flatten(table["input_ids"])).as_py() or 0) < 0:
         raise UsageError(f"{where}: input_ids has ids below 0; mend it")
+    if LOSS_WEIGHT in data.column_names:
+        lengths = pc.list_value_length(table["input_ids"]).to_pylist()
+        _check_weights(data.with_format(None)[LOSS_WEIGHT], lengths, where)
+
+
+def _check_weights(values: Sequence[Any], lengths: Sequence[int], where: str) -> None:
+    """Check the weights of rows of tokens.
+
+    Raises:
+        UsageError: A row's weights are no finite numbers of at least 0, or not one a token; or
+            those of all rows are 0.
+    """
+    heaviest = 0.0
+    for index, (value, length) in enumerate(zip(values, lengths, strict=True)):
+        problem = _wrong_weight(value, length)
+        if problem is not None:
+            raise UsageError(f"{where}, row {index + 1}: {problem}; mend the row or leave it out")
+        heaviest = max([heaviest, *token_weights(value, length)])
+    if heaviest == 0:
+        raise UsageError(f"{where}: all tokens have weight 0; give some more")
+
+
+def _wrong_weight(value: object, length: int) -> str | None:
+    """What is wrong with the weights of a row of tokens; None for nothing."""
+    try:
+        token_weights(value, length)
+    except ValueError as error:
+        return f"{LOSS_WEIGHT} {error}"
+    return None
 
 
 def check_vocabulary(data: Dataset | IterableDataset, size: int, where: str) -> None:

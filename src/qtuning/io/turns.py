@@ -3,6 +3,7 @@
 What is read: ``role`` and ``content`` or ShareGPT's ``from`` and ``value``, each message by itself;
 the aliases of roles in ``ROLES``, in any case; text, or a list of parts of text; tool calls as
 OpenAI, Hugging Face and LLaMA-Factory write them. What would be trained on wrongly is refused.
+Weights of messages are checked and left out; ``weights.weights_of_messages`` reads them.
 """
 
 import json
@@ -11,6 +12,7 @@ from datetime import date, datetime
 from typing import Any
 
 from ..errors import UsageError
+from .weights import OTHER_KEYS, WEIGHT_KEYS, message_weight
 
 Turn = dict[str, Any]
 
@@ -24,10 +26,10 @@ ROLES = {
 }
 """Names of the speakers that are read, in lower case, and the role that each becomes."""
 
-_KEYS = ("role", "from", "content", "value", "tool_calls", "function_call")
-_TRAINED = (
-    *("weight", "train", "loss", "loss_weight", "loss_mask", "loss_scale"),
-    *("trainable", "training", "train_detail"),
+_KEYS = (
+    *("role", "from", "content", "value", "tool_calls", "function_call"),
+    *WEIGHT_KEYS,
+    *OTHER_KEYS,
 )
 OF_SYSTEM = ("system", "developer")
 """Roles, as they are read, of turns that a conversation may begin with before anybody asks."""
@@ -35,6 +37,16 @@ THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 """Keys of what an assistant thinks before it answers, in the spellings of chat templates."""
 _TEXT = ("text", "input_text", "output_text")
 _PARTS = ("image", "images", "video", "audio", "image_url", "input_audio")
+
+
+def messages_in(value: object) -> object:
+    """A conversation as it is in a row, parsed if it is JSON text.
+
+    Raises:
+        ValueError: It begins like JSON, and is none.
+    """
+    is_text = isinstance(value, str) and value.lstrip().startswith("[")
+    return parsed(str(value)) if is_text else value
 
 
 def read_turns(
@@ -53,8 +65,7 @@ def read_turns(
     Raises:
         ValueError: The conversation cannot be read; the message says why, without the row.
     """
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        value = parsed(value)
+    value = messages_in(value)
     if not isinstance(value, list):
         raise ValueError(f"is {kind_of(value)}, not a list of messages")
     if not value:
@@ -148,7 +159,10 @@ def _turn(message: object, filled: bool, prints_calls: bool, lost: frozenset[str
     name = speaker.strip().lower()
     if name not in ROLES:
         raise ValueError(f"is from {speaker!r}, not from one of {', '.join(ROLES)}")
-    _check_training(said)
+    message_weight(said)  # raises for what is not read
+    for key in _PARTS:
+        if said.get(key):
+            raise ValueError(f"has {key}, and only text is trained")
     for key in sorted(lost & said.keys()):
         if said[key]:
             raise ValueError(
@@ -171,21 +185,8 @@ def _turn(message: object, filled: bool, prints_calls: bool, lost: frozenset[str
         raise ValueError("has no content")
     else:
         turn["content"] = content
-    rest = {key: value for key, value in said.items() if key not in (*_KEYS, *_TRAINED)}
+    rest = {key: value for key, value in said.items() if key not in _KEYS}
     return turn | (without_nulls(rest) if filled else rest)
-
-
-def _check_training(said: Mapping[str, Any]) -> None:
-    """Check that a message asks for nothing about training that is not done."""
-    for key in _TRAINED:
-        if said.get(key, True) not in (True, 1):
-            raise ValueError(
-                f"has {key} {said[key]!r}, and messages are not weighed: with assistant_only_loss "
-                "or as prompt and completion only some of them are trained; take the key out"
-            )
-    for key in _PARTS:
-        if said.get(key):
-            raise ValueError(f"has {key}, and only text is trained")
 
 
 def _content(value: object) -> str | None:

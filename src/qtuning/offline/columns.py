@@ -12,7 +12,15 @@ from ..core.stats import stats_of_one
 from ..errors import UsageError
 from ..examples.candidate import ENTROPY_ALL
 from ..signals.scorer import Scores
-from .schema import ALONE, NLL_SUM, SCORES, TOKEN_SCORES, TURN_ENDS
+from .schema import (
+    ALONE,
+    MEAN_WEIGHT,
+    NLL_SUM,
+    SCORES,
+    TOKEN_SCORES,
+    TOKEN_WEIGHTS,
+    TURN_ENDS,
+)
 
 
 class ScoredRow(NamedTuple):
@@ -23,11 +31,13 @@ class ScoredRow(NamedTuple):
         ends_turn: Which of its answer tokens end a turn, ``(T,)`` bool.
         nll_alone: NLL of its answer tokens without the prompt in nats, ``(T,)``; None if it has no
             prompt, or was not scored without.
+        weights: Weights of its answer tokens, ``(T,)``; None for 1.
     """
 
     scores: Scores
     ends_turn: Tensor
     nll_alone: Tensor | None = None
+    weights: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -39,18 +49,22 @@ class ScoreColumns:
         float16: Whether these lists are float16, half the size, with an error of up to 0.05%.
         alone: Whether to add the NLL of answers without their prompts.
         entropy_of_all: Whether to add the mean entropy over all positions of a row, in nats.
+        weighted: Whether to add the users' weights.
     """
 
     per_token: bool
     float16: bool = False
     alone: bool = False
     entropy_of_all: bool = False
+    weighted: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the columns that are added."""
-        more = [ALONE] * self.alone + [ENTROPY_ALL] * self.entropy_of_all
-        return (*SCORES, *more, *TOKEN_SCORES) if self.per_token else (*SCORES, *more)
+        names = [*SCORES, *([ALONE] * self.alone), *([ENTROPY_ALL] * self.entropy_of_all)]
+        names += TOKEN_SCORES if self.per_token else ()
+        names += [MEAN_WEIGHT] if self.weighted else []
+        return (*names, *([TOKEN_WEIGHTS] if self.weighted and self.per_token else []))
 
     def check(self, columns: Sequence[str], where: str) -> None:
         """Check that none of the columns would replace a column of the user's.
@@ -117,6 +131,8 @@ class ScoreColumns:
             for place, name in enumerate(TOKEN_SCORES):
                 lists = [[] if one is None else one.scores[:2][place].tolist() for one in scored]
                 columns[name] = self._lists(lists)
+        if self.weighted:
+            columns |= self._weights(scored)
         for name, values in columns.items():
             if name not in rows.column_names:
                 rows = rows.append_column(name, values)
@@ -125,6 +141,15 @@ class ScoreColumns:
                     rows.column_names.index(name), name, _filled(rows[name], values)
                 )
         return rows
+
+    def _weights(self, scored: Sequence[ScoredRow | None]) -> dict[str, pa.Array]:
+        """The columns of weights."""
+        lists = [[] if one is None else _weights_of(one) for one in scored]
+        means = [sum(one) / len(one) if one else None for one in lists]
+        columns = {MEAN_WEIGHT: pa.array(means, pa.float64())}
+        if self.per_token:
+            columns[TOKEN_WEIGHTS] = pa.array(lists, pa.list_(pa.float32()))
+        return columns
 
     def _lists(self, lists: Sequence[Sequence[float]]) -> pa.Array:
         """A column of lists, in float32 or float16."""
@@ -137,6 +162,14 @@ def _filled(column: pa.ChunkedArray, names: pa.Array) -> pa.ChunkedArray:
     """A column of names with others in the place of its nulls, of its own type."""
     kind = pa.string() if pa.types.is_null(column.type) else column.type
     return pc.coalesce(column.cast(kind), names.cast(kind))
+
+
+def _weights_of(row: ScoredRow) -> list[float]:
+    """The weight of each answer token of a row."""
+    weights: list[float] = (
+        [1.0] * len(row.scores.nll) if row.weights is None else row.weights.tolist()
+    )
+    return weights
 
 
 def _sum(nll: Tensor) -> float:

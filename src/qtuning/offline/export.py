@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +15,7 @@ from torch import Tensor
 from ..core.plane import QUADRANT_NAMES
 from ..errors import UsageError
 from ..examples.candidate import ENTROPY_ALL, ENTROPY_ANSWER
-from ..examples.example import Example, answer_positions, prune_tokens
+from ..examples.example import LOSS_WEIGHT, Example, answer_positions, prune_tokens
 from ..io.arrow_rows import rows_of, write_jsonl
 from ..io.checks import check_new
 from .llamafactory import write_for_llamafactory
@@ -186,8 +187,28 @@ def _examples(rows: pa.Table, keeps: Keeps, origin: Origin, mode: str) -> list[E
                 )
             example = prune_tokens(example, answers, keep, mode)
         ids = list(example["input_ids"])
-        examples.append(
-            {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": list(example["labels"])}
+        made = {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": example["labels"]}
+        weights = {LOSS_WEIGHT: example[LOSS_WEIGHT]} if LOSS_WEIGHT in example else {}
+        examples.append({**made, **weights})
+    return examples
+
+
+def _without_weights(examples: list[Example], trainer: str | None) -> list[Example]:
+    """Examples for a trainer that reads labels alone, where weight 0 is no label.
+
+    Args:
+        examples: The examples.
+        trainer: Its name, for the warning about other weights; None for no warning.
+    """
+    lost = 0
+    for example in examples:
+        weights = example.pop(LOSS_WEIGHT, [])
+        places = answer_positions(example["labels"]).tolist() if weights else []
+        lost += any(weights[place] != 1.0 for place in places)
+    if lost and trainer is not None:
+        logger.warning(
+            f"{lost:,} of {len(examples):,} kept rows have weights other than 0 and 1, which "
+            f"{trainer} does not read from tokens: there they weigh 1; the format trl keeps them"
         )
     return examples
 
@@ -195,10 +216,16 @@ def _examples(rows: pa.Table, keeps: Keeps, origin: Origin, mode: str) -> list[E
 def _trl(
     rows: pa.Table, keeps: Keeps, folder: Path, output: Path, origin: Origin, mode: str
 ) -> None:
-    """Write ``train.parquet`` with input_ids and labels, and ``rows.jsonl`` with the rows."""
+    """Write ``train.parquet`` with ids, labels and weights, and ``rows.jsonl`` with the rows."""
     examples = _examples(rows, keeps, origin, mode)
-    names = ("input_ids", "labels")
-    table = pa.table({name: [one[name] for one in examples] for name in names})
+    names = ["input_ids", "labels"]
+    columns: dict[str, list[list[Any]]] = {name: [one[name] for one in examples] for name in names}
+    if any(LOSS_WEIGHT in one for one in examples):
+        ones = ([1.0] * len(one["input_ids"]) for one in examples)
+        columns[LOSS_WEIGHT] = [
+            one.get(LOSS_WEIGHT, other) for one, other in zip(examples, ones, strict=True)
+        ]
+    table = pa.table(columns)
     pq.write_table(table, folder / "train.parquet")
     _jsonl(rows, folder / "rows.jsonl")
 
@@ -211,10 +238,12 @@ def _llamafactory(
     It is if tokens were pruned, or a row does not fit into LLaMA-Factory's format.
     """
     written = write_for_llamafactory(rows, folder / "data.jsonl", origin["text_field"])
-    for told in filter(None, (written.misfits, written.hint)):
+    for told in filter(None, (written.misfits, written.lost, written.hint)):
         logger.warning(told)
     if written.misfits or any(keep is not None for keep in keeps.values()):
-        examples = _examples(rows, keeps, origin, mode)
+        examples = _without_weights(
+            _examples(rows, keeps, origin, mode), None if written.lost else "LLaMA-Factory"
+        )
         data = DatasetDict({"train": Dataset.from_list(examples)})
         data.save_to_disk(str(folder / "tokenized"))
     info = {"qtuning": {"file_name": "data.jsonl", **written.entry}}
@@ -225,7 +254,7 @@ def _axolotl(
     rows: pa.Table, keeps: Keeps, folder: Path, output: Path, origin: Origin, mode: str
 ) -> None:
     """Write ``data.jsonl`` with tokens, and ``datasets.yaml`` with the entry for a config."""
-    examples = _examples(rows, keeps, origin, mode)
+    examples = _without_weights(_examples(rows, keeps, origin, mode), "Axolotl")
     write_jsonl(examples, folder / "data.jsonl")
     stanza = (
         "datasets:\n"

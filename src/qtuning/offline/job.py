@@ -36,6 +36,7 @@ class ScoreJob:
         bf16: Whether to autocast to bfloat16.
         tokenising: The options that decide on the tokens of a row.
         dataset_num_proc: Number of processes that tokenise; None for this process alone.
+        weighted: Whether to write users' weights; ``score`` asks the data.
     """
 
     model: str
@@ -51,6 +52,7 @@ class ScoreJob:
     bf16: bool = False
     tokenising: Tokenising = field(default_factory=Tokenising)
     dataset_num_proc: int | None = None
+    weighted: bool = False
 
     @property
     def source(self) -> dict[str, Any]:
@@ -59,7 +61,13 @@ class ScoreJob:
 
     def columns(self) -> ScoreColumns:
         """The columns that scoring writes."""
-        return ScoreColumns(self.per_token, self.float16, self.alone, self.entropy_over == "all")
+        return ScoreColumns(
+            self.per_token,
+            self.float16,
+            self.alone,
+            entropy_of_all=self.entropy_over == "all",
+            weighted=self.weighted,
+        )
 
     def origin(self, data: Rows) -> Origin:
         """The origin of the scores of ``data``."""

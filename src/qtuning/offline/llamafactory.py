@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+from datasets import Dataset
 
 from ..errors import UsageError
+from ..examples.token_weights import has_weights
 from ..io.arrow_rows import holds_objects, rows_of, write_jsonl
 from ..io.formats import find_format
 from ..io.rows import ALPACA, TALKS, Row, RowReader
 from ..io.turns import THOUGHTS, Turn
+from ..io.weights import MESSAGE_WEIGHTS
 
 _WHERE = "the scored rows"
 _SPEAKERS = {"user": "human", "assistant": "gpt", "tool": "observation"}
@@ -40,11 +43,13 @@ class Written(NamedTuple):
     Attributes:
         entry: The entry of ``dataset_info.json``, but for the name of the file.
         misfits: Why rows are not in the file; None if all are there.
+        lost: What the file cannot hold of its rows; None for nothing.
         hint: What else to set in LLaMA-Factory; None for nothing.
     """
 
     entry: dict[str, Any]
     misfits: str | None
+    lost: str | None
     hint: str | None
 
 
@@ -79,7 +84,14 @@ def write_for_llamafactory(table: pa.Table, path: Path, text_field: str) -> Writ
     form = _form(table, reader)
     misfits: list[str] = []
     write_jsonl(_rows(table, reader, form, misfits), path)
-    told = hint = None
+    told = lost = hint = None
+    weighs = has_weights(Dataset(table.replace_schema_metadata()))
+    n_weighed = sum(map(_is_weighed, _read(table, reader))) if weighs else 0
+    if n_weighed:
+        lost = (
+            f"{n_weighed:,} of {table.num_rows:,} kept rows have weights other than 0 and 1, which "
+            "LLaMA-Factory's format has no place for: there they weigh 1; the format trl keeps them"
+        )
     if misfits:
         told = (
             f"{len(misfits):,} of {table.num_rows:,} kept rows do not fit into LLaMA-Factory's "
@@ -91,7 +103,7 @@ def write_for_llamafactory(table: pa.Table, path: Path, text_field: str) -> Writ
             "answers within prompts were not scored, and LLaMA-Factory trains them unless its "
             "config says mask_history: true"
         )
-    return Written(form.entry, told, hint)
+    return Written(form.entry, told, lost, hint)
 
 
 def _reader(table: pa.Table, text_field: str) -> RowReader:
@@ -148,6 +160,11 @@ def _rows(table: pa.Table, reader: RowReader, form: _Form, misfits: list[str]) -
             yield {**made, **{name: row[name] for name in others}}
 
 
+def _is_weighed(row: Row) -> bool:
+    """Whether a row has weights that are neither 0 nor 1."""
+    return any(weight not in (0.0, 1.0) for weight in row.get(MESSAGE_WEIGHTS, ()))
+
+
 def _answers_in_prompt(row: Row) -> bool:
     """Whether the prompt of a row has turns of the assistant."""
     prompt = row.get("prompt")
@@ -186,6 +203,10 @@ def _as_sharegpt(row: Row, name: str) -> Row:
     """
     turns = row["messages"] if "messages" in row else [*row["prompt"], *row["completion"]]
     messages = [_message(turn, number) for number, turn in enumerate(turns, 1)]
+    weights = row.get(MESSAGE_WEIGHTS, [1.0])
+    for number, (weight, turn) in enumerate(zip(weights, turns, strict=False), 1):
+        if weight == 0 and turn["role"] == "assistant" and len(weights) > 1:
+            raise _Misfit(f"message {number} has weight 0")
     start = int(messages[0]["from"] == "system")
     for place, message in enumerate(messages[start:]):
         if message["from"] not in _ALTERNATING[place % 2]:

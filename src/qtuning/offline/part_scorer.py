@@ -15,7 +15,7 @@ from trl import SFTTrainer
 
 from ..examples.candidate import ENTROPY_ALL
 from ..examples.end_of_turn import end_of_turn_ids, turn_ends
-from ..examples.example import SAMPLE_ID, Example, answer_positions
+from ..examples.example import LOSS_WEIGHT, SAMPLE_ID, Example, answer_positions
 from ..examples.labels import Labels
 from ..examples.pass_size import pass_size
 from ..examples.prepare import prepared
@@ -46,12 +46,14 @@ class _Answered(NamedTuple):
         example: The row with its labels.
         answers: Positions of the answer tokens, ``(T,)``.
         ends: Which answer tokens end a turn, ``(T,)`` bool.
+        weights: Users' weights of the answer tokens, ``(T,)``; None for 1.
     """
 
     place: int
     example: Example
     answers: Tensor
     ends: Tensor
+    weights: Tensor | None
 
 
 class PartScorer:
@@ -152,7 +154,9 @@ class PartScorer:
                 answers = answer_positions(labelled["labels"])
                 if len(answers):
                     ends = turn_ends(labelled["labels"], answers, ids)
-                    answered.append(_Answered(place, labelled, answers, ends))
+                    said = labelled.pop(LOSS_WEIGHT, None)  # scores are not weighed
+                    weights = None if said is None else torch.tensor(said)[answers]
+                    answered.append(_Answered(place, labelled, answers, ends, weights))
             yield part, answered
 
     def _scorer(self, trainer: SFTTrainer) -> Scorer:
@@ -188,7 +192,7 @@ class PartScorer:
         rows: list[ScoredRow | None] = [None] * n
         for one, scores, other in zip(answered, scores_in_order, alone, strict=True):
             nll_alone = None if other is None else other.nll
-            rows[one.place] = ScoredRow(scores, one.ends, nll_alone)
+            rows[one.place] = ScoredRow(scores, one.ends, nll_alone, one.weights)
         return rows
 
 

@@ -16,11 +16,17 @@ NLL_SUM = "nll_sum"
 ALONE = "nll_alone_sum"
 """Column that scoring adds with ``alone``: summed NLL of the answer tokens without their prompt, in
 nats; null in rows that have no prompt or no answer tokens."""
+MEAN_WEIGHT = "mean_loss_weight"
+"""Column that scoring adds to data with weights: the mean weight of the answer tokens; null in rows
+without any. Tokens of weight 0 are no answer tokens."""
+TOKEN_WEIGHTS = "token_loss_weight"
+"""Column that scoring adds to data with weights with ``per_token``: the weight of each answer
+token."""
 SCORES = ("sample_id", "ppl", "entropy", NLL_SUM, "n_tokens", TURN_ENDS)
 """Columns that scoring adds to rows."""
 TOKEN_SCORES = ("token_nll", "token_entropy")
 """Columns that scoring adds with ``per_token``: lists with a value in nats per answer token."""
-SCORED = (*SCORES, ALONE, ENTROPY_ALL, *TOKEN_SCORES)
+SCORED = (*SCORES, ALONE, ENTROPY_ALL, *TOKEN_SCORES, MEAN_WEIGHT, TOKEN_WEIGHTS)
 """All columns that scoring may add."""
 DECISIONS = ("quadrant", "quadrant_name", "kept", "filled", "reason", "token_kept")
 """Columns that pruning adds to scored rows."""
@@ -47,6 +53,8 @@ _TYPES = {
     ALONE: pa.float64(),
     ENTROPY_ALL: pa.float64(),
     ENTROPY_ANSWER: pa.float64(),
+    MEAN_WEIGHT: pa.float64(),
+    TOKEN_WEIGHTS: pa.list_(pa.float32()),
     TURN_ENDS: pa.list_(pa.int32()),
     "token_nll": pa.list_(pa.float32()),
     "token_entropy": pa.list_(pa.float32()),
@@ -59,9 +67,18 @@ _RANGES = {
     "epoch": (0, 2**31),
     "step": (0, 2**53),
 }
+_OF_TOKENS = (*TOKEN_SCORES, TOKEN_WEIGHTS, "token_kept")
 # Rows without answer tokens have no perplexity and entropy, rows without a prompt no NLL without
 # it, and rows that keep all tokens have no token_kept.
-_MAY_BE_EMPTY = {"ppl", "entropy", ENTROPY_ALL, ENTROPY_ANSWER, ALONE, "token_kept"}
+_MAY_BE_EMPTY = {
+    "ppl",
+    "entropy",
+    ENTROPY_ALL,
+    ENTROPY_ANSWER,
+    ALONE,
+    MEAN_WEIGHT,
+    "token_kept",
+}
 
 
 def is_decided(table: pa.Table) -> bool:
@@ -91,7 +108,7 @@ def typed_scores(table: pa.Table, where: str) -> pa.Table:
             f"{where}: no column {', '.join(missing)}; name a file of `qtuning score` or `qtuning "
             "prune`, or a run's output folder"
         )
-    columns = [*needed, TURN_ENDS, ALONE, ENTROPY_ALL, *TOKEN_SCORES]
+    columns = [*needed, TURN_ENDS, ALONE, ENTROPY_ALL, *TOKEN_SCORES, MEAN_WEIGHT, TOKEN_WEIGHTS]
     if is_decided(table):
         columns += [
             ENTROPY_ANSWER,
@@ -105,7 +122,7 @@ def typed_scores(table: pa.Table, where: str) -> pa.Table:
             table = table.set_column(names.index(name), name, column)
     if TURN_ENDS in names:
         _check_turn_ends(table, where)
-    _check_tokens(table, where, [n for n in (*TOKEN_SCORES, "token_kept") if n in columns])
+    _check_tokens(table, where, [n for n in _OF_TOKENS if n in columns])
     return table
 
 
@@ -118,7 +135,7 @@ def _column(column: pa.ChunkedArray, name: str, where: str) -> pa.ChunkedArray:
     try:
         if not _is_list_of_floats(column.type):  # float16 stays, at half the size
             column = column.cast(_TYPES[name])
-        elif name not in TOKEN_SCORES:
+        elif name not in (*TOKEN_SCORES, TOKEN_WEIGHTS):
             raise pa.ArrowInvalid("a list")
     except pa.ArrowException as error:
         raise UsageError(

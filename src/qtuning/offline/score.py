@@ -1,6 +1,7 @@
 """Score a data set: in this process, in those of ``accelerate launch``, or on Ray Data."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from datasets import Dataset
 from rich.progress import Progress
 
 from ..errors import UsageError
+from ..examples.token_weights import has_weights
 from ..io.formats import Rows, columns_of
 from ..precision import device_in_use, precision_line
 from .ahead import Waiting
@@ -44,6 +46,7 @@ def score(
     Raises:
         UsageError: The data cannot be used, or the output holds scores of another origin.
     """
+    job = replace(job, weighted=has_weights(data))
     job.columns().check(columns_of(data), job.where)
     shards = Shards(output, job.origin(data))
     if shards.done:

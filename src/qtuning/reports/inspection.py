@@ -89,6 +89,7 @@ def _encoded(row: ShownRow) -> dict[str, Any]:
         "runs": runs,
         "cut": row.cut,
         "findings": row.findings,
+        **({"weights": row.weights} if row.weights else {}),
     }
 
 

@@ -131,7 +131,7 @@ class PruningMixin(PackingMixin, CheckpointMixin):
         attributes: Any = (self.data_collator, self._train_batch_size, self._signature_columns)
         self.data_collator = RawBatch
         self._train_batch_size *= self._pruning_args.pool_factor
-        self._signature_columns = [*attributes[2], SAMPLE_ID]
+        self._signature_columns = [*attributes[2], SAMPLE_ID, LOSS_WEIGHT]
         try:
             return super().get_train_dataloader()
         finally:

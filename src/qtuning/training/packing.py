@@ -1,20 +1,16 @@
-"""Packing that does not lose the names of samples."""
+"""Packing that does not lose the names of samples, and their weights."""
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from datasets import Dataset
 
-from ..examples.example import SAMPLE_ID
-from ..examples.packing import token_places, with_packed_ids
-
-if TYPE_CHECKING:  # super() is a Trainer, since the mixin is combined with a Trainer class
-    from trl import SFTTrainer as _Trainer
-else:
-    _Trainer = object
+from ..examples.example import LOSS_WEIGHT, SAMPLE_ID
+from ..examples.packing import token_places, with_packed_ids, with_packed_tokens
+from ..examples.weighing import WeighingMixin
 
 
-class PackingMixin(_Trainer):
+class PackingMixin(WeighingMixin):
     """Names packed samples; a base of ``PruningMixin``, which acts in an ``SFTTrainer`` alone."""
 
     def _prepare_dataset(
@@ -26,7 +22,7 @@ class PackingMixin(_Trainer):
         formatting_func: Any,
         dataset_name: str,
     ) -> Any:
-        """Prepare rows as TRL does; packed training rows have the names of their samples.
+        """Prepare rows as TRL does; packed training rows have names and weights of their samples.
 
         TRL tokenises, then packs the tokens, then their places in the same way.
         """
@@ -43,4 +39,7 @@ class PackingMixin(_Trainer):
         )
         if "seq_lengths" not in packed.column_names:  # "wrapped", which is refused later
             return packed
+        if LOSS_WEIGHT in rows.column_names:
+            for name in ("labels", LOSS_WEIGHT):
+                packed = with_packed_tokens(packed, places, rows, name)
         return with_packed_ids(packed, places, list(rows[SAMPLE_ID]), args.max_length)

@@ -43,7 +43,8 @@ function rowTokens(row) {
     for (const end = at + length; at < end; at++) {
       const token = row.tokens[at];
       const part = token === "" ? ": a part of the character that follows" : "";
-      const title = `token ${at + 1}, ${trained ? "trained" : "not trained"}${part}`;
+      const weight = row.weights && trained ? `, weight ${row.weights[at]}` : "";
+      const title = `token ${at + 1}, ${trained ? "trained" : "not trained"}${weight}${part}`;
       run.append(make("span", { title }, ...visible(token, open)));
       open = token === "" ? open : /\s$/.test(token);
     }
