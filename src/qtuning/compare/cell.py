@@ -16,7 +16,7 @@ from ..evaluation.held_out import held_out
 from ..io.models import load_causal_lm, load_tokenizer
 from ..precision import dtype_name
 from ..pruners.pair import Pruners
-from ..pruners.protocols import WITHOUT_PROMPT
+from ..pruners.protocols import SAMPLE_EXTRAS
 from ..run.ledger import read_ledger
 from ..run.record import BUDGET_FILE
 from ..training.config import QTuningConfig
@@ -28,6 +28,7 @@ from .made_with import default_use_cpu, versions
 from .rows import Row, held_out_rows, training_rows
 
 _HELD_OUT = "held_out"
+_NEVER = 1e-12  # of so many samples as a data set has none is scored again
 
 
 def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def _trained(
         }
     if job["scores"]:
         assert once is not None
-        reads_alone = WITHOUT_PROMPT in Pruners.of(rule).sample.needs
+        reads_alone = bool(Pruners.of(rule).sample.needs & SAMPLE_EXTRAS)
         scored_before = sum(once.input) + (sum(once.alone) if reads_alone else 0)
     result = {
         "counts": counts,
@@ -164,7 +165,7 @@ def make_trainer(
     if job["share_of_rows"]:  # the pruner's rule chooses rows before training
         pruning["sample_pruner"] = "random"
     elif job["scores"]:
-        pruning |= {"initial_scores": job["scores"], "score_refresh": 0.0}
+        pruning |= {"initial_scores": job["scores"], "score_refresh": _NEVER}
     return QTuningTrainer(
         load_causal_lm(job["model"]),
         QTuningConfig(output_dir=str(folder), seed=job["seed"], **settings, **pruning),

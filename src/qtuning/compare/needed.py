@@ -8,8 +8,8 @@ from typing import Any
 from ..arguments import PruningArguments
 from ..examples.tokenising import OPTIONS
 from ..io.yaml_files import names_own_code
+from ..pruners.protocols import SAMPLE_EXTRAS
 from ..pruners.protocols import SCORES as READS_SCORES
-from ..pruners.protocols import WITHOUT_PROMPT
 from ..pruners.registry import resolve_sample_pruner
 from .grid import Cell, Data, Grid
 from .hashes import hash_of_model
@@ -106,4 +106,4 @@ def needs_scores(cell: Cell) -> bool:
     pruner = cell.method.pruning.get("sample_pruner", PruningArguments.sample_pruner)
     if names_own_code("sample_pruner", pruner):
         return True  # what it reads is not known without running it
-    return bool(resolve_sample_pruner(pruner).needs & {READS_SCORES, WITHOUT_PROMPT})
+    return bool(resolve_sample_pruner(pruner).needs & {READS_SCORES, *SAMPLE_EXTRAS})

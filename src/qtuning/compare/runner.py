@@ -216,11 +216,11 @@ class Runner:
         return made_with_here(data, self._training(data))
 
     def _finish(self, job: Running) -> bool:
-        if job.succeeded:
-            job.keep()
-        else:
+        if not job.succeeded:
             self._say(f"FAILED {job.work.name}: {job.said_last()}")
-        return job.succeeded
+            return False
+        job.keep()
+        return True
 
     def _file(self, key: str) -> Path:
         return self.folder / CELLS / f"{key}.json"
