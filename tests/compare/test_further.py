@@ -170,6 +170,17 @@ def test_the_untrained_model_is_asked_once_for_each_model_and_rows(grid):
     assert found["others"].key == first["others"].key
 
 
+def test_scores_that_were_deleted_are_made_again(grid):
+    needed, cells = works(grid)
+    scores = needed.scores(cells["once"])
+    scores.file.parent.mkdir()
+    scores.file.write_text("{}")
+    assert not scores.done
+    for path in scores.keeps.values():
+        path.touch()
+    assert scores.done
+
+
 def test_only_those_cells_have_scores_made_that_read_them(grid):
     _, cells = works(grid)
     assert {name for name, cell in cells.items() if needs_scores(cell)} == {"twice-ppl", "once"}

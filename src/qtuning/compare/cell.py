@@ -42,7 +42,7 @@ def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     started = time.perf_counter()
     rows, test = training_rows(data), held_out_rows(data)
     evaluated = {_HELD_OUT: test} if test else {}
-    evaluated |= {other.name: held_out_rows(other) for other in data.forgetting}
+    evaluated |= {_other(one.name): held_out_rows(one) for one in data.forgetting}
     trainer = make_trainer(job, data, rows, evaluated, folder / "run")
     result: dict[str, Any] = {
         "torch_threads": torch.get_num_threads(),
@@ -57,7 +57,10 @@ def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         result["held_out"] = held_out(trainer, trainer.eval_dataset[_HELD_OUT]).to_dict()
     if data.forgetting:
         result["forgetting"] = {
-            name: {**held_out(trainer, trainer.eval_dataset[name]).to_dict(), "before": before}
+            name: {
+                **held_out(trainer, trainer.eval_dataset[_other(name)]).to_dict(),
+                "before": before,
+            }
             for name, before in job["before"].items()
         }
     with trainer.accelerator.autocast():
@@ -71,13 +74,17 @@ def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     return result
 
 
+def _other(name: str) -> str:
+    """The name of other rows among those evaluated; no setting can take the held-out rows' name."""
+    return f"other rows, {name}"
+
+
 def _trained(
     job: dict[str, Any], trainer: QTuningTrainer, rows: list[Row], data: Data, folder: Path
 ) -> dict[str, Any]:
     """Train; return counts and costs, and what was kept."""
     names = [row["id"] for row in rows]
     once = RowSizes.of(trainer) if job["scores"] or job["share_of_rows"] else None
-    rule = PruningArguments(**job["pruning"])
     if job["share_of_rows"]:
         assert once is not None
         ratios = {"sample_ratio": job["share_of_rows"], "token_ratio": 1.0}
@@ -98,7 +105,8 @@ def _trained(
         }
     if job["scores"]:
         assert once is not None
-        reads_alone = bool(Pruners.of(rule).sample.needs & SAMPLE_EXTRAS)
+        rule = Pruners.of(PruningArguments(**job["pruning"]))
+        reads_alone = bool(rule.sample.needs & SAMPLE_EXTRAS)
         scored_before = sum(once.input) + (sum(once.alone) if reads_alone else 0)
     result = {
         "counts": counts,

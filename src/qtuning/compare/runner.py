@@ -153,7 +153,7 @@ class Runner:
             resolved = self.resolved(cell)
             if resolved is None:
                 continue
-            missing = [one for one in self._needed.of(resolved) if not one.file.is_file()]
+            missing = [one for one in self._needed.of(resolved) if not one.done]
             if not missing:
                 one = self._work(cell, resolved)
                 if one.key not in taken:

@@ -41,6 +41,11 @@ class Work:
     facts: Mapping[str, Any] = field(default_factory=dict)
     keeps: Mapping[str, Path] = field(default_factory=dict)
 
+    @property
+    def done(self) -> bool:
+        """Whether the record and all kept files are there."""
+        return all(path.is_file() for path in (self.file, *self.keeps.values()))
+
 
 @dataclass
 class Running:
