@@ -13,6 +13,7 @@ from qtuning.compare.data_ratio import RowSizes, rows_to_keep
 from qtuning.compare.figures import lines
 from qtuning.compare.forgetting import forgetting_tables
 from qtuning.compare.grid import read_grid
+from qtuning.compare.marked import marked_tables
 from qtuning.compare.needed import Needed, needs_scores
 from qtuning.compare.other_rows import OtherRows
 from qtuning.compare.runner import BEFORE, CELLS, Runner
@@ -263,6 +264,37 @@ def test_forgetting_is_paired_by_seed(grid):
     assert rows["full"][4:6] == ("", ""), "it has no budget"
     assert rows["full"][-1] == "2"
     assert all_lines[0].values("forgetting") == {0: 1.0, 1: 2.0}, "the mean over other rows"
+
+
+def test_marked_rows_among_the_kept_are_counted_by_seed(grid):
+    content = yaml.safe_load(grid.read_text())
+    content["data"]["sums"] |= {"shuffled": 0.5, "record": ["shuffled"]}
+    content["grid"][0] |= {"seeds": [0, 1], "methods": ["zero-shot", "random", "once"]}
+    grid.write_text(yaml.safe_dump(content))
+
+    def of(cell):
+        kept = [(True, True, 1 + cell.seed), (True, False, 3), (False, True, 4)]
+        rows = [
+            {"kept": kept, "shuffled": shuffled, "samples": n, "quadrant": 0}
+            for kept, shuffled, n in kept
+        ]
+        return {**record(1.0), "quadrants": rows}
+
+    def lines_with(more):
+        cells = read_grid(grid).cells()
+        return lines(
+            (cell, {**of(cell), **more} if cell.method.train else {"cell": "", "tasks": []})
+            for cell in cells
+        )
+
+    assert marked_tables(lines_with({})) == []
+    (table,) = marked_tables(lines_with({"scored_before_tokens": 9}))
+    assert table.title == "tiny, sums: shuffled among the kept"
+    assert [row[1] for row in table.rows] == ["random", "once"]
+    of_kept, of_marked = ((1 / 4 + 2 / 5) / 2, (1 / 5 + 2 / 6) / 2)
+    assert table.rows[0][2].startswith(f"{100 * of_kept:.1f} ± ")
+    assert table.rows[0][3].startswith(f"{100 * of_marked:.1f} ± ")
+    assert table.rows[0][4] == "2"
 
 
 # Bad input

@@ -17,6 +17,7 @@ from ..compare.figures import Compared, Record, groups, lines
 from ..compare.forgetting import forgetting_tables
 from ..compare.grid import Cell, Grid, read_grid
 from ..compare.made_with import refuse_mixed
+from ..compare.marked import marked_tables
 from ..compare.means import mean_groups, mean_tables
 from ..compare.plots import draw
 from ..compare.power import power_table
@@ -123,6 +124,7 @@ def write(grid: Grid, done: Sequence[tuple[Cell, Record]], folder: Path) -> None
         *agreement_tables(all_lines, grid.references),
         *([power] if power else []),
         *quadrant_tables(all_lines),
+        *marked_tables(all_lines),
     ]
     (folder / f"{NAME}.md").write_text(markdown(all_tables), encoding="utf-8")
     (folder / f"{NAME}.tex").write_text(latex(all_tables), encoding="utf-8")
