@@ -8,14 +8,16 @@ A comment of a page describes the table up to the next ``<!-- /table -->``, in f
 <!-- table: development | 12.5% x 50% | score; NLL | full; q-tuning -->
     one table of the results: its title, budgets, columns, and methods;
 <!-- across: alpaca; gsm8k | 12.5% x 50% | NLL minus full | q-tuning; random-random -->
-    one column of several tables, side by side.
+    one column of several tables, side by side;
+<!-- table of noise: all | 50% x 100% | NLL | gain-high; full -->
+    the same from study/noise/results.md; a table is left as it is while that file is missing.
 
 A field ``*`` stands for all entries, in the order of the results.
 """
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +28,9 @@ RESULTS = {
     ROOT / "docs/suspects.md": ROOT / "study/faults/results.md",
 }
 """The file of results of each page."""
-_PLACE = re.compile(r"(<!-- (table|across): ([^>]*?) -->\n).*?(<!-- /table -->)", re.DOTALL)
+_PLACE = re.compile(
+    r"(<!-- (table|across)(?: of (\w+))?: ([^>]*?) -->\n).*?(<!-- /table -->)", re.DOTALL
+)
 ALL = ["*"]
 _Row = tuple[str, ...]
 
@@ -53,16 +57,31 @@ def read(results: str) -> dict[str, Table]:
     return tables
 
 
-def with_tables(page: str, results: str) -> str:
+def other_results() -> dict[str, str]:
+    """The results of further studies that a page may name, by their folder."""
+    files = sorted(ROOT.glob("study/*/results.md"))
+    return {file.parent.name: file.read_text(encoding="utf-8") for file in files}
+
+
+def with_tables(page: str, results: str, others: Mapping[str, str] | None = None) -> str:
     """Fill the tables of a page from the results.
+
+    Args:
+        page: The page.
+        results: The page's own results.
+        others: Results of other studies by name; a table of one that is missing stays as it is.
 
     Raises:
         KeyError: The results have no such table, column or method.
     """
-    tables = read(results)
+    tables_of = {name: read(text) for name, text in (others or {}).items()}
+    own = read(results)
 
     def fill(match: re.Match[str]) -> str:
-        start, kind, query, end = match.groups()
+        start, kind, study, query, end = match.groups()
+        if study is not None and study not in tables_of:
+            return match[0]
+        tables = own if study is None else tables_of[study]
         titles, firsts, columns, names = map(_items, query.split("|"))
         if kind == "table":
             table = _one(tables[titles[0]], firsts, columns, names)
@@ -134,7 +153,7 @@ def main(write: bool) -> None:
     """Check that the tables of all pages are those of the results, or write them."""
     for path, results in RESULTS.items():
         page = path.read_text(encoding="utf-8")
-        new_page = with_tables(page, results.read_text(encoding="utf-8"))
+        new_page = with_tables(page, results.read_text(encoding="utf-8"), other_results())
         if write:
             path.write_text(new_page, encoding="utf-8")
         elif new_page != page:

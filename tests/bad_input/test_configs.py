@@ -52,6 +52,7 @@ TEXTS = {
     "remote code": ("trust_remote_code: true\n", "trust_remote_code would run code"),
     "remote code inside": ("model_init_kwargs: {trust_remote_code: 1}\n", "trust_remote_code wou"),
     "own pruner": ("sample_pruner: os:system\n", "sample_pruner would run code"),
+    "own weighter": ("token_weight: os:system\n", "token_weight would run code"),
     "kernel": ("attn_implementation: somebody/kernel\n", "attn_implementation would run code"),
     "kernels": ("model_init_kwargs: {use_kernels: true}\n", "use_kernels would run code"),
     "pickle": ("model_init_kwargs: {use_safetensors: false, weights_only: no}\n", "safetensors"),

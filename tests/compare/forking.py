@@ -6,11 +6,11 @@ import sys
 from types import SimpleNamespace
 
 from qtuning.commands.main import main
-from qtuning.compare import runner
+from qtuning.compare import work
 
 from .. import processes
 
 if __name__ == "__main__":
     fork = multiprocessing.get_context("fork")
-    runner.subprocess = SimpleNamespace(Popen=functools.partial(processes.Forked, context=fork))
+    work.subprocess = SimpleNamespace(Popen=functools.partial(processes.Forked, context=fork))
     sys.exit(main(sys.argv[1:]))

@@ -61,7 +61,7 @@ def grid(folder):  # noqa: F811
 def forked(monkeypatch):
     """Cells are processes forked from one that has everything imported."""
     popen = SimpleNamespace(Popen=processes.Forked)
-    monkeypatch.setattr("qtuning.compare.runner.subprocess", popen)
+    monkeypatch.setattr("qtuning.compare.work.subprocess", popen)
 
 
 def compare(grid, out, *more):
@@ -73,7 +73,13 @@ def started(grid, out, until, start=subprocess.Popen, module="qtuning"):
     command = [sys.executable, "-m", module, "compare", "--config", str(grid)]
     command += ["--output_dir", str(out), "--jobs", "1"]
     with (out.parent / "said.txt").open("wb") as said:
-        process = start(command, start_new_session=True, stdout=said)
+        process = start(
+            command,
+            start_new_session=True,
+            stdout=said,
+            # A shell starts what runs in its background with Ctrl-C ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
     deadline = time.monotonic() + processes.WAIT
     while not until(process):
         assert process.poll() is None, "it ended by itself"
@@ -167,11 +173,12 @@ def test_a_comparison_that_is_killed_goes_on_where_it_was(grid, forked, tmp_path
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
-def test_sigterm_ends_the_cells_with_the_comparison(grid, tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_cells_with_the_comparison(grid, tmp_path, number, code):
     out = tmp_path / "out"
     process = started(grid, out, until=has_a_cell_at_work)
-    process.terminate()
-    assert process.wait(timeout=processes.WAIT) == 143
+    process.send_signal(number)
+    assert process.wait(timeout=processes.WAIT) == code
     assert list(out.glob("work/*/log.txt")), "a cell was under way"
     with pytest.raises(ProcessLookupError):  # nothing is left of the group
         os.killpg(process.pid, 0)

@@ -3,13 +3,15 @@
 import json
 import os
 import signal
+import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from qtuning.compare import runner
+from qtuning.compare import work
 from qtuning.compare.gpus import VISIBLE, visible_gpus
 from qtuning.compare.runner import Runner, jobs_with_room
 
@@ -62,11 +64,12 @@ def start_all(grid, out, n, monkeypatch, jobs):
     def popen(command, env, **how):
         environments.append(env)
 
-    monkeypatch.setattr(runner, "subprocess", SimpleNamespace(Popen=popen))
+    monkeypatch.setattr(work, "subprocess", SimpleNamespace(Popen=popen))
     made = Runner(grid, out, jobs, print)
     running = []
     for cell in grid.cells()[:n]:
-        running.append(made._start(cell, cell, str(len(running)), running))
+        one = replace(made._work(cell, cell), key=str(len(running)))
+        running.append(made._start(one, running))
     jobs_files = [out / "work" / str(number) / "job.json" for number in range(n)]
     return environments, [json.loads(file.read_text()) for file in jobs_files]
 
@@ -86,6 +89,19 @@ def test_without_gpus_cells_share_the_cores(folder, gpus, monkeypatch):  # noqa:
     assert [job["threads"] for job in jobs] == [4, 4]
 
 
+def test_a_process_that_does_not_end_is_killed(monkeypatch, tmp_path):
+    """One that waits for a GPU may not hear SIGTERM."""
+    deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{deaf}; time.sleep(600)"], stdout=subprocess.PIPE
+    )
+    process.stdout.readline()
+    monkeypatch.setattr(work, "_PATIENCE", 0.1)
+    cell = work.Work("a cell", "cell", "key", {}, tmp_path / "file")
+    work.end_all([work.Running(cell, tmp_path, process, 0.0, 0)])
+    assert process.returncode == -signal.SIGKILL
+
+
 def test_a_signal_while_a_cell_is_started_ends_the_cell_too(folder, monkeypatch):  # noqa: F811
     class Started:
         """A process during whose start the signal comes."""
@@ -98,7 +114,7 @@ def test_a_signal_while_a_cell_is_started_ends_the_cell_too(folder, monkeypatch)
             signal.raise_signal(signal.SIGTERM)
 
         def poll(self):
-            return None
+            return -signal.SIGTERM if self.has_ended else None
 
         def terminate(self):
             self.has_ended = True
@@ -107,7 +123,7 @@ def test_a_signal_while_a_cell_is_started_ends_the_cell_too(folder, monkeypatch)
             return -signal.SIGTERM
 
     processes = []
-    monkeypatch.setattr(runner, "subprocess", SimpleNamespace(Popen=Started))
+    monkeypatch.setattr(work, "subprocess", SimpleNamespace(Popen=Started))
     handler = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         with pytest.raises(SystemExit) as left:

@@ -7,6 +7,7 @@ import pytest
 
 from qtuning.compare import hashes
 from qtuning.compare.key import cell_key, determined_by
+from qtuning.compare.other_rows import OtherRows
 
 from .. import tiny
 from .test_grid import GRID, folder, grid_of  # noqa: F401 - a fixture
@@ -133,3 +134,34 @@ def test_a_model_of_the_same_files_elsewhere_is_the_same(folder):  # noqa: F811
     a, b = (grid_of(folder, models={"tiny": name}) for name in ("model", "copy"))
     assert key(a) == key(b)
     assert json.dumps(determined_by(a.cells()[0], a)).find(str(folder)) == -1
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "other_key"),
+    [
+        ("data", {"exact_match": {"questions": 3}}, True),
+        ("data", {"exact_match": None}, False),
+        ("data", {"forgetting": (OtherRows("a", ("a.jsonl",)),)}, True),
+        ("data", {"forgetting": ()}, False),
+        ("method", {"scored_before": True}, True),
+        ("method", {"data_ratio": "same"}, True),
+        ("method", {"data_ratio": None, "scored_before": False}, False),
+        ("method", {"compute_of": "full"}, False),  # the ratios say what comes of it
+    ],
+)
+def test_later_settings_count_where_they_are_used(folder, part, changes, other_key):  # noqa: F811
+    grid = grid_of(folder)
+    cell = next(c for c in grid.cells() if c.method.name == "q-tuning")
+    changed = replace(cell, **{part: replace(vars(cell)[part], **changes)})
+    keys = [cell_key(determined_by(one, grid)) for one in (cell, changed)]
+    assert (keys[0] != keys[1]) == other_key
+
+
+def test_a_cells_name_follows_the_content_of_other_rows(folder):  # noqa: F811
+    others = folder / "others.jsonl"
+    data = {"sums": {**GRID["data"]["sums"], "forgetting": "others.jsonl"}}
+    keys = set()
+    for text in ("one", "two"):
+        others.write_text(text)
+        keys.add(key(grid_of(folder, data=data)))
+    assert len(keys) == 2

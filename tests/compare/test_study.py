@@ -14,6 +14,11 @@ from qtuning.compare.key import cell_key, determined_by
 
 STUDY = Path(__file__).parents[2] / "study"
 RESULTS_OF = {"grid.yaml": "results", "cheaper_scoring.yaml": "cheaper_scoring"}
+RESULTS_OF |= {  # those of the further studies that have been run
+    f"{name}.yaml": name
+    for name in ("noise", "protocols", "weights")
+    if (STUDY / name / "cells").is_dir()
+}
 RESULTS = """### m, both: mean of a, b
 
 | budget | method | score | NLL |
@@ -89,7 +94,8 @@ def test_the_committed_cells_are_known_to_this_version() -> None:
 def test_the_pages_have_the_tables_of_the_committed_results(quote) -> None:
     for path, results in quote.RESULTS.items():
         page = path.read_text()
-        assert quote.with_tables(page, results.read_text()) == page, "python study/quote.py --write"
+        filled = quote.with_tables(page, results.read_text(), quote.other_results())
+        assert filled == page, "python study/quote.py --write"
         assert page.count("<!-- /table -->") > 2
 
 
@@ -122,6 +128,22 @@ def test_a_place_gets_the_rows_that_it_asks_for(quote, asked, rows) -> None:
     assert made.startswith(f"before\n<!-- {asked} -->\n| budget | method | ")
     assert made.endswith("|\n<!-- /table -->\nafter")
     assert quote.with_tables(made, RESULTS) == made
+
+
+def test_a_table_of_another_study_is_filled_once_that_has_results(quote) -> None:
+    page = "<!-- table of noise: both | * | NLL | full -->\nto come\n<!-- /table -->\n"
+    assert quote.with_tables(page, RESULTS) == page
+    filled = quote.with_tables(page, "", {"noise": RESULTS})
+    assert "|  | full | 1.000 |" in filled
+    assert "to come" not in filled
+
+
+def test_the_grid_of_two_protocols_is_one() -> None:
+    grid = read_grid(STUDY / "protocols.yaml")
+    twice = {name for name, method in grid.methods.items() if method.data_ratio == "same"}
+    assert {cell.method.name for cell in grid.cells()} == set(grid.methods)
+    assert all(name.removesuffix("-twice") in grid.methods for name in twice)
+    assert "q-tuning" not in twice, "its ratio is applied once in either"
 
 
 @pytest.mark.parametrize("asked", ["c | * | * | *", "a | * | score | *", "a | * | NLL | random"])

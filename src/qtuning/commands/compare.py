@@ -14,15 +14,20 @@ from rich.console import Console
 from ..compare.agreement import agreement_tables
 from ..compare.differences import difference_tables
 from ..compare.figures import Compared, Record, groups, lines
+from ..compare.forgetting import forgetting_tables
 from ..compare.grid import Cell, Grid, read_grid
 from ..compare.made_with import refuse_mixed
+from ..compare.marked import marked_tables
 from ..compare.means import mean_groups, mean_tables
 from ..compare.plots import draw
 from ..compare.power import power_table
 from ..compare.quadrants import quadrant_tables
+from ..compare.rows import held_out_rows
 from ..compare.runner import Runner, jobs_with_room
 from ..compare.tables import csv_text, latex, markdown, tables
+from ..compare.trained_on import trained_on_tables
 from ..errors import UsageError
+from ..evaluation.exact_match import check_questions
 from ..evaluation.harness import check_tasks
 from ..io.extras import need
 from ..io.models import check_model
@@ -49,6 +54,9 @@ def run(argv: Sequence[str]) -> None:
             check_model(name)
         if any(data.lora is not None for data in grid.data.values()):
             need("lora", "peft", "peft")
+        for data in grid.data.values():
+            if data.exact_match is not None:
+                check_questions(held_out_rows(data), data.exact_match.get("questions"))
     if not options.dry_run:
         need("compare", "eval,report", "scipy", "matplotlib")
     tasks = sorted({task for data in grid.data.values() for task in data.tasks})
@@ -104,13 +112,19 @@ def write(grid: Grid, done: Sequence[tuple[Cell, Record]], folder: Path) -> None
     means = mean_groups(all_lines, grid.means)
     comparisons: dict[str, Sequence[Compared]] = {**means, **groups(all_lines)}
     power = power_table(comparisons)
+    with_data_ratio = frozenset(
+        name for name, method in grid.methods.items() if method.data_ratio is not None
+    )
     all_tables = [
         *mean_tables(means),
         *tables(all_lines),
+        *forgetting_tables(all_lines),
+        *trained_on_tables(all_lines, with_data_ratio),
         *difference_tables(comparisons, grid.references),
         *agreement_tables(all_lines, grid.references),
         *([power] if power else []),
         *quadrant_tables(all_lines),
+        *marked_tables(all_lines),
     ]
     (folder / f"{NAME}.md").write_text(markdown(all_tables), encoding="utf-8")
     (folder / f"{NAME}.tex").write_text(latex(all_tables), encoding="utf-8")

@@ -27,10 +27,13 @@ def difference_tables(
         header = ("budget", "method", f"score minus {method}", f"NLL minus {method}")
         cost = (f"answer tokens over {method}", f"compute over {method}", "seeds")
         for title, group in groups.items():
-            rows = [_row(one, other) for one, other in pairs(group, method, budget)]
+            compared = pairs(group, method, budget)
+            forgets = any(one.values("forgetting") for pair in compared for one in pair)
+            more = (f"forgetting minus {method}",) if forgets else ()
+            rows = [_row(one, other, forgets) for one, other in compared]
             if rows:
                 title = f"{title}: differences to {reference}"
-                tables.append(Table(title, (*header, *cost), tuple(rows)))
+                tables.append(Table(title, (*header, *more, *cost), tuple(rows)))
     return tables
 
 
@@ -52,9 +55,10 @@ def pairs(
     ]
 
 
-def _row(one: Compared, other: Compared) -> tuple[str, ...]:
-    score, nll = (
-        paired(one.values(measure), other.values(measure)) for measure in ("score", "nll")
+def _row(one: Compared, other: Compared, forgets: bool) -> tuple[str, ...]:
+    score, nll, forgetting = (
+        paired(one.values(measure), other.values(measure))
+        for measure in ("score", "nll", "forgetting")
     )
     tokens, compute = (
         paired(one.values(measure), other.values(measure), operator.truediv)
@@ -62,4 +66,5 @@ def _row(one: Compared, other: Compared) -> tuple[str, ...]:
     )
     seeds = "" if compute is None else str(compute.n)
     cost = (number(tokens, decimals=2), number(compute, decimals=2), seeds)
-    return (one.budget, one.method, percent(score), number(nll), *cost)
+    more = (number(forgetting),) if forgets else ()
+    return (one.budget, one.method, percent(score), number(nll), *more, *cost)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from statistics import fmean
 from typing import Any, Protocol, TypeVar
 
 from .grid import Cell, Data
@@ -46,6 +47,12 @@ def _cost(name: str) -> Measure:
     return measure
 
 
+def forgotten(record: Record, data: Data) -> float | None:
+    """Return how much the NLL on other rows has risen, the mean over all of them, in nats."""
+    rises = [one["nll"] - one["before"]["nll"] for one in record.get("forgetting", {}).values()]
+    return fmean(rises) if rises else None
+
+
 def _seconds(record: Record, data: Data) -> float | None:
     return record["counts"]["total_seconds"] if "counts" in record else None
 
@@ -75,6 +82,7 @@ MEASURES: dict[str, Measure] = {
     "answer_tokens": _cost("answer_tokens"),
     "compute": _cost("compute"),
     "seconds": _seconds,
+    "forgetting": forgotten,
 }
 """Functions of the measures by name; each returns None for a record without its measure."""
 
@@ -99,7 +107,11 @@ class Line:
 
     def values(self, measure: str) -> dict[int, float]:
         """Return a measure by seed, for the seeds that have the measure."""
-        by_seed = {seed: MEASURES[measure](one, self.data) for seed, one in self.records.items()}
+        return self.values_by(MEASURES[measure])
+
+    def values_by(self, measure: Measure) -> dict[int, float]:
+        """Return what a function of records gives by seed, without None."""
+        by_seed = {seed: measure(one, self.data) for seed, one in self.records.items()}
         return {seed: value for seed, value in by_seed.items() if value is not None}
 
     def mean(self, measure: str) -> Interval | None:

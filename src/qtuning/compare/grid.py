@@ -1,7 +1,7 @@
 """The grid of a comparison: its YAML file, and the cells of which it consists."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,9 @@ from ..arguments import PruningArguments
 from ..errors import UsageError
 from ..io.yaml_files import read_yaml, refuse_code
 from .grid_paths import file_path, model_path, with_paths
-from .grid_values import check_values, mapping
+from .grid_values import check_exact_match, check_values, mapping
+from .method import SAME, Method, check_fewer_steps, check_method
+from .other_rows import OtherRows, other_rows
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class Data:
         tasks: Tasks to evaluate on, see ``qtuning evaluate``.
         task_limit: Number of questions of each task, from the first on; None for all.
         score: Metrics ``task:metric`` or ``task:metric,filter`` whose mean is the score.
+        forgetting: Held-out rows of other settings, or files, whose NLL is measured before and
+            after training.
+        exact_match: Options of ``evaluation.exact_match``: let the model answer held-out rows, and
+            compare the final numbers. The scores are ``held_out:exact_match,strict-match`` and
+            ``held_out:exact_match,flexible-extract``. None generates nothing.
     """
 
     name: str
@@ -49,25 +56,21 @@ class Data:
     tasks: tuple[str, ...] = ()
     task_limit: int | None = None
     score: tuple[str, ...] = ()
+    forgetting: tuple[OtherRows, ...] = ()
+    exact_match: Mapping[str, Any] | None = None
 
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> "Data":
+        """The data of ``dataclasses.asdict``, also after a way through JSON."""
+        others = tuple(map(OtherRows.of, plain["forgetting"]))
+        return cls(**{**plain, "forgetting": others})
 
-@dataclass(frozen=True)
-class Method:
-    """A way to train, without its budget.
-
-    Attributes:
-        name: Name in tables and plots.
-        pruning: Fields of ``PruningArguments``, without the two ratios.
-        train: Whether to train; False evaluates the untrained model once.
-        budgeted: Whether the ratios matter; a method without a budget runs once for all budgets.
-        tokens_of: Name of another method whose actual number of answer tokens sets the ratios.
-    """
-
-    name: str
-    pruning: Mapping[str, Any] = field(default_factory=dict)
-    train: bool = True
-    budgeted: bool = True
-    tokens_of: str | None = None
+    @property
+    def held_out_draw(self) -> OtherRows:
+        """The held-out rows, as other settings name them."""
+        return OtherRows(
+            self.name, self.held_out, self.held_out_rows, self.row_seed, self.prompt_end
+        )
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,14 @@ class Cell:
         """Readable name of the cell, unique within a grid."""
         budget = "" if self.budget is None else f", {self.budget.name}"
         return f"{self.model}, {self.data.name}: {self.method.name}{budget}, seed {self.seed}"
+
+    @property
+    def share_of_rows(self) -> float | None:
+        """Share of the rows that is kept before training; None if all are trained on."""
+        ratio = self.method.data_ratio
+        if ratio == SAME:
+            return None if self.budget is None else self.budget.sample_ratio
+        return None if ratio is None else float(ratio)
 
 
 @dataclass(frozen=True)
@@ -172,11 +183,15 @@ def read_grid(path: Path, *, own_code: bool = False) -> Grid:
     if not isinstance(content["grid"], list):
         raise UsageError(f"{path}, grid: must be a list of blocks")
     data = {name: _data(name, entry or {}, path) for name, entry in content["data"].items()}
+    draws = {name: one.held_out_draw for name, one in data.items()}
+    for name, entry in content["data"].items():
+        names = tuple(map(str, _many((entry or {}).get("forgetting"))))
+        others = other_rows(names, draws[name], draws, path)
+        data[name] = replace(data[name], forgetting=others)
     methods = {name: _method(name, entry or {}, path) for name, entry in content["methods"].items()}
     for method in methods.values():
-        if method.tokens_of is not None and method.tokens_of not in methods:
-            raise UsageError(f"{path}, methods: {method.name}: no method {method.tokens_of}")
-    return Grid(
+        check_method(method, methods, f"{path}, methods: {method.name}")
+    grid = Grid(
         models={name: model_path(str(entry), path) for name, entry in content["models"].items()},
         data=data,
         methods=methods,
@@ -192,6 +207,11 @@ def read_grid(path: Path, *, own_code: bool = False) -> Grid:
             for name, pair in (content.get("references") or {}).items()
         },
     )
+    for cell in grid.cells():
+        if cell.method.data_ratio is not None:
+            training = {**grid.training, **cell.data.training}
+            check_fewer_steps(training, f"{path}, data: {cell.data.name}")
+    return grid
 
 
 def _data(name: str, entry: Mapping[str, Any], path: Path) -> Data:
@@ -205,13 +225,18 @@ def _data(name: str, entry: Mapping[str, Any], path: Path) -> Data:
         values[key] = tuple(file_path(str(file), path) for file in _many(entry.get(key)))
     for key in ("record", "tasks", "score"):
         values[key] = tuple(_many(entry.get(key)))
+    values.pop("forgetting", None)  # read once all settings are known
     check_values(Data, values, where)
+    if values.get("exact_match") is not None:
+        check_exact_match(values["exact_match"], f"{where}: exact_match")
+        if not values["held_out"]:
+            raise UsageError(f"{where}: exact_match asks held_out rows, and there are none")
     values["training"] = with_paths(values.get("training", {}), path)
     return Data(**{**values, "name": name})
 
 
 def _method(name: str, entry: Mapping[str, Any], path: Path) -> Method:
-    own_fields = {"train", "budgeted", "tokens_of"}
+    own_fields = {one.name for one in fields(Method)} - {"name", "pruning"}
     where = f"{path}, methods: {name}"
     entry = mapping(entry, where)
     pruning_fields = [argument.name for argument in fields(PruningArguments)]

@@ -6,6 +6,7 @@ from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from ..errors import UsageError
+from ..evaluation.exact_match import OPTIONS
 
 
 def mapping(value: Any, where: str) -> Mapping[str, Any]:
@@ -36,6 +37,23 @@ def check_values(kind: type, given: Mapping[str, Any], where: str) -> None:
     for one in fields(kind):
         if one.name in given and not _fits(given[one.name], hints[one.name]):
             raise UsageError(f"{where}: {one.name} cannot be {_short(given[one.name])}")
+
+
+def check_exact_match(options: Mapping[str, Any], where: str) -> None:
+    """Check the options of ``evaluation.exact_match``.
+
+    Args:
+        options: The options by name.
+        where: Place of the options in the YAML file, for messages.
+
+    Raises:
+        UsageError: An option is unknown or too small.
+    """
+    for name, value in options.items():
+        if name not in OPTIONS:
+            raise UsageError(f"{where}: unknown {name}; known are {', '.join(OPTIONS)}")
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise UsageError(f"{where}: {name} must be an integer of at least 1, got {value!r}")
 
 
 def _fits(value: Any, hint: Any) -> bool:

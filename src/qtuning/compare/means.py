@@ -53,14 +53,20 @@ def mean_tables(means: Mapping[str, Sequence[Mean]]) -> list[Table]:
     data sets that have tasks.
     """
     return [
-        Table(title, _HEADER, tuple(_row(one, group) for one in group))
+        _table(title, group, forgets=any(one.values("forgetting") for one in group))
         for title, group in means.items()
     ]
 
 
+def _table(title: str, group: Sequence[Mean], *, forgets: bool) -> Table:
+    more = _FORGETTING if forgets else ()
+    header = ("budget", "method", *_SCORE, *_NLL, *more, "answer tokens", "compute", "seeds")
+    return Table(title, header, tuple(_row(one, group, forgets=forgets) for one in group))
+
+
 _SCORE = ("score", f"score minus {RANDOM}", f"score minus {FULL}")
 _NLL = ("NLL", f"NLL minus {RANDOM}", f"NLL minus {FULL}")
-_HEADER = ("budget", "method", *_SCORE, *_NLL, "answer tokens", "compute", "seeds")
+_FORGETTING = ("forgetting", f"forgetting minus {RANDOM}", f"forgetting minus {FULL}")
 
 
 def _group(lines: Sequence[Line], data: Sequence[str]) -> list[Mean]:
@@ -75,11 +81,14 @@ def _group(lines: Sequence[Line], data: Sequence[str]) -> list[Mean]:
     return sorted(means, key=lambda mean: mean.budget)
 
 
-def _row(one: Mean, means: Sequence[Mean]) -> tuple[str, ...]:
+def _row(one: Mean, means: Sequence[Mean], *, forgets: bool) -> tuple[str, ...]:
     others = [partner(one, means, method) for method in (RANDOM, FULL)]
     score = (one.mean("score"), *(one.minus(other, "score") for other in others))
     nll = (one.mean("nll"), *(one.minus(other, "nll") for other in others))
+    more = (one.mean("forgetting"), *(one.minus(other, "forgetting") for other in others))
+    forgetting = more if forgets else ()
     cost = (one.mean("answer_tokens"), one.mean("compute"))
     seeds = str(len(one.values("nll") or one.values("score")))
     names = (one.budget or NOTHING, one.method)
-    return (*names, *map(percent, score), *map(number, nll), *map(percent, cost), seeds)
+    nats = map(number, (*nll, *forgetting))
+    return (*names, *map(percent, score), *nats, *map(percent, cost), seeds)

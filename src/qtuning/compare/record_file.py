@@ -33,6 +33,24 @@ def read_record(path: Path) -> dict[str, Any]:
     return mapping
 
 
+def read_untrained(path: Path) -> dict[str, float]:
+    """Read what an untrained model's record says: mean NLL (nats) and its standard error.
+
+    Raises:
+        UsageError: The file cannot be read, or a value is missing or has the wrong type.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        values = {name: record[name] for name in ("nll", "stderr")}
+        for name, value in values.items():
+            _check_type(value, Real, name)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UsageError(
+            f"{path}: is damaged ({error}); remove it, and it is computed again"
+        ) from error
+    return values
+
+
 def _check(record: Any) -> None:
     """Check the fields that are read of a record."""
     _check_type(record, dict, "the record")
@@ -48,6 +66,12 @@ def _check(record: Any) -> None:
             _check_type(record[group], dict, group)
             for name in names:
                 _check_type(record[group][name], Real, name)
+    others = record.get("forgetting", {})
+    _check_type(others, dict, "forgetting")
+    for name, one in others.items():
+        _check_type(one, dict, f"forgetting of {name}")
+        _check_type(one["nll"], Real, "nll")
+        _check_type(one["before"]["nll"], Real, "nll before")
     tasks = record.get("tasks", [])
     _check_type(tasks, list, "tasks")
     for task in tasks:

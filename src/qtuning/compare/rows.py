@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import UsageError
 from .grid import Data
+from .other_rows import OtherRows
 
 Row = dict[str, Any]
 
@@ -32,8 +33,8 @@ def training_rows(data: Data) -> list[Row]:
     return rows
 
 
-def held_out_rows(data: Data) -> list[Row]:
-    """Return the held-out rows, equal for all cells of the data set."""
+def held_out_rows(data: Data | OtherRows) -> list[Row]:
+    """Return the held-out rows of a data set, or of another one; equal for all cells."""
     return _drawn(read_rows(data.held_out, data.prompt_end), data.held_out_rows, data.row_seed)
 
 

@@ -1,39 +1,25 @@
 """The runner of a grid: runs the unfinished cells, several at a time if they fit."""
 
-import json
 import os
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from .cell import RESULT
-from .gpus import VISIBLE, visible_gpus
+from . import work
+from .gpus import visible_gpus
 from .grid import Budget, Cell, Data, Grid
 from .key import cell_key, determined_by
 from .made_with import made_with_here, refuse_mixed
-from .record_file import read_record
+from .needed import Needed
+from .record_file import read_record, read_untrained
 from .uninterrupted import uninterrupted
+from .work import CELL, Running, Work
 
-CELLS = "cells"
+CELLS, BEFORE = "cells", "before"
 _WORK = "work"
-
-
-@dataclass
-class Running:
-    """A cell in its process; ``resolved`` is the cell with its actual ratios."""
-
-    cell: Cell
-    resolved: Cell
-    key: str
-    process: subprocess.Popen[bytes]
-    started: float
-    device: int
 
 
 class Runner:
@@ -54,6 +40,7 @@ class Runner:
         """
         self.grid, self.folder, self.jobs, self._say = grid, folder, jobs, say
         (folder / CELLS).mkdir(parents=True, exist_ok=True)
+        self._needed = Needed(grid, folder / BEFORE)
 
     def result(self, cell: Cell) -> dict[str, Any] | None:
         """Return the record of a cell; None if the cell, or a cell it depends on, has not run."""
@@ -80,13 +67,18 @@ class Runner:
 
         A method with ``tokens_of`` trains on as many answer tokens as the other method did: the
         token ratio is set accordingly. If it would exceed 1, the sample ratio is raised instead.
+        One with ``compute_of`` keeps as large a share of the samples as the other's compute, which
+        includes its scoring, is of full training's: all, if that is more.
         """
-        if cell.method.tokens_of is None or cell.budget is None:
+        if cell.method.follows is None or cell.budget is None:
             return cell
-        other = replace(cell, method=self.grid.methods[cell.method.tokens_of])
+        other = replace(cell, method=self.grid.methods[cell.method.follows])
         record = self.result(other)
         if record is None:
             return None
+        if cell.method.compute_of is not None:
+            compute = min(1.0, round(record["cost"]["compute"], 3))
+            return replace(cell, budget=Budget(compute, cell.budget.token_ratio))
         share = record["cost"]["answer_tokens"]
         ratio = cell.budget.sample_ratio
         budget = Budget(ratio, round(share / ratio, 3))
@@ -108,82 +100,103 @@ class Runner:
             done = [(cell, record) for cell, record in found if record is not None]
             refuse_mixed(done, self.folder, self._made_with)
         self._say(f"{len(cells)} cells, {len(cells) - len(todo)} done")
-        failed: list[Cell] = []
-        running: list[Running] = []
-        seconds_of_kind: dict[str, list[float]] = {}
-        started, total = time.perf_counter(), len(todo)
-        try:
-            while todo or running:
-                while len(running) < self.jobs:
-                    ready = self._next(todo, running)
-                    if ready is None:
-                        break
-                    todo.remove(ready[0])
-                    with uninterrupted():  # a process that is not yet listed would go on alone
-                        running.append(self._start(*ready, running))
-                if not running:  # the remaining cells depend on a cell that failed
-                    failed += todo
-                    break
-                time.sleep(0.2)
-                for job in [job for job in running if job.process.poll() is not None]:
-                    running.remove(job)
-                    if self._finish(job):
-                        seconds_of_kind.setdefault(kind(job.cell), []).append(
-                            time.perf_counter() - job.started
-                        )
-                    else:
-                        failed.append(job.cell)
-                    left = self._left(todo, running, seconds_of_kind)
-                    finished = total - len(todo) - len(running)
-                    self._say(f"[{finished}/{total}] {job.cell.name}{left}")
-        finally:
-            for job in running:
-                job.process.terminate()
-            for job in running:
-                job.process.wait()
+        total, started = len(todo), time.perf_counter()
+        failed = self._run(todo)
         if total:
             self._say(f"{total} cells in {(time.perf_counter() - started) / 60:.1f} min")
         return failed
 
-    def _next(
-        self, todo: Sequence[Cell], running: Sequence[Running]
-    ) -> tuple[Cell, Cell, str] | None:
-        """Return the next cell to run, the cell with its actual ratios, and the cell's key.
+    def _run(self, todo: list[Cell]) -> list[Cell]:
+        """Run cells, and before each of them what it needs; return the cells that failed."""
+        running: dict[str, Running] = {}
+        cell_of: dict[str, Cell] = {}
+        failed: dict[str, Cell | None] = {}
+        seconds_of_kind: dict[str, list[float]] = {}
+        total = len(todo)
+        try:
+            while todo or running:
+                while len(running) < self.jobs:
+                    ready = self._next(todo, {*running, *failed})
+                    if ready is None:
+                        break
+                    one, cell = ready
+                    if cell is not None:
+                        todo.remove(cell)
+                        cell_of[one.key] = cell
+                    with uninterrupted():  # a process that is not yet listed would go on alone
+                        running[one.key] = self._start(one, list(running.values()))
+                if not running:  # the remaining cells depend on what failed
+                    break
+                time.sleep(0.2)
+                for job in [job for job in running.values() if job.process.poll() is not None]:
+                    del running[job.work.key]
+                    seconds = time.perf_counter() - job.started
+                    if self._finish(job):
+                        seconds_of_kind.setdefault(job.work.kind, []).append(seconds)
+                    else:
+                        failed[job.work.key] = cell_of.get(job.work.key)
+                    left = self._left(todo, list(running.values()), seconds_of_kind)
+                    n_running = sum(key in cell_of for key in running)
+                    finished = total - len(todo) - n_running
+                    self._say(f"[{finished}/{total}] {job.work.name} ({seconds:.0f} s){left}")
+        finally:
+            work.end_all(list(running.values()))
+        return [*(cell for cell in failed.values() if cell is not None), *todo]
 
-        Cells that wait for the ratios of another cell, and cells whose key is running under another
-        name, are skipped; None if no cell is left.
+    def _next(self, todo: Sequence[Cell], taken: set[str]) -> tuple[Work, Cell | None] | None:
+        """Return the next work, and its cell if it is one.
+
+        Cells that wait for another cell's ratios, or for what runs or has failed, are skipped, and
+        so are those whose key is running under another name; None if nothing is left to start.
         """
-        running_keys = {job.key for job in running}
         for cell in todo:
             resolved = self.resolved(cell)
-            if resolved is not None:
-                key = cell_key(determined_by(resolved, self.grid))
-                if key not in running_keys:
-                    return cell, resolved, key
+            if resolved is None:
+                continue
+            missing = [one for one in self._needed.of(resolved) if not one.done]
+            if not missing:
+                one = self._work(cell, resolved)
+                if one.key not in taken:
+                    return one, cell
+            for one in missing:
+                if one.key not in taken:
+                    return one, None
         return None
 
-    def _start(self, cell: Cell, resolved: Cell, key: str, running: Sequence[Running]) -> Running:
-        work = self.folder / _WORK / key
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        device = min(set(range(self.jobs)) - {job_running.device for job_running in running})
-        gpus = visible_gpus()
-        threads = None if gpus else max(1, (os.cpu_count() or 1) // self.jobs)
-        job = {**self._job(resolved), "threads": threads}
-        (work / "job.json").write_text(json.dumps(job, indent=1) + "\n", encoding="utf-8")
-        environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
-        if threads is not None:
-            environment["OMP_NUM_THREADS"] = str(threads)
-        else:
-            environment[VISIBLE] = gpus[device % len(gpus)]
-        command = [sys.executable, "-m", "qtuning.compare.cell", str(work / "job.json")]
-        with (work / "log.txt").open("wb") as log:
-            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        return Running(cell, resolved, key, process, time.perf_counter(), device)
+    def _start(self, one: Work, running: Sequence[Running]) -> Running:
+        slot = min(set(range(self.jobs)) - {job.slot for job in running})
+        one.file.parent.mkdir(exist_ok=True)
+        return work.start(one, self.folder / _WORK / one.key, slot, self.jobs)
+
+    def _work(self, cell: Cell, resolved: Cell) -> Work:
+        """Return the work of a cell, given the cell with its actual ratios."""
+        determined = determined_by(resolved, self.grid)
+        key = cell_key(determined)
+        return Work(
+            name=cell.name,
+            kind=kind(cell),
+            key=key,
+            job=self._job(resolved),
+            file=self._file(key),
+            facts={
+                "key": key,
+                "cell": cell.name,
+                "model": cell.model,
+                "data": cell.data.name,
+                "method": cell.method.name,
+                "budget": None if cell.budget is None else asdict(cell.budget),
+                "ratios": None if resolved.budget is None else asdict(resolved.budget),
+                "seed": cell.seed,
+                "determined_by": determined,
+            },
+        )
 
     def _job(self, cell: Cell) -> dict[str, Any]:
         ratios = {} if cell.budget is None else asdict(cell.budget)
+        scores = self._needed.scores(cell)
+        untrained = self._needed.untrained(cell)
         return {
+            "does": CELL,
             "model": self.grid.models[cell.model],
             "data": asdict(cell.data),
             "train": cell.method.train,
@@ -191,6 +204,9 @@ class Runner:
             "pruning": {**cell.method.pruning, **ratios},
             "seed": cell.seed,
             "evaluation": dict(self.grid.evaluation),
+            "before": {name: read_untrained(one.file) for name, one in untrained.items()},
+            "scores": None if scores is None else str(*scores.keeps.values()),
+            "share_of_rows": cell.share_of_rows,
         }
 
     def _training(self, data: Data) -> dict[str, Any]:
@@ -200,32 +216,10 @@ class Runner:
         return made_with_here(data, self._training(data))
 
     def _finish(self, job: Running) -> bool:
-        work = self.folder / _WORK / job.key
-        result = work / RESULT
-        if job.process.returncode or not result.is_file():
-            log = work / "log.txt"
-            last_line = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-            self._say(f"FAILED {job.cell.name}: {''.join(last_line)} (all of it: {log})")
+        if not job.succeeded:
+            self._say(f"FAILED {job.work.name}: {job.said_last()}")
             return False
-        record = {
-            "key": job.key,
-            "cell": job.cell.name,
-            "model": job.cell.model,
-            "data": job.cell.data.name,
-            "method": job.cell.method.name,
-            "budget": None if job.cell.budget is None else asdict(job.cell.budget),
-            "ratios": None if job.resolved.budget is None else asdict(job.resolved.budget),
-            "seed": job.cell.seed,
-            "determined_by": determined_by(job.resolved, self.grid),
-            **json.loads(result.read_text(encoding="utf-8")),
-        }
-        file = self._file(job.key)
-        temporary = file.with_name(f".{file.name}.tmp")
-        # One line: indented, the metrics of single questions would take a line each.
-        text = json.dumps(record, separators=(",", ":"))
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(file)
-        shutil.rmtree(work)
+        job.keep()
         return True
 
     def _file(self, key: str) -> Path:
@@ -242,12 +236,12 @@ class Runner:
             return ""
         all_seconds = [seconds for times in seconds_of_kind.values() for seconds in times]
 
-        def guess(cell: Cell) -> float:
-            return fmean(seconds_of_kind.get(kind(cell), all_seconds))
+        def guess(of: str) -> float:
+            return fmean(seconds_of_kind.get(of, all_seconds))
 
         now = time.perf_counter()
-        left = sum(map(guess, todo))
-        left += sum(max(0.0, guess(job.cell) - (now - job.started)) for job in running)
+        left = sum(guess(kind(cell)) for cell in todo)
+        left += sum(max(0.0, guess(job.work.kind) - (now - job.started)) for job in running)
         return f", about {left / self.jobs / 60:.0f} min left"
 
 

@@ -156,5 +156,8 @@ def _measures(line: Line, seed: int) -> Iterator[tuple[str, float]]:
         value = measure(record, line.data)
         if value is not None:
             yield name, value
+    for name, other in record.get("forgetting", {}).items():
+        yield f"nll of {name}", other["nll"]
+        yield f"nll of {name}, untrained", other["before"]["nll"]
     for one in record.get("tasks", ()):
         yield f"{one['task']}:{one['metric']},{one['filter']}", one["value"]

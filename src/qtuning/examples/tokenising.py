@@ -92,3 +92,7 @@ class Tokenising:
         if template is None:
             raise UsageError(f"{option}: this model has no chat template; name another one")
         return template
+
+
+OPTIONS = tuple(_NAMES.get(one.name, one.name) for one in fields(Tokenising))
+"""The names of the options as TRL has them."""

@@ -11,7 +11,7 @@ from .paths import path_of
 
 _LARGEST = 2**20
 _MOST_NODES = 100_000
-_OWN_PRUNERS = "qtuning.pruners."
+_OURS = ("qtuning.pruners.", "qtuning.weighters.")
 # Keys by which transformers, peft or TRL would run code that a file names, or unpickle.
 _RUN_CODE = {
     *("trust_remote_code", "env", "use_kernels", "kernel_config", "allow_all_kernels"),
@@ -114,9 +114,10 @@ def refuse_code(config: Mapping[str, Any], path: Path, allow: str) -> None:
 
 
 def names_own_code(key: str, value: Any) -> bool:
-    """Whether a key and its value name a pruner of the user's, ``package.module:name``."""
+    """Whether a key and its value name a pruner or weighter of the user's, ``module:name``."""
     name = str(value)
-    return key.endswith("_pruner") and ":" in name and not name.startswith(_OWN_PRUNERS)
+    names_method = key.endswith("_pruner") or key == "token_weight"
+    return names_method and ":" in name and not name.startswith(_OURS)
 
 
 def entries(value: Any) -> Iterator[tuple[str, Any]]:
