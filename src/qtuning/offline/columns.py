@@ -8,10 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from torch import Tensor
 
+from ..core.selective_ifd import selective_ifd
 from ..core.stats import stats_of_one
 from ..errors import UsageError
+from ..signals.noisy_copies import Spread
+from ..signals.score_columns import ALONE, NLL_SUM, NOISY, SELECTIVE
 from ..signals.scorer import Scores
-from .schema import ALONE, NLL_SUM, SCORES, TOKEN_SCORES, TURN_ENDS
+from .schema import SCORES, TOKEN_SCORES, TURN_ENDS
 
 
 class ScoredRow(NamedTuple):
@@ -22,11 +25,13 @@ class ScoredRow(NamedTuple):
         ends_turn: Which of its answer tokens end a turn, ``(T,)`` bool.
         nll_alone: NLL of its answer tokens without the prompt in nats, ``(T,)``; None if it has no
             prompt, or was not scored without.
+        noisy: Selective IFD over noisy copies; None without a prompt or copies.
     """
 
     scores: Scores
     ends_turn: Tensor
     nll_alone: Tensor | None = None
+    noisy: Spread | None = None
 
 
 @dataclass(frozen=True)
@@ -36,18 +41,21 @@ class ScoreColumns:
     Attributes:
         per_token: Whether to add lists of token NLL and entropy, in nats.
         float16: Whether these lists are float16, half the size, with an error of up to 0.05%.
-        alone: Whether to add the NLL of answers without their prompts.
+        alone: Whether to add the NLL of answers without their prompts, and selective IFD.
+        noisy: Whether to add selective IFD over noisy copies.
     """
 
     per_token: bool
     float16: bool = False
     alone: bool = False
+    noisy: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the columns that are added."""
-        alone = (ALONE,) if self.alone else ()
-        return (*SCORES, *alone, *TOKEN_SCORES) if self.per_token else (*SCORES, *alone)
+        alone = (ALONE, SELECTIVE) if self.alone else ()
+        noisy = NOISY if self.noisy else ()
+        return (*SCORES, *alone, *noisy, *(TOKEN_SCORES if self.per_token else ()))
 
     def check(self, columns: Sequence[str], where: str) -> None:
         """Check that none of the columns would replace a column of the user's.
@@ -103,9 +111,13 @@ class ScoreColumns:
             TURN_ENDS: pa.array(ends, pa.list_(pa.int32())),
         }
         if self.alone:
-            alone = [None if one is None else one.nll_alone for one in scored]
-            alone_sums = [None if nll is None else _sum(nll) for nll in alone]
-            columns[ALONE] = pa.array(alone_sums, pa.float64())
+            columns[ALONE] = pa.array([_alone_sum(one) for one in scored], pa.float64())
+            columns[SELECTIVE] = pa.array([_selective(one) for one in scored], pa.float64())
+        if self.noisy:
+            spreads = [None if one is None else one.noisy for one in scored]
+            for place, name in enumerate(NOISY):
+                values = [None if spread is None else spread[place] for spread in spreads]
+                columns[name] = pa.array(values, pa.float64())
         if self.per_token:
             for place, name in enumerate(TOKEN_SCORES):
                 lists = [[] if one is None else one.scores[:2][place].tolist() for one in scored]
@@ -130,6 +142,17 @@ def _filled(column: pa.ChunkedArray, names: pa.Array) -> pa.ChunkedArray:
     """A column of names with others in the place of its nulls, of its own type."""
     kind = pa.string() if pa.types.is_null(column.type) else column.type
     return pc.coalesce(column.cast(kind), names.cast(kind))
+
+
+def _alone_sum(row: ScoredRow | None) -> float | None:
+    return None if row is None or row.nll_alone is None else _sum(row.nll_alone)
+
+
+def _selective(row: ScoredRow | None) -> float | None:
+    """Selective IFD of a row; None where it has no prompt or no answer tokens."""
+    if row is None or row.nll_alone is None:
+        return None
+    return float(selective_ifd(row.scores.nll, row.nll_alone))
 
 
 def _sum(nll: Tensor) -> float:

@@ -1,19 +1,37 @@
 """A job of scoring as plain data, which can be sent to another process."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from datasets import Dataset
 
+from ..errors import UsageError
 from ..examples.tokenising import Tokenising
 from ..io.formats import Rows
 from ..io.models import load_tokenizer
 from ..precision import dtype_name
+from ..signals.noisy_copies import Noise
 from .columns import ScoreColumns
 from .origin import Origin, origin_of
 
 ROWS = 8
 """Rows of a forward pass on the CPU, unless the user asks for another number."""
+
+
+def noise_of(copies: int, alpha: float, seed: int, *, alone: bool) -> Noise | None:
+    """The noisy copies that options of scoring ask for; None for none.
+
+    Raises:
+        UsageError: A value is out of range, or answers are not scored alone.
+    """
+    if copies < 0:
+        raise UsageError(f"--noisy_copies must be at least 0, got {copies}")
+    if not 0.0 < alpha < math.inf:
+        raise UsageError(f"--noise_alpha must be a number above 0, got {alpha}")
+    if copies and not alone:
+        raise UsageError("--noisy_copies compares answers with and without prompts: add --alone")
+    return Noise(copies, alpha, seed) if copies else None
 
 
 @dataclass(frozen=True)
@@ -28,6 +46,7 @@ class ScoreJob:
         per_token: Whether to write token statistics.
         float16: Whether token statistics are float16.
         alone: Whether to score the answers without their prompts as well.
+        noise: Noisy copies to score as well, with and without their prompts; None for none.
         batch_size: Size of a forward pass, in rows as long as the longest of a part; None for
             ``ROWS``, and on a GPU as many times that as the memory of a training step holds.
         rows_a_part: Number of rows that are sorted by length and written together.
@@ -43,6 +62,7 @@ class ScoreJob:
     per_token: bool = False
     float16: bool = False
     alone: bool = False
+    noise: Noise | None = None
     batch_size: int | None = None
     rows_a_part: int = 2048
     bf16: bool = False
@@ -56,7 +76,7 @@ class ScoreJob:
 
     def columns(self) -> ScoreColumns:
         """The columns that scoring writes."""
-        return ScoreColumns(self.per_token, self.float16, self.alone)
+        return ScoreColumns(self.per_token, self.float16, self.alone, self.noise is not None)
 
     def origin(self, data: Rows) -> Origin:
         """The origin of the scores of ``data``."""
@@ -70,4 +90,5 @@ class ScoreJob:
             per_token=self.per_token,
             float16=self.float16,
             alone=self.alone,
+            noise=self.noise,
         )

@@ -14,9 +14,12 @@ from transformers import PreTrainedTokenizerBase
 from ..errors import UsageError
 from ..examples.tokenising import Tokenising
 from ..io.adapters import CONFIG, adapter_in
-from .schema import ALONE, TURN_ENDS
+from ..signals.noisy_copies import Noise
+from ..signals.score_columns import ALONE, SELECTIVE
+from .schema import TURN_ENDS
 
 METADATA = b"qtuning"
+_NOISE = "noisy_copies"
 _PACKAGES = ("qtuning", "torch", "transformers", "trl", "datasets")
 # A difference in these changes scores. Versions change only last digits, and are on record.
 _DECISIVE = (
@@ -49,6 +52,7 @@ def origin_of(
     per_token: bool,
     float16: bool,
     alone: bool,
+    noise: Noise | None = None,
 ) -> Origin:
     """All that determines the scores, as plain data.
 
@@ -62,6 +66,7 @@ def origin_of(
         per_token: Whether token statistics are written.
         float16: Whether token statistics are float16.
         alone: Whether answers are scored without their prompts as well.
+        noise: Noisy copies that are scored as well; None for none.
     """
     return {
         "model": _model(model),
@@ -75,6 +80,8 @@ def origin_of(
         "float16": float16,
         TURN_ENDS: True,  # earlier versions did not write this column
         ALONE: alone,
+        SELECTIVE: alone,  # nor did they write this one
+        _NOISE: None if noise is None else asdict(noise),
         "versions": {name: version(name) for name in _PACKAGES},
     }
 
@@ -205,9 +212,9 @@ def check_same_origin(found: Mapping[str, Any], wanted: Mapping[str, Any], where
     Raises:
         UsageError: The origins differ in an entry that changes scores or columns.
     """
-    keys = (*_DECISIVE, "per_token", "float16", TURN_ENDS, ALONE)
+    keys = (*_DECISIVE, "per_token", "float16", TURN_ENDS, ALONE, SELECTIVE, _NOISE)
     # Earlier versions had fewer options, and did what is the default now.
-    defaults = {**asdict(Tokenising()), ALONE: False}
+    defaults = {**asdict(Tokenising()), ALONE: False, SELECTIVE: False, _NOISE: None}
     found, wanted = ({**defaults, **origin} for origin in (found, wanted))
     differences = [key for key in keys if found.get(key) != wanted.get(key)]
     if differences:

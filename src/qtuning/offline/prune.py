@@ -18,13 +18,14 @@ from ..core.plane import Selection
 from ..errors import UsageError
 from ..pruners.full import NoTokenPruning
 from ..pruners.pair import Pruners
-from ..pruners.protocols import QUADRANTS, SCORES, WITHOUT_PROMPT
+from ..pruners.protocols import OF_ALONE, QUADRANTS, SCORES
+from ..signals.score_columns import check_columns, extras_in
 from ..step.decide import Decision
 from ..step.moment import Moment
 from ..step.sample_stage import PoolScores, select
 from .prune_tokens import KeptRow, token_keeps
 from .reasons import reason, why_of
-from .schema import ALONE, NLL_SUM, TOKEN_SCORES
+from .schema import TOKEN_SCORES
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +81,8 @@ def decide_offline(
     Args:
         scores: A table of ``typed_scores`` with ``sample_id``, ``ppl``, ``entropy`` (nats) and
             ``n_tokens``; for sample pruners that compare an answer with itself alone also with
-            ``nll_sum`` and ``nll_alone_sum`` (nats); for token pruners also with ``turn_ends``, and
+            ``nll_sum`` and ``nll_alone_sum`` (nats), or what else `qtuning score --alone` writes;
+            for token pruners also with ``turn_ends``, and
             for those that read scores with ``token_nll`` and ``token_entropy`` (nats).
         args: The pruners and their budgets.
         pool_size: Rows that compete with each other, in the order of the data: those of a step.
@@ -170,7 +172,7 @@ def check_works_from_scores(args: PruningArguments, pruners: Pruners) -> None:
         UsageError: The sample pruner or the token pruner reads more.
     """
     for field_name, needs, known in (
-        ("sample_pruner", pruners.sample.needs, {SCORES, QUADRANTS, WITHOUT_PROMPT}),
+        ("sample_pruner", pruners.sample.needs, OF_ALONE | {SCORES, QUADRANTS}),
         ("token_pruner", pruners.token.needs, {SCORES, QUADRANTS}),
     ):
         signals = needs - known
@@ -187,17 +189,10 @@ def _extras(scores: pa.Table, args: PruningArguments, needs: frozenset[str]) -> 
     Raises:
         UsageError: The scores do not have them.
     """
-    if WITHOUT_PROMPT not in needs:
-        return {}
-    if ALONE not in scores.column_names:
-        raise UsageError(
-            f"sample_pruner {args.sample_pruner} reads the NLL of answers without their prompts: "
-            "score with --alone"
-        )
-    sums = torch.stack([_tensor(scores[ALONE]), _tensor(scores[NLL_SUM])], dim=1)
-    means = sums / _tensor(scores["n_tokens"])[:, None]
-    # As in a run, a row without a prompt has neither.
-    return {WITHOUT_PROMPT: means.masked_fill(means.isnan().any(1, keepdim=True), torch.nan)}
+    noisy = args.s_ifd_noisy
+    check_columns(scores.column_names, args.sample_pruner, needs, noisy)
+    extras = extras_in(scores, needs, noisy)
+    return {name: torch.from_numpy(values) for name, values in extras.items()}
 
 
 def _check_unweighted(selection: Selection, args: PruningArguments) -> None:

@@ -6,20 +6,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import UsageError, first_line
+from ..signals.score_columns import ALONE, NLL_SUM, NOISY, SELECTIVE
 
 TURN_ENDS = "turn_ends"
 """Column with the places of the answer tokens that end a turn, counted from 0 among the answer
 tokens of a row. Files that earlier versions wrote do not have it."""
-NLL_SUM = "nll_sum"
-"""Column with the summed NLL of the answer tokens in nats."""
-ALONE = "nll_alone_sum"
-"""Column that scoring adds with ``alone``: summed NLL of the answer tokens without their prompt, in
-nats; null in rows that have no prompt or no answer tokens."""
 SCORES = ("sample_id", "ppl", "entropy", NLL_SUM, "n_tokens", TURN_ENDS)
 """Columns that scoring adds to rows."""
 TOKEN_SCORES = ("token_nll", "token_entropy")
 """Columns that scoring adds with ``per_token``: lists with a value in nats per answer token."""
-SCORED = (*SCORES, ALONE, *TOKEN_SCORES)
+SCORED = (*SCORES, ALONE, SELECTIVE, *NOISY, *TOKEN_SCORES)
 """All columns that scoring may add."""
 DECISIONS = ("quadrant", "quadrant_name", "kept", "filled", "reason", "token_kept")
 """Columns that pruning adds to scored rows."""
@@ -43,7 +39,7 @@ _TYPES = {
     "epoch": pa.int64(),
     "step": pa.int64(),
     NLL_SUM: pa.float64(),
-    ALONE: pa.float64(),
+    **dict.fromkeys((ALONE, SELECTIVE, *NOISY), pa.float64()),
     TURN_ENDS: pa.list_(pa.int32()),
     "token_nll": pa.list_(pa.float32()),
     "token_entropy": pa.list_(pa.float32()),
@@ -58,7 +54,7 @@ _RANGES = {
 }
 # Rows without answer tokens have no perplexity and entropy, rows without a prompt no NLL without
 # it, and rows that keep all tokens have no token_kept.
-_MAY_BE_EMPTY = {"ppl", "entropy", ALONE, "token_kept"}
+_MAY_BE_EMPTY = {"ppl", "entropy", ALONE, SELECTIVE, *NOISY, "token_kept"}
 
 
 def is_decided(table: pa.Table) -> bool:
@@ -88,7 +84,7 @@ def typed_scores(table: pa.Table, where: str) -> pa.Table:
             f"{where}: no column {', '.join(missing)}; name a file of `qtuning score` or `qtuning "
             "prune`, or a run's output folder"
         )
-    columns = [*needed, TURN_ENDS, ALONE, *TOKEN_SCORES]
+    columns = [*needed, TURN_ENDS, ALONE, SELECTIVE, *NOISY, *TOKEN_SCORES]
     if is_decided(table):
         columns += [*_DECIDED, *(name for name in OF_RUNS if name in _TYPES), "token_kept"]
     for name in columns:

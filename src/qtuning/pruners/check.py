@@ -3,7 +3,7 @@
 from ..arguments import PruningArguments
 from ..errors import UsageError
 from .pair import remembers_scores
-from .protocols import QUADRANTS, REFERENCE, SCORES
+from .protocols import BASE_MEAN, OF_ALONE, QUADRANTS, REFERENCE, SAMPLE_EXTRAS, SCORES
 from .registry import resolve_sample_pruner, resolve_token_pruner
 
 
@@ -24,6 +24,18 @@ def check_pruners(args: PruningArguments) -> None:
         raise UsageError(
             "initial_scores has no effect at score_refresh 1.0, where everything is scored "
             "anew: set score_refresh below 1"
+        )
+    not_in_files = (sample.needs & SAMPLE_EXTRAS) - OF_ALONE
+    if args.initial_scores is not None and not_in_files:
+        raise UsageError(
+            f"initial_scores has no effect with sample_pruner {args.sample_pruner}, which reads "
+            f"what no file of scores has ({', '.join(sorted(not_in_files))}): leave it out"
+        )
+    is_static = args.scorer_model_name_or_path is not None or args.score_refresh == 0.0
+    if is_static and BASE_MEAN in sample.needs:
+        raise UsageError(
+            f"sample_pruner {args.sample_pruner} follows how the model being trained changes: "
+            "leave out scorer_model_name_or_path, and set score_refresh above 0"
         )
     other_needs = (sample.needs | token.needs) - {SCORES, QUADRANTS}
     if args.one_pass and other_needs:

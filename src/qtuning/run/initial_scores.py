@@ -13,6 +13,7 @@ from ..examples.example import SAMPLE_ID
 from ..examples.names import sample_names
 from ..io.paths import path_of
 from ..io.tables import check_parquet, read_parquet
+from ..signals.score_columns import check_columns, columns_for, extras_in
 from ..signals.score_store import Known, rows_of
 from .ledger import FOLDER, read_ledger
 
@@ -30,7 +31,9 @@ _INITIAL = pa.schema(
 )
 
 
-def read_initial_scores(path: Path | str) -> dict[str, Known]:
+def read_initial_scores(
+    path: Path | str, pruner: object = "", needs: frozenset[str] = frozenset()
+) -> dict[str, Known]:
     """Read scores made before a run, by sample id.
 
     A Parquet file has the columns ``sample_id``, ``ppl``, ``entropy`` (nats) and ``n_tokens``; a
@@ -39,18 +42,26 @@ def read_initial_scores(path: Path | str) -> dict[str, Known]:
 
     Args:
         path: A Parquet file of scores, or another run's output folder.
+        pruner: The sample pruner as the user named it, for messages.
+        needs: What the sample pruner reads; its further statistics come from the file as well.
 
     Raises:
         UsageError: There are no scores (see ``check_initial_scores``), or they cannot be read.
     """
-    path = check_initial_scores(path)
+    path = check_initial_scores(path, pruner, needs)
     if path.is_dir():
         table = read_ledger(path)
     else:
-        table = read_parquet(path, schema=_INITIAL, advice=_ADVICE)
+        more = [name for name in columns_for(needs) if name not in _NEEDED]
+        fields = [*_INITIAL, *(pa.field(name, pa.float64()) for name in more)]
+        table = read_parquet(path, schema=pa.schema(fields), advice=_ADVICE)
+    extras = extras_in(table, needs)
+    names = sorted(extras)
     return {
-        str(name): Known(ppl, entropy, n_tokens, 0)
-        for name, ppl, entropy, n_tokens in rows_of(table.select(_NEEDED))
+        str(name): Known(
+            ppl, entropy, n_tokens, 0, tuple((need, extras[need][i].copy()) for need in names)
+        )
+        for i, (name, ppl, entropy, n_tokens) in enumerate(rows_of(table.select(_NEEDED)))
         if _is_finite(ppl) and _is_finite(entropy)
     }
 
@@ -91,28 +102,37 @@ def check_some_known(known: Mapping[str, Known], dataset: Any, path: str) -> Non
         logger.info(f"initial_scores {path}: {n:,} of {len(names):,} samples are known")
 
 
-def check_initial_scores(path: Path | str) -> Path:
+def check_initial_scores(
+    path: Path | str, pruner: object = "", needs: frozenset[str] = frozenset()
+) -> Path:
     """Check that a path holds scores, without reading them, and return it.
+
+    Args:
+        path: A Parquet file of scores, or another run's output folder.
+        pruner: The sample pruner as the user named it, for messages.
+        needs: What the sample pruner reads.
 
     Raises:
         UsageError: The path does not exist, or is neither a folder with a ledger nor a Parquet
-            file with the columns of scores.
+            file with the columns of scores; or it lacks what the sample pruner reads.
     """
     path = path_of(path, "initial_scores")
     if not path.exists():
         raise UsageError(f"initial_scores {path}: no such file or folder")
     if path.is_file():
-        _check_columns(path)
+        check_columns(_columns(path), pruner, needs, where=f"initial_scores {path}: ")
     elif not (path / FOLDER).is_dir() and path.name != FOLDER:
         raise UsageError(
             f"initial_scores {path}: no ledger in the folder; name a run's output folder or a "
             "Parquet file of scores"
         )
+    else:  # a ledger has none of them
+        check_columns((), pruner, needs, where=f"initial_scores {path}: ")
     return path
 
 
-def _check_columns(path: Path) -> None:
-    """Check that a Parquet file has the columns of scores.
+def _columns(path: Path) -> list[str]:
+    """The columns of a Parquet file, those of scores among them.
 
     Raises:
         UsageError: The file is damaged or lacks a column.
@@ -124,6 +144,7 @@ def _check_columns(path: Path) -> None:
             f"initial_scores {path}: no column {', '.join(missing)}; wanted are "
             f"{', '.join(_NEEDED)}, found {', '.join(names)}"
         )
+    return list(names)
 
 
 def _is_finite(value: float | None) -> bool:

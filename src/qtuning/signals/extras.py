@@ -97,7 +97,7 @@ class ExtraStats:
                 norm = of_logits.nuclear_norm[None].float()
                 extras[LOGITS] = torch.cat([norm, of_logits.sketch])
         if self._attention is not None:
-            spots = zip(results, _places(batch, examples), answers, strict=True)
+            spots = zip(results, batch_places(batch, examples), answers, strict=True)
             with self._attention.eager():
                 for extras, (row, positions), sample_answers in spots:
                     positions = positions.to(hidden.device, non_blocking=True)
@@ -160,8 +160,10 @@ def extras_of_head(stats: Tensor, counts: Sequence[int], needs: frozenset[str]) 
     return results
 
 
-def _places(batch: Mapping[str, Any], examples: Sequence[Example]) -> Iterator[tuple[int, Tensor]]:
-    """Row and positions of each example in a collated batch."""
+def batch_places(
+    batch: Mapping[str, Any], examples: Sequence[Example]
+) -> Iterator[tuple[int, Tensor]]:
+    """Row and positions of each example in a collated batch, padded or padding-free."""
     lengths = [len(example["input_ids"]) for example in examples]
     if batch["input_ids"].shape[0] == 1 and len(examples) > 1:  # padding-free
         start = 0

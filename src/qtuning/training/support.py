@@ -9,13 +9,22 @@ from accelerate.utils import DistributedType, is_peft_model
 from datasets import Dataset
 from torch.utils.data import IterableDataset as TorchIterableDataset
 from transformers import Trainer
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling as _SftCollator
 
 from ..arguments import PruningArguments
 from ..errors import UsageError
 from ..examples.example import SAMPLE_ID, unpack
 from ..examples.names import sample_names
 from ..pruners.pair import remembers_scores
-from ..pruners.protocols import ATTENTION, BASE, REFERENCE, WEIGHTS
+from ..pruners.protocols import (
+    ATTENTION,
+    BASE,
+    BASE_MEAN,
+    OF_ALONE,
+    OF_REFERENCE,
+    S_IFD,
+    WEIGHTS,
+)
 
 
 def check_supported(
@@ -97,11 +106,22 @@ def check_supported(
             "parallelism): choose another token_pruner",
         ),
         (
-            BASE in needs
+            bool(needs & {BASE, BASE_MEAN})
             and arguments.reference_model_name_or_path is None
             and _is_sharded(trainer),
             "a copy of the model before training with sharded weights: name that model as "
             "reference_model_name_or_path",
+        ),
+        (
+            bool(needs & OF_ALONE) and _has_no_prompts(trainer),
+            f"sample_pruner {arguments.sample_pruner} on rows without prompts, whose answers it "
+            "would compare with themselves: give prompts and completions, or set "
+            "assistant_only_loss for conversations",
+        ),
+        (
+            S_IFD in needs and arguments.s_ifd_noisy,
+            "s_ifd_noisy in training, which makes no noisy copies: leave it out, or use it with "
+            "`qtuning prune` on what `qtuning score --alone --noisy_copies 30` wrote",
         ),
         *(_own_loss(trainer, stock_loss, *_ONE_PASS) if arguments.one_pass else ()),
         *(_one_pass(trainer) if arguments.one_pass else ()),
@@ -166,7 +186,7 @@ def _remembers_by_shared_names(
 ) -> Iterator[tuple[bool, str]]:
     """What is refused where scores are remembered by names that several rows share, and why."""
     rows = trainer.train_dataset
-    remembers = remembers_scores(arguments, needs) or needs & {REFERENCE, BASE}
+    remembers = remembers_scores(arguments, needs) or needs & OF_REFERENCE
     if not remembers or not isinstance(rows, Dataset) or SAMPLE_ID not in rows.column_names:
         return
     counts = Counter(sample_names(rows))
@@ -213,6 +233,17 @@ def _unsaved_pruners(trainer: Trainer, arguments: PruningArguments) -> Iterator[
 def _splits_sequences(trainer: Trainer) -> bool:
     config = trainer.accelerator.parallelism_config
     return config is not None and (config.cp_enabled or config.sp_enabled)
+
+
+def _has_no_prompts(trainer: Trainer) -> bool:
+    """Whether all tokens of all rows are answers: plain text, or whole conversations."""
+    rows = trainer.train_dataset
+    if not isinstance(rows, Dataset) or not isinstance(trainer.data_collator, _SftCollator):
+        return False  # a stream may have them, and another collator may make labels
+    masks = {"completion_mask", "assistant_masks", "labels"}
+    if vars(trainer.args)["completion_only_loss"] is False:
+        masks.remove("completion_mask")
+    return masks.isdisjoint(rows.column_names)
 
 
 def _packs_wrapped(trainer: Trainer) -> bool:
