@@ -8,6 +8,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
@@ -104,7 +105,7 @@ def decide_offline(
             f"token_pruner {args.token_pruner} reads token scores: score with --per_token, or set "
             "token_ratio to 1.0"
         )
-    extras = _extras(scores, args, pruners.sample.needs)
+    extras = _extras(scores, args, pruners.sample.needs, where)
     names = scores["sample_id"].to_pylist()
     ppl, entropy, n_tokens = (_tensor(scores[name]) for name in ("ppl", "entropy", "n_tokens"))
     is_finite = ppl.isfinite() & entropy.isfinite()
@@ -183,15 +184,23 @@ def check_works_from_scores(args: PruningArguments, pruners: Pruners) -> None:
             )
 
 
-def _extras(scores: pa.Table, args: PruningArguments, needs: frozenset[str]) -> dict[str, Tensor]:
+def _extras(
+    scores: pa.Table, args: PruningArguments, needs: frozenset[str], where: str
+) -> dict[str, Tensor]:
     """The further statistics of each row that the sample pruner reads, ``(N, d)``, by name.
 
     Raises:
-        UsageError: The scores do not have them.
+        UsageError: The scores do not have them, or none of the rows has a prompt.
     """
     noisy = args.s_ifd_noisy
     check_columns(scores.column_names, args.sample_pruner, needs, noisy)
     extras = extras_in(scores, needs, noisy)
+    if len(scores) and any(np.isnan(values).all() for values in extras.values()):
+        raise UsageError(
+            f"{where}: none of the rows has a prompt, so sample_pruner {args.sample_pruner} has "
+            "nothing to compare: choose another; of conversations, scoring with "
+            "--assistant_only_loss makes the other turns the prompt"
+        )
     return {name: torch.from_numpy(values) for name, values in extras.items()}
 
 

@@ -22,7 +22,6 @@ from ..pruners.protocols import (
     BASE_MEAN,
     OF_ALONE,
     OF_REFERENCE,
-    S_IFD,
     WEIGHTS,
 )
 
@@ -112,17 +111,7 @@ def check_supported(
             "a copy of the model before training with sharded weights: name that model as "
             "reference_model_name_or_path",
         ),
-        (
-            bool(needs & OF_ALONE) and _has_no_prompts(trainer),
-            f"sample_pruner {arguments.sample_pruner} on rows without prompts, whose answers it "
-            "would compare with themselves: give prompts and completions, or set "
-            "assistant_only_loss for conversations",
-        ),
-        (
-            S_IFD in needs and arguments.s_ifd_noisy,
-            "s_ifd_noisy in training, which makes no noisy copies: leave it out, or use it with "
-            "`qtuning prune` on what `qtuning score --alone --noisy_copies 30` wrote",
-        ),
+        *(_answers_alone(trainer, arguments) if needs & OF_ALONE else ()),
         *(_own_loss(trainer, stock_loss, *_ONE_PASS) if arguments.one_pass else ()),
         *(_one_pass(trainer) if arguments.one_pass else ()),
         *(_own_loss(trainer, stock_loss, *_WEIGHTS) if WEIGHTS in needs else ()),
@@ -233,6 +222,21 @@ def _unsaved_pruners(trainer: Trainer, arguments: PruningArguments) -> Iterator[
 def _splits_sequences(trainer: Trainer) -> bool:
     config = trainer.accelerator.parallelism_config
     return config is not None and (config.cp_enabled or config.sp_enabled)
+
+
+def _answers_alone(trainer: Trainer, arguments: PruningArguments) -> Iterator[tuple[bool, str]]:
+    """What is refused where a sample pruner reads answers without their prompts, and why."""
+    yield (
+        _has_no_prompts(trainer),
+        f"sample_pruner {arguments.sample_pruner} on rows without prompts, whose answers it would "
+        "compare with themselves: give prompts and completions, or set assistant_only_loss for "
+        "conversations",
+    )
+    yield (
+        arguments.s_ifd_noisy,
+        "s_ifd_noisy in training, which makes no noisy copies: leave it out, or use it with "
+        "`qtuning prune` on what `qtuning score --alone --noisy_copies 30` wrote",
+    )
 
 
 def _has_no_prompts(trainer: Trainer) -> bool:
