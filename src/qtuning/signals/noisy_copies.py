@@ -64,7 +64,7 @@ def score_noisy_copies(
     """Selective IFD of each sample over its noisy copies.
 
     Args:
-        scorer: Runs the forward passes; its weights are not sharded, and it has scored before.
+        scorer: Runs the forward passes; the model's weights are not sharded.
         model: The bare model.
         examples: Examples, each with the positions of its answer tokens, at least one.
         noise: How copies are made noisy.
@@ -75,6 +75,9 @@ def score_noisy_copies(
     marked = [(_marked(example), answers) for example, answers in examples]
     counted = [(example, len(answers)) for example, answers in marked]
     of_copies: list[list[float]] = [[] for _ in examples]
+    if examples:  # in a noisy pass it would see noise of another shape
+        ids = torch.tensor([examples[0][0]["input_ids"][:8]], device=model.device)
+        scorer.check(model, ids)
     for copy in range(noise.copies):
         embeddings = _NoisyEmbeddings(scorer, noise, copy)
         noisy_scorer = replace(scorer, collate=embeddings.collate, needs=frozenset())
