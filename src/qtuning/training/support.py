@@ -15,6 +15,7 @@ from ..arguments import PruningArguments
 from ..errors import UsageError
 from ..examples.example import SAMPLE_ID, unpack
 from ..examples.names import sample_names
+from ..examples.prompts import has_prompts
 from ..pruners.pair import remembers_scores
 from ..pruners.protocols import (
     ATTENTION,
@@ -242,12 +243,11 @@ def _answers_alone(trainer: Trainer, arguments: PruningArguments) -> Iterator[tu
 def _has_no_prompts(trainer: Trainer) -> bool:
     """Whether all tokens of all rows are answers: plain text, or whole conversations."""
     rows = trainer.train_dataset
-    if not isinstance(rows, Dataset) or not isinstance(trainer.data_collator, _SftCollator):
-        return False  # a stream may have them, and another collator may make labels
-    masks = {"completion_mask", "assistant_masks", "labels"}
-    if vars(trainer.args)["completion_only_loss"] is False:
-        masks.remove("completion_mask")
-    return masks.isdisjoint(rows.column_names)
+    if not isinstance(rows, Dataset) or "input_ids" not in rows.column_names:
+        return False  # a stream may have them
+    if "labels" not in rows.column_names and not isinstance(trainer.data_collator, _SftCollator):
+        return False  # another collator may make labels in any way
+    return not has_prompts(rows, vars(trainer.args).get("completion_only_loss") is not False)
 
 
 def _packs_wrapped(trainer: Trainer) -> bool:
