@@ -140,7 +140,7 @@ class StepPruner:
         moment = Moment(step, self.seed, progress, self.memory)
         if SCORES in pruners.sample.needs:
             places_to_score = self._to_score(candidates, pruners, moment)
-            score([candidates[place] for place in places_to_score], pruners.sample.needs)
+            score([candidates[place] for place in places_to_score], pruners.needs)
         rows_of_ranks = self._gather(candidates, step)
         decisions = decide(rows_of_ranks, pruners.sample, self.args, moment)
         if pruners.score_kept:
@@ -248,7 +248,7 @@ class StepPruner:
             and self.refresh.share == 0.0
             and SCORES in pruners.sample.needs
         )
-        score(unscored_here, frozenset() if stay else pruners.sample.needs)
+        score(unscored_here, pruners.token.needs if stay else pruners.needs)
         new_rows = iter(self.ranks.gather_flat([row_of(candidate) for candidate in unscored_here]))
         # The rows come rank by rank, those of a rank in the order of the data.
         row_at = {
@@ -272,7 +272,7 @@ class StepPruner:
             model: The bare model.
             wrapped: The model as the trainer wrapped it.
             chosen: This rank's candidates to score.
-            needs: What the sample pruner will read of them; more passes are made for some of it.
+            needs: What pruners will read of them; for some of it more passes are made.
         """
         candidates = [c for c in chosen if len(c.answers) and not c.repeated]
         scores = self.scorer(
