@@ -18,6 +18,7 @@ _CHOICES = {
     "token_rule": ("score", "and"),
     "entropy_over": ("answer", "all"),
     "pool_scope": ("step", "micro"),
+    "tail_schedule": ("linear", "fixed"),
     "score_dtype": ("same", "bfloat16", "float16"),
 }
 
@@ -143,6 +144,28 @@ class PruningArguments:
             "choices": _CHOICES["entropy_over"],
         },
     )
+    gain_quantile: float = field(
+        default=0.5,
+        metadata={
+            "help": "Share of each pool's samples, those of least gain, that gain-random sets "
+            "aside before it draws, in [0, 1]."
+        },
+    )
+    tail_schedule: str = field(
+        default="linear",
+        metadata={
+            "help": "Share of the samples that tail drops: linear, from 0 to 1 - sample_ratio over "
+            "the run (published with sample_ratio 0.5), or fixed, 1 - sample_ratio in every step.",
+            "choices": _CHOICES["tail_schedule"],
+        },
+    )
+    s_ifd_noisy: bool = field(
+        default=False,
+        metadata={
+            "help": "s-ifd over noisy copies, offline: of the 2k samples of highest mean the k of "
+            "least deviation; reads what `qtuning score --alone --noisy_copies 30` writes."
+        },
+    )
     score_batch_size: int | None = field(
         default=None,
         metadata={
@@ -163,17 +186,18 @@ class PruningArguments:
     score_refresh: float = field(
         default=1.0,
         metadata={
-            "help": "Share of each pool's already known samples that is scored anew, in (0, 1]: "
-            "those nearest to another decision first. The others keep their last scores. Samples "
-            "never seen are always scored."
+            "help": "Share of each pool's already known samples that is scored anew, in [0, 1]: "
+            "those nearest to another decision first. The others keep their last scores; at 0 all "
+            "do, for good. Samples never seen are always scored."
         },
     )
     initial_scores: str | None = field(
         default=None,
         metadata={
             "help": "Earlier scores of the data set that count as known from the start: a Parquet "
-            "file (sample_id, ppl, entropy, n_tokens) or another run's output folder. Needs "
-            "score_refresh below 1."
+            "file (sample_id, ppl, entropy, n_tokens; for pruners that read answers without "
+            "their prompts that of `qtuning score --alone`) or another run's output folder. Needs "
+            "score_refresh below 1, where 0 scores nothing of it again."
         },
     )
     scorer_model_name_or_path: str | None = field(
@@ -238,15 +262,12 @@ class PruningArguments:
         Raises:
             UsageError: A value is out of range or unknown, or two values exclude each other.
         """
-        for name, meaning in (
-            ("sample_ratio", "prunes nothing"),
-            ("token_ratio", "prunes nothing"),
-            ("score_refresh", "scores everything every time"),
-        ):
+        for name in ("sample_ratio", "token_ratio"):
             value = self._number(name)
             if not 0.0 < value <= 1.0:
-                raise UsageError(f"{name} must lie in (0, 1], got {value}; 1.0 {meaning}")
-        for name in ("neighbor_lambda", "prune_start", "prune_end"):
+                raise UsageError(f"{name} must lie in (0, 1], got {value}; 1.0 prunes nothing")
+        shares = ("neighbor_lambda", "gain_quantile", "score_refresh", "prune_start", "prune_end")
+        for name in shares:
             value = self._number(name)
             if not 0.0 <= value <= 1.0:
                 raise UsageError(f"{name} must lie in [0, 1], got {value}")
@@ -266,7 +287,7 @@ class PruningArguments:
                 continue
             if isinstance(number, bool) or not isinstance(number, int) or number < minimum:
                 raise UsageError(f"{name} must be an integer of at least {minimum}, got {number!r}")
-        for name in ("neighbor_mean", "protect_eos", "one_pass"):
+        for name in ("neighbor_mean", "protect_eos", "s_ifd_noisy", "one_pass"):
             if not isinstance(vars(self)[name], bool):
                 raise UsageError(f"{name} must be true or false, got {vars(self)[name]!r}")
         for name, choices in _CHOICES.items():

@@ -218,6 +218,31 @@ def test_initial_scores_of_another_kind(refuses_to_train, rows, tmp_path, name) 
     assert name in said
 
 
+@pytest.mark.parametrize("pruner", ["gain-high", "q-tuning-gain", "s-ifd", "ifd"])
+def test_initial_scores_without_answers_alone(refuses_to_train, rows, tmp_path, pruner) -> None:
+    path = tmp_path / "s.parquet"
+    pq.write_table(score_table(), path)
+    settings = {"sample_pruner": pruner, "initial_scores": path, "score_refresh": 0.0}
+    said = refuses_to_train(dataset_name=rows, **settings)
+    assert f"{path}: sample_pruner {pruner} reads " in said
+    assert "`qtuning score --alone`" in said
+
+
+@pytest.mark.parametrize("name", ["nll_alone_sum", "nll_sum"])
+def test_initial_scores_of_answers_alone_of_another_kind(
+    refuses_to_train, rows, tmp_path, name
+) -> None:
+    table = score_table()
+    path = tmp_path / "s.parquet"
+    table = table.append_column("nll_alone_sum", table["ppl"])
+    if name in table.column_names:
+        table = table.drop_columns([name])
+    pq.write_table(table.append_column(name, pa.array(["x"] * 8)), path)
+    settings = {"sample_pruner": "gain-high", "initial_scores": path, "score_refresh": 0.0}
+    said = refuses_to_train(dataset_name=rows, **settings)
+    assert f"{path}: column {name} is not of its kind" in said
+
+
 def test_scores_in_a_checkpoint_of_another_kind(tmp_path) -> None:
     path = tmp_path / "scores.parquet"
     pq.write_table(pa.table({"sample_id": ["a"], "ppl": ["x"]}), path)

@@ -1,6 +1,7 @@
 """`qtuning score --alone`: answers without their prompts, in scores, exports and decisions."""
 
 import json
+import math
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -39,11 +40,14 @@ def test_the_column_is_the_nll_of_the_answer_behind_the_last_token_of_its_prompt
         ids = tokenizer(row["prompt"][-1] + row["completion"])["input_ids"] + [1]
         with torch.no_grad():
             logits = model(torch.tensor([ids])).logits[0, :-1].double()
-        nll = torch.nn.functional.cross_entropy(logits, torch.tensor(ids[1:]), reduction="sum")
+        nll = torch.nn.functional.cross_entropy(logits, torch.tensor(ids[1:]), reduction="none")
         assert row["n_tokens"] == len(ids) - 1
-        assert row["nll_alone_sum"] == pytest.approx(float(nll), rel=1e-4)
-    table = pq.read_table(alone)
-    assert table.drop_columns(["nll_alone_sum"]).to_pylist() == pq.read_table(scores).to_pylist()
+        assert row["nll_alone_sum"] == pytest.approx(float(nll.sum()), rel=1e-4)
+        d = torch.tensor(row["token_nll"], dtype=torch.float64) - nll
+        most = sorted(range(len(d)), key=lambda t: -abs(d[t]))[: max(1, len(d) // 2)]
+        assert row["s_ifd"] == pytest.approx(math.exp(sum(d[most]) / len(most)), rel=1e-4)
+    table = pq.read_table(alone).drop_columns(["nll_alone_sum", "s_ifd"])
+    assert table.to_pylist() == pq.read_table(scores).to_pylist()
 
 
 def test_a_stream_has_it_too(model, rows, alone, tmp_path):
@@ -69,7 +73,7 @@ def test_parts_with_and_without_it_are_not_mixed(model, rows, tmp_path, capsys, 
     output = tmp_path / "s.parquet"
     assert run_score(model, rows, output, *first) == 0
     assert run_score(model, rows, output, *second) == 2
-    assert "another origin (nll_alone_sum differ)" in capsys.readouterr().err
+    assert "another origin (nll_alone_sum, s_ifd differ)" in capsys.readouterr().err
 
 
 def test_a_file_of_a_version_that_did_not_know_it_is_gone_on_with(model, rows, tmp_path):
@@ -77,7 +81,8 @@ def test_a_file_of_a_version_that_did_not_know_it_is_gone_on_with(model, rows, t
     assert run_score(model, rows, output) == 0
     table = pq.read_table(output)
     origin = read_origin(table.schema, output)
-    assert origin.pop("nll_alone_sum") is False
+    assert origin.pop("nll_alone_sum") is origin.pop("s_ifd") is False
+    assert origin.pop("noisy_copies") is None
     pq.write_table(table.cast(with_origin(table.schema, origin)), output)
     assert run_score(model, rows, output) == 0
     assert run_score(model, rows, output, "--alone") == 2

@@ -11,15 +11,16 @@ from transformers import PreTrainedModel
 
 import qtuning
 from qtuning import QTuningConfig, QTuningTrainer, read_ledger
+from qtuning.errors import UsageError
 from qtuning.examples.prepare import ready_rows
 from qtuning.examples.tokenising import Tokenising
-from qtuning.pruners.protocols import QUADRANTS, SCORES, WITHOUT_PROMPT
+from qtuning.pruners.protocols import OF_ALONE, QUADRANTS, SCORES
 from qtuning.pruners.registry import SAMPLE_PRUNERS, TOKEN_PRUNERS
 
 from .. import architectures, runs, tiny
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-OFFLINE = {SCORES, QUADRANTS, WITHOUT_PROMPT}
+OFFLINE = {SCORES, QUADRANTS, *OF_ALONE}
 SAMPLES = [name for name, pruner in SAMPLE_PRUNERS.items() if pruner.needs <= OFFLINE]
 TOKENS = [name for name, pruner in TOKEN_PRUNERS.items() if pruner.needs <= OFFLINE]
 # Each with Q-Tuning's other half, and with one that reads no scores.
@@ -205,12 +206,14 @@ def ends(labels_of) -> tuple[int, int]:
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize(("sample_pruner", "token_pruner"), PAIRS)
 def test_every_pruner_decides_as_in_the_run(
-    scores_of, tmp_path, model, sample_pruner, token_pruner
+    scores_of, scores_with_prompts, tmp_path, model, sample_pruner, token_pruner
 ) -> None:
     pair = {"sample_pruner": sample_pruner, "token_pruner": token_pruner}
-    trainer = train(tmp_path / "run", MODELS[model](), **pair)
+    compares = bool(SAMPLE_PRUNERS[sample_pruner].needs & OF_ALONE)
+    rows = with_prompts if compares else conversations
+    trainer = train(tmp_path / "run", MODELS[model](), rows, **pair)
     ledger = read_ledger(tmp_path / "run").to_pylist()
-    scores = scores_of[model]
+    scores = (scores_with_prompts if compares else scores_of)[model]
     check_same(scores, ledger, trainer.trained, tmp_path / "out", **pair)
     if SCORES in SAMPLE_PRUNERS[sample_pruner].needs:
         assert sum(row["kept"] for row in ledger) == 8, "what is bad takes no place"
@@ -219,7 +222,7 @@ def test_every_pruner_decides_as_in_the_run(
             here = torch.tensor(scores[name], dtype=torch.float64)
             torch.testing.assert_close(of_run, here, rtol=0.0, atol=0.0, equal_nan=True)
     kept, all_ends = ends(trainer.trained)
-    assert kept == all_ends > 0
+    assert compares or kept == all_ends > 0  # the turns of a prompt have no label
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -239,8 +242,17 @@ def test_the_prompts_make_a_difference_to_ifd(scores_of, scores_with_prompts) ->
     scores = scores_with_prompts["sound"]
     gains = [a - b for a, b in zip(scores["nll_alone_sum"], scores["nll_sum"], strict=True)]
     assert min(gains) < 0 < max(gains)
-    kept = qtuning.prune(scores, sample_pruner="ifd", sample_ratio=0.5, token_ratio=1.0)
-    assert kept["sample_id"] != scores["sample_id"][:8]
+    for name in ("ifd", "gain-high", "q-tuning-gain", "s-ifd"):
+        kept = qtuning.prune(scores, sample_pruner=name, sample_ratio=0.5, token_ratio=1.0)
+        assert kept["sample_id"] != scores["sample_id"][:8]
+
+
+def test_what_has_no_prompts_at_all_is_refused(scores_of, tmp_path) -> None:
+    for name in ("ifd", "gain-high", "gain-random", "q-tuning-gain", "s-ifd"):
+        with pytest.raises(UsageError, match=f"sample_pruner {name} on rows without prompts"):
+            train(tmp_path, tiny.llama(), sample_pruner=name, token_pruner="none")
+        with pytest.raises(UsageError, match=f"none of the rows has a prompt.*{name}"):
+            qtuning.prune(scores_of["sound"], sample_pruner=name, token_ratio=1.0)
 
 
 @pytest.mark.parametrize(

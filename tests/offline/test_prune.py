@@ -16,14 +16,14 @@ from qtuning.commands.main import main
 from qtuning.core.plane import Q2
 from qtuning.errors import UsageError
 from qtuning.offline.prune import decide_offline
-from qtuning.pruners.protocols import QUADRANTS, SCORES, WITHOUT_PROMPT
+from qtuning.pruners.protocols import OF_ALONE, QUADRANTS, SCORES
 from qtuning.pruners.registry import SAMPLE_PRUNERS, TOKEN_PRUNERS
 
 from .. import device, tiny
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FROM_SCORES = {SCORES, QUADRANTS}
-FROM_SAMPLE_SCORES = {*FROM_SCORES, WITHOUT_PROMPT}
+FROM_SAMPLE_SCORES = {*FROM_SCORES, *OF_ALONE}
 
 
 def prune(scores, output, *more):
@@ -62,6 +62,7 @@ def test_pools_of_a_size_decide_apart(table):
 def test_every_sample_pruner_decides_from_scores_or_says_that_it_cannot(table, name):
     args = PruningArguments(sample_pruner=name, sample_ratio=0.25, token_ratio=1.0)
     table = table.append_column("nll_alone_sum", pc.multiply(table["nll_sum"], 1.1))
+    table = table.append_column("s_ifd", pc.divide(1.0, table["entropy"]))
     if SAMPLE_PRUNERS[name].needs <= FROM_SAMPLE_SCORES:
         assert int(decide_offline(table, args).kept.sum()) == (40 if name == "full" else 10)
     else:

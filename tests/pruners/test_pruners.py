@@ -19,11 +19,13 @@ from qtuning.core.seeds import seeded_generator
 from qtuning.core.tokens import keep_tokens
 from qtuning.pruners.protocols import (
     ATTENTION,
+    BASE_MEAN,
     EL2N,
     HISTORY,
     LOGITS,
     NEEDS,
     REFERENCE,
+    S_IFD,
     SAMPLE_EXTRAS,
     SCORES,
     STEPS,
@@ -43,7 +45,7 @@ from qtuning.pruners.registry import (
 
 # Pruners that keep all, whatever the ratio.
 WHOLE_SAMPLES, WHOLE_TOKENS = {"full"}, {"none"}
-OWN_BUDGET = {"infobatch"}  # keeps about two thirds
+OWN_BUDGET = {"infobatch", "tail"}  # keeps about two thirds; keeps all at the beginning
 AT_LEAST = {"profit"}  # never prunes a probable token
 STEP_WIDE = {"rho-1", "token-cleaning"}  # rank over all samples, so one may keep more than another
 PAIRS = [*SAMPLE_PRUNERS.items(), *TOKEN_PRUNERS.items()]
@@ -66,6 +68,8 @@ def pool(n: int = 16, *, step: int = 3, seed: int = 7, group: int = 0) -> Sample
         extras={
             EL2N: torch.rand(n, 1, generator=draw, dtype=torch.float64),
             WITHOUT_PROMPT: 0.2 + torch.rand(n, 2, generator=draw, dtype=torch.float64),
+            S_IFD: 0.2 + torch.rand(n, 1, generator=draw, dtype=torch.float64),
+            BASE_MEAN: 3 * torch.rand(n, 1, generator=draw, dtype=torch.float64),
             LOGITS: 100 * torch.rand(n, 1025, generator=draw, dtype=torch.float64),
         },
     )

@@ -102,6 +102,29 @@ def test_scoring_costs_less_where_samples_are_known(share_anew, epochs, known, c
     assert scoring_cost(share_anew, epochs, known) == pytest.approx(cost)
 
 
+@pytest.mark.parametrize(
+    ("share_anew", "epochs", "known", "more", "cost"),
+    [
+        (0.0, 3, True, {}, 0.0),  # scored before the run, and never again
+        (0.0, 3, True, {"kept_share": 0.25}, 0.25),  # what is kept, for its tokens
+        (0.1, 3, False, {"kept_share": 0.5}, 0.4 + 0.6 * 0.5),
+        (1.0, 3, False, {"kept_share": 0.5}, 1.0),  # all are scored already
+        (1.0, 4, False, {"reference": 1.0}, 1.25),  # the model before training, once
+        (1.0, 2, False, {"reference": 0.5}, 1.25),  # one of half the size
+    ],
+)
+def test_what_scoring_costs_beyond_the_decision_is_counted(share_anew, epochs, known, more, cost):
+    assert scoring_cost(share_anew, epochs, known, **more) == pytest.approx(cost)
+
+
+def test_a_second_pass_is_told_where_there_is_one():
+    assert (
+        "and a second pass over the answers without their prompts"
+        in lines(sample_pruner="gain-high")[1]
+    )
+    assert "second pass" not in lines()[1]
+
+
 @given(cost=st.floats(1.5, 5))
 def test_at_break_even_scoring_costs_what_pruning_saves(cost):
     assert speed_up_bound(break_even(cost), cost, 1.0) == pytest.approx(1.0)

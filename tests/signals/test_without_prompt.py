@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
+from qtuning.core.selective_ifd import selective_ifd
 from qtuning.examples.candidate import Candidate, row_of
 from qtuning.examples.example import answer_positions
-from qtuning.pruners.protocols import EL2N, SCORES, WITHOUT_PROMPT
+from qtuning.pruners.protocols import EL2N, S_IFD, SCORES, WITHOUT_PROMPT
 from qtuning.signals.without_prompt import score_alone, score_without_prompt
 
 from .. import tiny
@@ -63,7 +64,7 @@ def test_the_answers_alone_are_scored_as_the_model_would(side) -> None:
 
 def test_candidates_get_both_means_and_the_tokens_that_the_pass_read() -> None:
     model = tiny.llama().eval()
-    given = scorer(needs=frozenset({SCORES, EL2N}))
+    given = scorer(needs=frozenset({SCORES, EL2N, WITHOUT_PROMPT, S_IFD}))
     candidates = []
     for number, (example, answers) in enumerate(with_answers()):
         (scores,) = given(model, model, [(example, len(answers))])
@@ -79,9 +80,13 @@ def test_candidates_get_both_means_and_the_tokens_that_the_pass_read() -> None:
         assert alone == pytest.approx(sum(nll) / len(nll), rel=1e-5)
         assert after_prompt == pytest.approx(float(candidate.nll.double().mean()))
         assert candidate.scored_tokens == 10 + len(ids)
-        assert set(candidate.extras) == {WITHOUT_PROMPT}, "the other statistics are of one pass"
+        assert candidate.extras[S_IFD].tolist() == pytest.approx(
+            [float(selective_ifd(candidate.nll, torch.tensor(nll)))], rel=1e-4
+        )
+        assert set(candidate.extras) == {WITHOUT_PROMPT, S_IFD}, "others are of one pass"
     last = candidates[-1]
     assert last.extras[WITHOUT_PROMPT].isnan().all()
+    assert last.extras[S_IFD].isnan().all()
     assert last.scored_tokens == 10
     assert {len(dict(row_of(one).extras)[WITHOUT_PROMPT]) for one in candidates} == {2}
 

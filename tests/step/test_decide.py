@@ -13,7 +13,7 @@ from qtuning.core.plane import Selection
 from qtuning.core.ratio import keep_count
 from qtuning.errors import UsageError
 from qtuning.examples.candidate import CandidateRow as Row
-from qtuning.pruners.protocols import EL2N, LOGITS, SCORES, WITHOUT_PROMPT
+from qtuning.pruners.protocols import BASE_MEAN, EL2N, LOGITS, S_IFD, SCORES, WITHOUT_PROMPT
 from qtuning.pruners.registry import SAMPLE_PRUNERS, resolve_sample_pruner
 from qtuning.step.decide import Decision, Decisions, decide
 from qtuning.step.moment import Moment
@@ -31,6 +31,8 @@ def row(name: int, ppl: float = 2.0, entropy: float = 1.0, micro: int = 0, **cha
         (EL2N, (entropy,)),
         (LOGITS, (ppl, entropy, *[0.0] * 1023)),
         (WITHOUT_PROMPT, (1.0 + entropy, ppl)),
+        (S_IFD, (ppl / 25,)),
+        (BASE_MEAN, (entropy,)),
     )
     return Row(micro, f"s{name}", ppl, entropy, 5, 9, False, True, extras)._replace(**changes)
 
@@ -45,7 +47,7 @@ def deal_out(values: Scores, ranks: int, batch: int) -> list[list[Row]]:
 
 
 def run(gathered: Sequence[Sequence[Row]], pruner: str = "q-tuning", **changes) -> Decisions:
-    args = PruningArguments(**{"sample_ratio": 0.5, **changes})
+    args = PruningArguments(**{"sample_ratio": 0.5, "tail_schedule": "fixed", **changes})
     return decide(gathered, resolve_sample_pruner(pruner), args, Moment(3, 7))
 
 
@@ -89,7 +91,7 @@ def test_micro_batches_decided_apart_make_the_decisions_of_the_step(
     last = gathered[-1]
     last += [row(90 + i, micro=n_micro - 1, repeated=True) for i in range(n_repeated)]
     whole = run(gathered, pruner, pool_scope="micro")
-    args = PruningArguments(sample_ratio=0.5, pool_scope="micro")
+    args = PruningArguments(sample_ratio=0.5, pool_scope="micro", tail_schedule="fixed")
     apart = [
         decide(
             [[r for r in rows if r.micro == micro] for rows in gathered],
@@ -171,7 +173,7 @@ def test_samples_with_a_broken_loss_are_named_and_never_kept(pruner, ratio, brok
     rows = [
         row(i, *((x, 1.0) if i % 2 else (2.0 + i, x)), n_tokens=5) for i, x in enumerate(broken)
     ]
-    args = PruningArguments(sample_ratio=ratio)
+    args = PruningArguments(sample_ratio=ratio, tail_schedule="fixed")
     decisions = decide([rows], own, args, Moment(1, 0))
     bad = [f"s{i}" for i, x in enumerate(broken) if not math.isfinite(x)]
     assert decisions.bad == bad

@@ -9,11 +9,13 @@ from datasets import Dataset
 
 import qtuning
 from qtuning.pruners.protocols import (
-    BASE,
+    BASE_MEAN,
     EL2N,
     HISTORY,
     LOGITS,
+    OF_REFERENCE,
     REFERENCE,
+    S_IFD,
     SCORES,
     WITHOUT_PROMPT,
 )
@@ -26,7 +28,7 @@ N, STEPS = 16, 2
 # Most bytes: of a sample's id, numbers and places in containers; of its id and an empty array; of
 # an input token's id and label; of a float among others; of a token's NLL.
 A_SAMPLE, A_NAME, AN_EXAMPLE, A_FLOAT, A_SCORE = 600, 300, 2 * 5, 9, 4
-DECLARED = {EL2N: 4, WITHOUT_PROMPT: 2 * 8, LOGITS: 4 * 1025}
+DECLARED = {EL2N: 4, WITHOUT_PROMPT: 2 * 8, S_IFD: 8, BASE_MEAN: 8, LOGITS: 4 * 1025}
 """Bytes of the statistics of a sample that a sample pruner reads besides perplexity and entropy."""
 
 
@@ -109,7 +111,8 @@ def test_what_is_sent_and_kept_is_bounded_by_tokens_and_declared_statistics(
     each_step = N * A_SAMPLE + N_INPUT * AN_EXAMPLE + declared(sample)
     if REFERENCE in needs:
         each_step += N_TOKENS * A_FLOAT  # ranked over all ranks
-    once = N_TOKENS * A_SCORE if needs & {REFERENCE, BASE} else 0
+    compared = (needs | SAMPLE_PRUNERS[sample].needs) & OF_REFERENCE
+    once = N_TOKENS * A_SCORE if compared else 0
     assert wire.sent <= STEPS * each_step + once
     assert_kept_is_small(step_pruner, sample, token)
 
@@ -140,7 +143,7 @@ def assert_kept_is_small(step_pruner, sample: str, token: str) -> None:
         assert len(scores)
         assert sizes.held(scores) <= len(scores) * A_SAMPLE + declared(sample)
     reference = step_pruner.more.store
-    assert bool(len(reference)) == bool(TOKEN_PRUNERS[token].needs & {REFERENCE, BASE})
+    assert bool(len(reference)) == bool((TOKEN_PRUNERS[token].needs | needs) & OF_REFERENCE)
     assert sizes.held(reference) <= A_SAMPLE + len(reference) * A_NAME + N_TOKENS * A_SCORE
     memory = step_pruner.memory
     assert bool(memory) == (sample == "uds")

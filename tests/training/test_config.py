@@ -45,6 +45,9 @@ OTHER = {
     "pool_scope": "micro",
     "bisect_steps": 7,
     "entropy_over": "all",
+    "gain_quantile": 0.25,
+    "tail_schedule": "fixed",
+    "s_ifd_noisy": True,
     "score_batch_size": 16,
     "score_dtype": "bfloat16",
     "score_refresh": 0.25,
@@ -70,7 +73,9 @@ BAD = {
     "probe_samples": (-1, 1.5, "100", None, True),
     "probe_steps": (0, -1, 2.5, "10", None, True),
     "score_dtype": ("float32", "bf16", None),
-    "score_refresh": (0.0, -0.1, 1.01, 25, *NUMBERS),
+    "score_refresh": (-0.1, 1.01, 25, *NUMBERS),
+    "gain_quantile": (-0.1, 1.01, *NUMBERS),
+    "tail_schedule": ("rising", None),
     "token_mode": ("masked", "", None, ["mask"]),
     "error_scale": ("log", None),
     "fill_tokens": ("none", True),
@@ -90,6 +95,7 @@ ACCEPTED = {
     "score_batch_size": (True,),
     "neighbor_mean": ("no", 3, None),
     "protect_eos": ("no", 3, None),
+    "s_ifd_noisy": ("no", 3, None),
     "one_pass": ("no", 3, None),
 }
 ONE_PASS = {"one_pass": True, "pool_scope": "micro"}
@@ -135,6 +141,9 @@ def test_the_defaults_are_the_promised_ones():
         "pool_scope": "step",
         "bisect_steps": 10,
         "entropy_over": "answer",
+        "gain_quantile": 0.5,
+        "tail_schedule": "linear",
+        "s_ifd_noisy": False,
         "score_batch_size": None,
         "score_dtype": "same",
         "score_refresh": 1.0,
@@ -167,6 +176,7 @@ def test_a_bad_value_is_a_usage_error_in_one_line_that_names_the_field(tmp_path,
 def test_good_values_and_the_ends_of_the_ranges_are_taken(tmp_path, kind):
     assert chosen(make(kind, tmp_path, **OTHER)) == OTHER
     ends = {"sample_ratio": 1, "token_ratio": 1.0, "neighbor_lambda": 0, "bisect_steps": 1}
+    ends |= {"score_refresh": 0.0, "gain_quantile": 1}
     assert make(kind, tmp_path, **ends).sample_ratio == 1
     assert make(kind, tmp_path, neighbor_lambda=1.0, sample_ratio=1e-9).neighbor_lambda == 1.0
 
@@ -294,6 +304,21 @@ def test_earlier_scores_serve_a_pruner_that_looks_back():
     PruningArguments(sample_pruner="infobatch", initial_scores="scores.parquet")
     with pytest.raises(UsageError, match="initial_scores has no effect"):
         PruningArguments(initial_scores="scores.parquet")
+
+
+@pytest.mark.parametrize(("pruner", "what"), [("el2n", "el2n"), ("tail", "base_mean")])
+def test_earlier_scores_are_refused_where_no_file_has_what_the_pruner_reads(pruner, what):
+    with pytest.raises(UsageError, match=rf"no file of scores has \({what}\): leave it out"):
+        PruningArguments(sample_pruner=pruner, initial_scores="scores.parquet", score_refresh=0.5)
+
+
+@pytest.mark.parametrize(
+    "static", [{"scorer_model_name_or_path": "smaller"}, {"score_refresh": 0.0}], ids=str
+)
+def test_tail_is_refused_where_the_scores_do_not_follow_the_model(static):
+    with pytest.raises(UsageError, match="tail follows how the model being trained changes"):
+        PruningArguments(sample_pruner="tail", **static)
+    PruningArguments(sample_pruner="tail", score_refresh=0.1)
 
 
 def test_the_fields_as_plain_data_name_callables():

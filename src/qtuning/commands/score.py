@@ -16,7 +16,7 @@ from ..io.checks import check_output, check_sizes
 from ..io.data import load_rows
 from ..io.formats import Rows
 from ..io.models import check_model
-from ..offline.job import ScoreJob
+from ..offline.job import ScoreJob, noise_of
 from ..offline.score import ENGINES, processes, score_with_bar
 from ..precision import use_bf16
 from .parser import OneLineParser
@@ -38,8 +38,9 @@ class ScoreArguments:
     alone: bool = field(
         default=False,
         metadata={
-            "help": "Also write nll_alone_sum, the summed NLL of each answer without its prompt: a "
-            "second pass, over the answers. It finds answers that do not belong to their prompts."
+            "help": "Also write nll_alone_sum, the summed NLL of each answer without its prompt, "
+            "and s_ifd, its selective IFD: a second pass, over the answers. It finds answers that "
+            "do not belong to their prompts."
         },
     )
     entropy_over: str = field(
@@ -50,6 +51,18 @@ class ScoreArguments:
             "choices": ("answer", "all"),
         },
     )
+    noisy_copies: int = field(
+        default=0,
+        metadata={
+            "help": "Also write s_ifd_mean and s_ifd_deviation, of selective IFD over so many "
+            "copies with noise on their embeddings (published: 30), each scored with and without "
+            "its prompt. Needs alone."
+        },
+    )
+    noise_alpha: float = field(
+        default=5.0, metadata={"help": "Size of that noise, as NEFTune's alpha."}
+    )
+    noise_seed: int = field(default=0, metadata={"help": "Seed of that noise."})
     max_length: int = field(default=1024, metadata={"help": "Tokens at which a row is cut."})
     batch_size: int | None = field(
         default=None,
@@ -142,6 +155,9 @@ def run(argv: Sequence[str]) -> None:
     sizes = ("max_length", "batch_size", "rows_per_part", "ray_workers", "dataset_num_proc")
     given = {name: vars(options)[name] for name in sizes}
     check_sizes(**{name: size for name, size in given.items() if size is not None})
+    noise = noise_of(
+        options.noisy_copies, options.noise_alpha, options.noise_seed, alone=options.alone
+    )
     check_model(model_args.model_name_or_path)
     data, where = load_rows(script_args, DatasetMixtureConfig(), "train")
     job = ScoreJob(
@@ -153,6 +169,7 @@ def run(argv: Sequence[str]) -> None:
         float16=options.float16,
         alone=options.alone,
         entropy_over=options.entropy_over,
+        noise=noise,
         batch_size=options.batch_size,
         rows_a_part=options.rows_per_part,
         bf16=use_bf16(options.bf16),

@@ -10,6 +10,7 @@ from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments
 from ..errors import UsageError
 from ..io.extras import need
 from ..io.models import check_model
+from ..pruners.pair import Pruners
 from ..run.initial_scores import check_initial_scores
 from ..signals.other_models import REFERENCE_MODEL, SCORER
 from ..training.config import QTuningConfig
@@ -74,7 +75,11 @@ def check(training_args: QTuningConfig, model_args: ModelConfig) -> None:
     if model_args.use_peft:
         need("--use_peft", "peft", "peft")
     if training_args.initial_scores is not None:
-        check_initial_scores(training_args.initial_scores, training_args.entropy_over)
+        pruner = training_args.sample_pruner
+        needs = Pruners.of(training_args).sample.needs
+        check_initial_scores(
+            training_args.initial_scores, training_args.entropy_over, pruner=pruner, needs=needs
+        )
     if not torch.cuda.is_available():
         cuda_options = _cuda_options(training_args, model_args)
         if cuda_options:

@@ -28,7 +28,7 @@ from .made_with import default_use_cpu, versions
 from .rows import Row, held_out_rows, training_rows
 
 _HELD_OUT = "held_out"
-_NEVER = 1e-12  # of so many samples as a data set has none is scored again
+_NEVER = 0.0  # of so many samples as a data set has none is scored again
 
 
 def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:

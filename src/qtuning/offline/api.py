@@ -22,7 +22,7 @@ from ..precision import use_bf16
 from .decided import one_visit, read_decided
 from .diff import Agreement, agreement
 from .export import FORMATS, OF_TRAINERS, export, with_decisions
-from .job import ScoreJob
+from .job import ScoreJob, noise_of
 from .origin import Origin, description, origin_if_any, read_origin
 from .prune import decide_offline
 from .random_state import random_state_kept
@@ -40,6 +40,9 @@ def score(
     float16: bool = False,
     alone: bool = False,
     entropy_over: str = PruningArguments.entropy_over,
+    noisy_copies: int = 0,
+    noise_alpha: float = 5.0,
+    noise_seed: int = 0,
     split: str = "train",
     revision: str | None = None,
     max_length: int = 1024,
@@ -74,10 +77,17 @@ def score(
         per_token: Add ``token_nll`` and ``token_entropy``, a list of ``n_tokens`` values in nats
             for each row. Pruning tokens needs them.
         float16: Whether the values of ``per_token`` are float16 rather than float32.
-        alone: Add ``nll_alone_sum``, the summed NLL of each answer without its prompt, in nats: a
-            second pass, over the answers. ``suspects`` and the pruner ``ifd`` need it.
+        alone: Add ``nll_alone_sum``, the summed NLL of each answer without its prompt, in nats, and
+            ``s_ifd``, its selective IFD: a second pass, over the answers. ``suspects`` and the
+            pruners ``ifd``, ``s-ifd``, ``gain-high``, ``gain-random`` and ``q-tuning-gain`` need
+            it.
         entropy_over: "all" to add ``entropy_all``, the mean entropy over all positions of a row,
             prompt included, in nats, by which ``prune`` decides with ``entropy_over="all"``.
+        noisy_copies: Add ``s_ifd_mean`` and ``s_ifd_deviation``, of selective IFD over so many
+            copies with noise on their embeddings, each scored with and without its prompt; 0 adds
+            none, published are 30. ``s-ifd`` with ``s_ifd_noisy`` needs them.
+        noise_alpha: Size of the noise, see ``signals.noisy_copies``.
+        noise_seed: Seed of the noise.
         split: The split of data given by name; it may be a slice as ``train[:300]``.
         revision: Branch, tag or commit of the model on the Hub.
         max_length: Tokens at which a row is cut.
@@ -114,6 +124,7 @@ def score(
         check_sizes(dataset_num_proc=dataset_num_proc)
     if output is None and processes().num_processes > 1:
         raise UsageError("score: several processes need an output that all of them see: give one")
+    noise = noise_of(noisy_copies, noise_alpha, noise_seed, alone=alone)
     check_model(str(model), "model")
     where = "the data"
     if isinstance(data, Path | str):
@@ -127,6 +138,7 @@ def score(
         float16=float16,
         alone=alone,
         entropy_over=PruningArguments(entropy_over=entropy_over).entropy_over,
+        noise=noise,
         batch_size=batch_size,
         rows_a_part=rows_per_part,
         bf16=use_bf16(bf16),

@@ -8,19 +8,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from torch import Tensor
 
+from ..core.selective_ifd import selective_ifd
 from ..core.stats import stats_of_one
 from ..errors import UsageError
 from ..examples.candidate import ENTROPY_ALL
+from ..signals.noisy_copies import Spread
+from ..signals.score_columns import ALONE, NLL_SUM, NOISY, SELECTIVE
 from ..signals.scorer import Scores
-from .schema import (
-    ALONE,
-    MEAN_WEIGHT,
-    NLL_SUM,
-    SCORES,
-    TOKEN_SCORES,
-    TOKEN_WEIGHTS,
-    TURN_ENDS,
-)
+from .schema import MEAN_WEIGHT, SCORES, TOKEN_SCORES, TOKEN_WEIGHTS, TURN_ENDS
 
 
 class ScoredRow(NamedTuple):
@@ -32,12 +27,14 @@ class ScoredRow(NamedTuple):
         nll_alone: NLL of its answer tokens without the prompt in nats, ``(T,)``; None if it has no
             prompt, or was not scored without.
         weights: Weights of its answer tokens, ``(T,)``; None for 1.
+        noisy: Selective IFD over noisy copies; None without a prompt or copies.
     """
 
     scores: Scores
     ends_turn: Tensor
     nll_alone: Tensor | None = None
     weights: Tensor | None = None
+    noisy: Spread | None = None
 
 
 @dataclass(frozen=True)
@@ -47,8 +44,9 @@ class ScoreColumns:
     Attributes:
         per_token: Whether to add lists of token NLL and entropy, in nats.
         float16: Whether these lists are float16, half the size, with an error of up to 0.05%.
-        alone: Whether to add the NLL of answers without their prompts.
+        alone: Whether to add the NLL of answers without their prompts, and selective IFD.
         entropy_of_all: Whether to add the mean entropy over all positions of a row, in nats.
+        noisy: Whether to add selective IFD over noisy copies.
         weighted: Whether to add the users' weights.
     """
 
@@ -57,11 +55,15 @@ class ScoreColumns:
     alone: bool = False
     entropy_of_all: bool = False
     weighted: bool = False
+    noisy: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the columns that are added."""
-        names = [*SCORES, *([ALONE] * self.alone), *([ENTROPY_ALL] * self.entropy_of_all)]
+        names = [*SCORES]
+        names += (ALONE, SELECTIVE) if self.alone else ()
+        names += [ENTROPY_ALL] if self.entropy_of_all else []
+        names += NOISY if self.noisy else ()
         names += TOKEN_SCORES if self.per_token else ()
         names += [MEAN_WEIGHT] if self.weighted else []
         return (*names, *([TOKEN_WEIGHTS] if self.weighted and self.per_token else []))
@@ -120,13 +122,17 @@ class ScoreColumns:
             TURN_ENDS: pa.array(ends, pa.list_(pa.int32())),
         }
         if self.alone:
-            alone = [None if one is None else one.nll_alone for one in scored]
-            alone_sums = [None if nll is None else _sum(nll) for nll in alone]
-            columns[ALONE] = pa.array(alone_sums, pa.float64())
+            columns[ALONE] = pa.array([_alone_sum(one) for one in scored], pa.float64())
+            columns[SELECTIVE] = pa.array([_selective(one) for one in scored], pa.float64())
         if self.entropy_of_all:
             means = [None if one is None else one.scores.extras[ENTROPY_ALL] for one in scored]
             values = [None if mean is None else float(mean) for mean in means]
             columns[ENTROPY_ALL] = pa.array(values, pa.float64())
+        if self.noisy:
+            spreads = [None if one is None else one.noisy for one in scored]
+            for place, name in enumerate(NOISY):
+                values = [None if spread is None else spread[place] for spread in spreads]
+                columns[name] = pa.array(values, pa.float64())
         if self.per_token:
             for place, name in enumerate(TOKEN_SCORES):
                 lists = [[] if one is None else one.scores[:2][place].tolist() for one in scored]
@@ -170,6 +176,17 @@ def _weights_of(row: ScoredRow) -> list[float]:
         [1.0] * len(row.scores.nll) if row.weights is None else row.weights.tolist()
     )
     return weights
+
+
+def _alone_sum(row: ScoredRow | None) -> float | None:
+    return None if row is None or row.nll_alone is None else _sum(row.nll_alone)
+
+
+def _selective(row: ScoredRow | None) -> float | None:
+    """Selective IFD of a row; None where it has no prompt or no answer tokens."""
+    if row is None or row.nll_alone is None:
+        return None
+    return float(selective_ifd(row.scores.nll, row.nll_alone))
 
 
 def _sum(nll: Tensor) -> float:

@@ -1,20 +1,38 @@
 """A job of scoring as plain data, which can be sent to another process."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from datasets import Dataset
 
 from ..arguments import PruningArguments
+from ..errors import UsageError
 from ..examples.tokenising import Tokenising
 from ..io.formats import Rows
 from ..io.models import load_tokenizer
 from ..precision import dtype_name
+from ..signals.noisy_copies import Noise
 from .columns import ScoreColumns
 from .origin import Origin, origin_of
 
 ROWS = 8
 """Rows of a forward pass on the CPU, unless the user asks for another number."""
+
+
+def noise_of(copies: int, alpha: float, seed: int, *, alone: bool) -> Noise | None:
+    """The noisy copies that options of scoring ask for; None for none.
+
+    Raises:
+        UsageError: A value is out of range, or answers are not scored alone.
+    """
+    if copies < 0:
+        raise UsageError(f"--noisy_copies must be at least 0, got {copies}")
+    if not 0.0 < alpha < math.inf:
+        raise UsageError(f"--noise_alpha must be a number above 0, got {alpha}")
+    if copies and not alone:
+        raise UsageError("--noisy_copies compares answers with and without prompts: add --alone")
+    return Noise(copies, alpha, seed) if copies else None
 
 
 @dataclass(frozen=True)
@@ -30,6 +48,7 @@ class ScoreJob:
         float16: Whether token statistics are float16.
         alone: Whether to score the answers without their prompts as well.
         entropy_over: "all" to write the mean entropy over all positions of a row as well.
+        noise: Noisy copies to score as well, with and without their prompts; None for none.
         batch_size: Size of a forward pass, in rows as long as the longest of a part; None for
             ``ROWS``, and on a GPU as many times that as the memory of a training step holds.
         rows_a_part: Number of rows that are sorted by length and written together.
@@ -47,6 +66,7 @@ class ScoreJob:
     float16: bool = False
     alone: bool = False
     entropy_over: str = PruningArguments.entropy_over
+    noise: Noise | None = None
     batch_size: int | None = None
     rows_a_part: int = 2048
     bf16: bool = False
@@ -66,6 +86,7 @@ class ScoreJob:
             self.float16,
             self.alone,
             entropy_of_all=self.entropy_over == "all",
+            noisy=self.noise is not None,
             weighted=self.weighted,
         )
 
@@ -82,4 +103,5 @@ class ScoreJob:
             float16=self.float16,
             alone=self.alone,
             entropy_over=self.entropy_over,
+            noise=self.noise,
         )

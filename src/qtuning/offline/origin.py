@@ -14,9 +14,12 @@ from transformers import PreTrainedTokenizerBase
 from ..errors import UsageError
 from ..examples.tokenising import Tokenising
 from ..io.adapters import CONFIG, adapter_in
-from .schema import ALONE, TURN_ENDS
+from ..signals.noisy_copies import Noise
+from ..signals.score_columns import ALONE, SELECTIVE
+from .schema import TURN_ENDS
 
 METADATA = b"qtuning"
+_NOISE = "noisy_copies"
 _PACKAGES = ("qtuning", "torch", "transformers", "trl", "datasets")
 # A difference in these changes scores. Versions change only last digits, and are on record.
 _DECISIVE = (
@@ -52,6 +55,7 @@ def origin_of(
     float16: bool,
     alone: bool,
     entropy_over: str,
+    noise: Noise | None = None,
 ) -> Origin:
     """All that determines the scores, as plain data.
 
@@ -66,6 +70,7 @@ def origin_of(
         float16: Whether token statistics are float16.
         alone: Whether answers are scored without their prompts as well.
         entropy_over: "all" where the entropy over all positions is written as well.
+        noise: Noisy copies that are scored as well; None for none.
     """
     return {
         "model": _model(model),
@@ -80,6 +85,8 @@ def origin_of(
         TURN_ENDS: True,  # earlier versions did not write this column
         ALONE: alone,
         _ENTROPY_OVER: entropy_over,
+        SELECTIVE: alone,  # nor did they write this one
+        _NOISE: None if noise is None else asdict(noise),
         "versions": {name: version(name) for name in _PACKAGES},
     }
 
@@ -210,9 +217,15 @@ def check_same_origin(found: Mapping[str, Any], wanted: Mapping[str, Any], where
     Raises:
         UsageError: The origins differ in an entry that changes scores or columns.
     """
-    keys = (*_DECISIVE, "per_token", "float16", TURN_ENDS, ALONE, _ENTROPY_OVER)
+    keys = (*_DECISIVE, "per_token", "float16", TURN_ENDS, ALONE, SELECTIVE, _NOISE, _ENTROPY_OVER)
     # Earlier versions had fewer options, and did what is the default now.
-    defaults = {**asdict(Tokenising()), ALONE: False, _ENTROPY_OVER: "answer"}
+    defaults = {
+        **asdict(Tokenising()),
+        ALONE: False,
+        SELECTIVE: False,
+        _NOISE: None,
+        _ENTROPY_OVER: "answer",
+    }
     found, wanted = ({**defaults, **origin} for origin in (found, wanted))
     differences = [key for key in keys if found.get(key) != wanted.get(key)]
     if differences:

@@ -22,14 +22,15 @@ from ..examples.prepare import prepared
 from ..io.formats import Rows
 from ..io.models import load_causal_lm, load_tokenizer
 from ..io.token_ids import vocabulary_of
+from ..signals.noisy_copies import Spread, score_noisy_copies
 from ..signals.pass_limit import PassLimit
+from ..signals.score_columns import ALONE
 from ..signals.scorer import Scorer
 from ..signals.to_device import to_device
 from ..signals.without_prompt import Alone, score_alone
 from .ahead import Waiting, ahead
 from .columns import ScoreColumns, ScoredRow
 from .job import ROWS, ScoreJob
-from .schema import ALONE
 from .shards import Shards
 from .source import Part, parts
 
@@ -180,19 +181,26 @@ class PartScorer:
         """Score ``n`` rows; None for a row without answer tokens."""
         examples = [(one.example, len(one.answers)) for one in answered]
         scores_in_order = scorer(model, model, examples)
+        with_answers = [(one.example, one.answers) for one in answered]
         alone: list[Alone | None] = [None] * len(answered)
         if self._job.alone:
-            examples_in_order = [(one.example, one.answers) for one in answered]
-            alone = score_alone(scorer, model, model, examples_in_order)
+            alone = score_alone(scorer, model, model, with_answers)
             if answered and not any(alone):
                 logger.warning(
                     f"{self._job.where}: {n:,} rows have no prompt, so their {ALONE} is empty; of "
                     "conversations, --assistant_only_loss makes the other turns the prompt"
                 )
+        spreads: list[Spread | None] = [None] * len(answered)
+        if self._job.noise is not None:
+            spreads = score_noisy_copies(scorer, model, with_answers, self._job.noise)
         rows: list[ScoredRow | None] = [None] * n
-        for one, scores, other in zip(answered, scores_in_order, alone, strict=True):
+        for one, scores, other, spread in zip(
+            answered, scores_in_order, alone, spreads, strict=True
+        ):
             nll_alone = None if other is None else other.nll
-            rows[one.place] = ScoredRow(scores, one.ends, nll_alone, one.weights)
+            rows[one.place] = ScoredRow(
+                scores, one.ends, nll_alone, weights=one.weights, noisy=spread
+            )
         return rows
 
 

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
@@ -19,13 +20,14 @@ from ..errors import UsageError
 from ..examples.candidate import ENTROPY_ALL
 from ..pruners.full import NoTokenPruning
 from ..pruners.pair import Pruners
-from ..pruners.protocols import QUADRANTS, SCORES, WITHOUT_PROMPT, PoolPlace
+from ..pruners.protocols import OF_ALONE, QUADRANTS, SCORES, PoolPlace
+from ..signals.score_columns import check_columns, extras_in
 from ..step.decide import Decision
 from ..step.moment import Moment
 from ..step.sample_stage import PoolScores, select
 from .prune_tokens import KeptRow, token_keeps
 from .reasons import reason, why_of
-from .schema import ALONE, NLL_SUM, TOKEN_SCORES
+from .schema import TOKEN_SCORES
 
 logger = logging.getLogger(__name__)
 
@@ -88,8 +90,9 @@ def decide_offline(
     Args:
         scores: A table of ``typed_scores`` with ``sample_id``, ``ppl``, ``entropy`` (nats) and
             ``n_tokens``; for sample pruners that compare an answer with itself alone also with
-            ``nll_sum`` and ``nll_alone_sum`` (nats); with ``entropy_over`` all also with
-            ``entropy_all`` (nats); for token pruners also with ``turn_ends``, and
+            ``nll_sum`` and ``nll_alone_sum`` (nats), or what else `qtuning score --alone` writes;
+            with ``entropy_over`` all also with ``entropy_all`` (nats); for token pruners also with
+            ``turn_ends``, and
             for those that read scores with ``token_nll`` and ``token_entropy`` (nats).
         args: The pruners and their budgets.
         pool_size: Rows that compete with each other, in the order of the data: those of a step.
@@ -111,7 +114,7 @@ def decide_offline(
             f"token_pruner {args.token_pruner} reads token scores: score with --per_token, or set "
             "token_ratio to 1.0"
         )
-    extras = _extras(scores, args, pruners.sample.needs)
+    extras = _extras(scores, args, pruners.sample.needs, where)
     names = scores["sample_id"].to_pylist()
     columns = ("ppl", _entropy_column(scores, args, where), "n_tokens")
     ppl, entropy, n_tokens = (_tensor(scores[name]) for name in columns)
@@ -202,7 +205,7 @@ def check_works_from_scores(args: PruningArguments, pruners: Pruners) -> None:
         UsageError: The sample pruner or the token pruner reads more.
     """
     for field_name, needs, known in (
-        ("sample_pruner", pruners.sample.needs, {SCORES, QUADRANTS, WITHOUT_PROMPT}),
+        ("sample_pruner", pruners.sample.needs, OF_ALONE | {SCORES, QUADRANTS}),
         ("token_pruner", pruners.token.needs, {SCORES, QUADRANTS}),
     ):
         signals = needs - known
@@ -229,23 +232,24 @@ def _entropy_column(scores: pa.Table, args: PruningArguments, where: str) -> str
     return ENTROPY_ALL
 
 
-def _extras(scores: pa.Table, args: PruningArguments, needs: frozenset[str]) -> dict[str, Tensor]:
+def _extras(
+    scores: pa.Table, args: PruningArguments, needs: frozenset[str], where: str
+) -> dict[str, Tensor]:
     """The further statistics of each row that the sample pruner reads, ``(N, d)``, by name.
 
     Raises:
-        UsageError: The scores do not have them.
+        UsageError: The scores do not have them, or none of the rows has a prompt.
     """
-    if WITHOUT_PROMPT not in needs:
-        return {}
-    if ALONE not in scores.column_names:
+    noisy = args.s_ifd_noisy
+    check_columns(scores.column_names, args.sample_pruner, needs, noisy)
+    extras = extras_in(scores, needs, noisy)
+    if len(scores) and any(np.isnan(values).all() for values in extras.values()):
         raise UsageError(
-            f"sample_pruner {args.sample_pruner} reads the NLL of answers without their prompts: "
-            "score with --alone"
+            f"{where}: none of the rows has a prompt, so sample_pruner {args.sample_pruner} has "
+            "nothing to compare: choose another; of conversations, scoring with "
+            "--assistant_only_loss makes the other turns the prompt"
         )
-    sums = torch.stack([_tensor(scores[ALONE]), _tensor(scores[NLL_SUM])], dim=1)
-    means = sums / _tensor(scores["n_tokens"])[:, None]
-    # As in a run, a row without a prompt has neither.
-    return {WITHOUT_PROMPT: means.masked_fill(means.isnan().any(1, keepdim=True), torch.nan)}
+    return {name: torch.from_numpy(values) for name, values in extras.items()}
 
 
 def _check_unweighted(selection: Selection, args: PruningArguments) -> None:

@@ -7,15 +7,11 @@ import pyarrow.compute as pc
 
 from ..errors import UsageError, first_line
 from ..examples.candidate import ENTROPY_ALL, ENTROPY_ANSWER
+from ..signals.score_columns import ALONE, NLL_SUM, NOISY, SELECTIVE
 
 TURN_ENDS = "turn_ends"
 """Column with the places of the answer tokens that end a turn, counted from 0 among the answer
 tokens of a row. Files that earlier versions wrote do not have it."""
-NLL_SUM = "nll_sum"
-"""Column with the summed NLL of the answer tokens in nats."""
-ALONE = "nll_alone_sum"
-"""Column that scoring adds with ``alone``: summed NLL of the answer tokens without their prompt, in
-nats; null in rows that have no prompt or no answer tokens."""
 MEAN_WEIGHT = "mean_loss_weight"
 """Column that scoring adds to data with weights: the mean weight of the answer tokens; null in rows
 without any. Tokens of weight 0 are no answer tokens."""
@@ -26,7 +22,8 @@ SCORES = ("sample_id", "ppl", "entropy", NLL_SUM, "n_tokens", TURN_ENDS)
 """Columns that scoring adds to rows."""
 TOKEN_SCORES = ("token_nll", "token_entropy")
 """Columns that scoring adds with ``per_token``: lists with a value in nats per answer token."""
-SCORED = (*SCORES, ALONE, ENTROPY_ALL, *TOKEN_SCORES, MEAN_WEIGHT, TOKEN_WEIGHTS)
+_OF_ROWS = (ALONE, SELECTIVE, ENTROPY_ALL, *NOISY)
+SCORED = (*SCORES, *_OF_ROWS, *TOKEN_SCORES, MEAN_WEIGHT, TOKEN_WEIGHTS)
 """All columns that scoring may add."""
 DECISIONS = ("quadrant", "quadrant_name", "kept", "filled", "reason", "token_kept")
 """Columns that pruning adds to scored rows."""
@@ -50,10 +47,7 @@ _TYPES = {
     "epoch": pa.int64(),
     "step": pa.int64(),
     NLL_SUM: pa.float64(),
-    ALONE: pa.float64(),
-    ENTROPY_ALL: pa.float64(),
-    ENTROPY_ANSWER: pa.float64(),
-    MEAN_WEIGHT: pa.float64(),
+    **dict.fromkeys((*_OF_ROWS, ENTROPY_ANSWER, MEAN_WEIGHT), pa.float64()),
     TOKEN_WEIGHTS: pa.list_(pa.float32()),
     TURN_ENDS: pa.list_(pa.int32()),
     "token_nll": pa.list_(pa.float32()),
@@ -70,15 +64,7 @@ _RANGES = {
 _OF_TOKENS = (*TOKEN_SCORES, TOKEN_WEIGHTS, "token_kept")
 # Rows without answer tokens have no perplexity and entropy, rows without a prompt no NLL without
 # it, and rows that keep all tokens have no token_kept.
-_MAY_BE_EMPTY = {
-    "ppl",
-    "entropy",
-    ENTROPY_ALL,
-    ENTROPY_ANSWER,
-    ALONE,
-    MEAN_WEIGHT,
-    "token_kept",
-}
+_MAY_BE_EMPTY = {"ppl", "entropy", *_OF_ROWS, ENTROPY_ANSWER, MEAN_WEIGHT, "token_kept"}
 
 
 def is_decided(table: pa.Table) -> bool:
@@ -108,7 +94,7 @@ def typed_scores(table: pa.Table, where: str) -> pa.Table:
             f"{where}: no column {', '.join(missing)}; name a file of `qtuning score` or `qtuning "
             "prune`, or a run's output folder"
         )
-    columns = [*needed, TURN_ENDS, ALONE, ENTROPY_ALL, *TOKEN_SCORES, MEAN_WEIGHT, TOKEN_WEIGHTS]
+    columns = [*needed, TURN_ENDS, *_OF_ROWS, *TOKEN_SCORES, MEAN_WEIGHT, TOKEN_WEIGHTS]
     if is_decided(table):
         columns += [
             ENTROPY_ANSWER,

@@ -23,8 +23,9 @@ from ..io.arrow_rows import rows_of
 from ..io.new_files import write_new
 from ..io.row_text import text_columns, text_of
 from ..run.ledger import SCHEMA
+from ..signals.score_columns import ALONE, NLL_SUM
 from .read import named, read_table
-from .schema import ALONE, DECISIONS, NLL_SUM, SCORED, is_decided, typed_scores
+from .schema import DECISIONS, SCORED, is_decided, typed_scores
 
 _SCORES = ("sample_id", "ppl", "n_tokens")
 

@@ -3,7 +3,7 @@
 from ..arguments import PruningArguments
 from ..errors import UsageError
 from .pair import remembers_scores
-from .protocols import QUADRANTS, REFERENCE, SCORES, OwnBudget
+from .protocols import BASE_MEAN, OF_ALONE, QUADRANTS, REFERENCE, SAMPLE_EXTRAS, SCORES, OwnBudget
 from .registry import SAMPLE_PRUNERS, TOKEN_PRUNERS, resolve_sample_pruner, resolve_token_pruner
 
 _OF_TOKENS = {"token_budget": "sample", "token_rule": "score"}
@@ -37,6 +37,18 @@ def check_pruners(args: PruningArguments) -> None:
                 f"{args.sample_pruner} keeps what it keeps whatever sample_ratio is: set "
                 f"{'sample_ratio to 1.0' if whatever else 'token_budget to sample'}"
             )
+    not_in_files = (sample.needs & SAMPLE_EXTRAS) - OF_ALONE
+    if args.initial_scores is not None and not_in_files:
+        raise UsageError(
+            f"initial_scores has no effect with sample_pruner {args.sample_pruner}, which reads "
+            f"what no file of scores has ({', '.join(sorted(not_in_files))}): leave it out"
+        )
+    is_static = args.scorer_model_name_or_path is not None or args.score_refresh == 0.0
+    if is_static and BASE_MEAN in sample.needs:
+        raise UsageError(
+            f"sample_pruner {args.sample_pruner} follows how the model being trained changes: "
+            "leave out scorer_model_name_or_path, and set score_refresh above 0"
+        )
     other_needs = (sample.needs | token.needs) - {SCORES, QUADRANTS}
     if args.one_pass and other_needs:
         raise UsageError(

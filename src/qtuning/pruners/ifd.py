@@ -10,12 +10,10 @@ Differs: the original scores once with a model warmed up on a thousand samples; 
     above 1) are dropped; they come back, nearest to 1 first, where fewer than k are left.
 """
 
-import torch
-
 from ..arguments import PruningArguments
 from ..core.plane import Selection
 from .protocols import SCORES, WITHOUT_PROMPT, SamplePool
-from .ranking import keep_highest
+from .ranking import keep_first, order_up_to_one
 
 
 class InstructionFollowingDifficulty:
@@ -26,9 +24,4 @@ class InstructionFollowingDifficulty:
     def __call__(self, pool: SamplePool, args: PruningArguments) -> Selection:
         """Keep k of ``N``; samples without a prompt have no ratio and come last."""
         nll_alone, nll_after_prompt = pool.extras[WITHOUT_PROMPT].unbind(1)
-        ratio = nll_after_prompt / nll_alone
-        # Ratios above 1 rank below all others, the nearest to 1 first.
-        rank = torch.where(ratio > 1, -ratio, ratio)
-        # A bad loss is NaN and comes last, behind the samples without a prompt.
-        rank = rank.masked_fill(rank.isnan() & ~pool.ppl.isnan(), -torch.inf)
-        return keep_highest(rank, args.sample_ratio)
+        return keep_first(order_up_to_one(nll_after_prompt / nll_alone, pool), args.sample_ratio)

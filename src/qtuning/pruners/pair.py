@@ -4,7 +4,15 @@ from dataclasses import dataclass
 
 from ..arguments import PruningArguments
 from .full import FullSamples, NoTokenPruning
-from .protocols import HISTORY, QUADRANTS, SCORES, OwnBudget, SamplePruner, TokenPruner
+from .protocols import (
+    HISTORY,
+    QUADRANTS,
+    SCORES,
+    ChangingBudget,
+    OwnBudget,
+    SamplePruner,
+    TokenPruner,
+)
 from .registry import resolve_sample_pruner, resolve_token_pruner
 
 
@@ -55,6 +63,14 @@ class Pruners:
     def own_budget(self) -> str | None:
         """What the sample pruner keeps, in words, if it ignores the sample ratio; else None."""
         return self.sample.own_budget if isinstance(self.sample, OwnBudget) else None
+
+    def budget(self, args: PruningArguments) -> tuple[float, float]:
+        """Shares of the candidates kept at the beginning and at the end of a run."""
+        if self.keep_all_samples:
+            return 1.0, 1.0
+        if isinstance(self.sample, ChangingBudget):
+            return self.sample.budget(args)
+        return args.sample_ratio, args.sample_ratio
 
     @property
     def before(self) -> "Pruners":

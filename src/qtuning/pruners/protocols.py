@@ -26,6 +26,14 @@ WITHOUT_PROMPT = "without_prompt"
 """Need of a sample pruner: ``extras["without_prompt"]``, ``(N, 2)``: mean NLL of the answer tokens
 without the prompt, and with it, in nats; NaN for a sample without a prompt. A second, shorter
 scoring pass; offline, scores with ``--alone``."""
+S_IFD = "s_ifd"
+"""Need of a sample pruner: ``extras["s_ifd"]``, ``(N, 1)``: selective IFD of the answer, see
+``core.selective_ifd``; NaN for a sample without a prompt. From the pass of ``WITHOUT_PROMPT``;
+offline with ``s_ifd_noisy`` ``(N, 2)``: mean and deviation over noisy copies."""
+BASE_MEAN = "base_mean"
+"""Need of a sample pruner: ``extras["base_mean"]``, ``(N, 1)``: mean NLL of the answer tokens in
+nats under the reference model; without ``reference_model_name_or_path``, under the model before
+training. That model scores every candidate once."""
 LOGITS = "logits"
 """Need of a sample pruner: ``extras["logits"]``, ``(N, 1 + 1024)``: nuclear norm and sketch of the
 answer's logits."""
@@ -48,7 +56,11 @@ token, and 1 where that is the right one, else 0."""
 STEPS = "steps"
 """Need of a token pruner: ``extras["steps"]``, ``(T,)``: number of each token's reasoning step."""
 
-SAMPLE_EXTRAS = frozenset({EL2N, WITHOUT_PROMPT, LOGITS})
+SAMPLE_EXTRAS = frozenset({EL2N, WITHOUT_PROMPT, S_IFD, LOGITS, BASE_MEAN})
+OF_ALONE = frozenset({WITHOUT_PROMPT, S_IFD})
+"""Needs that are met in a second scoring pass, over the answers without their prompts."""
+OF_REFERENCE = frozenset({REFERENCE, BASE, BASE_MEAN})
+"""Needs of the reference model, or of the model before training."""
 ATTENTION = frozenset({PROMPT_ATTENTION, RECEIVED_ATTENTION, RATER_ATTENTION})
 NEEDS = SAMPLE_EXTRAS | ATTENTION | {SCORES, QUADRANTS, HISTORY, WEIGHTS, REFERENCE, BASE}
 NEEDS |= {CONFIDENCE, STEPS}
@@ -196,6 +208,15 @@ class OwnBudget(Protocol):
     """
 
     own_budget: str
+
+
+@runtime_checkable
+class ChangingBudget(Protocol):
+    """A sample pruner whose share of kept samples changes linearly over the run."""
+
+    def budget(self, args: PruningArguments) -> tuple[float, float]:
+        """Shares of the candidates kept at the beginning and at the end of the run."""
+        ...
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ from ..core.order import argsort
 from ..core.plane import Selection
 from ..core.ratio import keep_count
 from ..core.tokens import keep_lowest
-from .protocols import TokenPool, TokenSample
+from .protocols import SamplePool, TokenPool, TokenSample
 
 
 def keep_highest(scores: Tensor, sample_ratio: float) -> Selection:
@@ -19,11 +19,46 @@ def keep_highest(scores: Tensor, sample_ratio: float) -> Selection:
         scores: ``(N,)``; NaN comes last, the earlier of two equals first.
         sample_ratio: Share of the samples to keep, in (0, 1].
     """
-    n = scores.shape[0]
-    kept = torch.zeros(n, dtype=torch.bool)
     # By the negative: descending order would put NaN first.
-    kept[argsort(-scores.double())[: keep_count(n, sample_ratio)]] = True
+    return keep_first(argsort(-scores.double()), sample_ratio)
+
+
+def keep_first(order: Tensor, sample_ratio: float) -> Selection:
+    """Selection of exactly k samples, the first in an order.
+
+    Args:
+        order: The places of all samples of the pool, ``(N,)`` int64.
+        sample_ratio: Share of the samples to keep, in (0, 1].
+    """
+    n = order.shape[0]
+    kept = torch.zeros(n, dtype=torch.bool)
+    kept[order[: keep_count(n, sample_ratio)]] = True
     return Selection.without_plane(kept)
+
+
+def last_without_prompt(scores: Tensor, pool: SamplePool) -> Tensor:
+    """Scores for ``keep_highest``, in which samples without a prompt come behind all others.
+
+    Behind them come only those of a bad loss, which stay NaN.
+
+    Args:
+        scores: What compares an answer with itself without its prompt, ``(N,)``; NaN without one.
+        pool: The candidates.
+    """
+    return scores.masked_fill(scores.isnan() & ~pool.ppl.isnan(), -torch.inf)
+
+
+def order_up_to_one(ratios: Tensor, pool: SamplePool) -> Tensor:
+    """Order of the samples for ``keep_first``, ``(N,)`` int64: the highest ratio up to 1 is first.
+
+    Ratios above 1, of prompts that hurt, come behind all others, the nearest to 1 first; behind
+    these the samples without a prompt, in the order of the data, and last those of a bad loss.
+
+    Args:
+        ratios: Perplexity of each answer given its prompt over that without, or alike, ``(N,)``.
+        pool: The candidates.
+    """
+    return argsort(-last_without_prompt(torch.where(ratios > 1, -ratios, ratios), pool))
 
 
 def keep_lowest_tokens(

@@ -18,6 +18,7 @@ from .el2n import El2n
 from .entropy import EntropySamples
 from .excess_loss import ExcessLoss
 from .full import FullSamples, NoTokenPruning
+from .gain import GainHigh, GainRandom, QTuningGain
 from .ifd import InstructionFollowingDifficulty
 from .importance import Importance
 from .infobatch import InfoBatch, InfoBatchBudget
@@ -27,9 +28,11 @@ from .profit import ProFit
 from .protocols import NEEDS, SCORES, Needing, SamplePruner, TokenPruner
 from .q_tuning import QTuningSamples, QTuningTokens
 from .random import RandomSamples, RandomTokens
+from .selective_ifd import SelectiveIfd
 from .ss_token import SelfModulatedSemantic
 from .step_entropy import StepEntropy
 from .surprising import Surprising
+from .tail import Tail
 from .token_ppl import NeighborPerplexity, TokenPerplexity
 from .trimmed import TrimmedPerplexity, TrimmedRandom
 from .uds import UtilityDiversity
@@ -55,6 +58,11 @@ SAMPLE_PRUNERS: dict[str, SamplePruner] = {
     "trimmed-ppl": TrimmedPerplexity(),
     "trimmed-random": TrimmedRandom(),
     "importance": Importance(),
+    "gain-high": GainHigh(),
+    "gain-random": GainRandom(),
+    "q-tuning-gain": QTuningGain(),
+    "s-ifd": SelectiveIfd(),
+    "tail": Tail(),
 }
 """The sample pruners by registered name."""
 TOKEN_PRUNERS: dict[str, TokenPruner] = {

@@ -22,17 +22,28 @@ def training_cost(trained_share: float, activation_checkpointing: bool) -> float
     return FORWARD_COST + backward + (FORWARD_COST if activation_checkpointing else 0.0)
 
 
-def scoring_cost(share_anew: float, epochs: float, known: bool) -> float:
+def scoring_cost(
+    share_anew: float,
+    epochs: float,
+    known: bool,
+    kept_share: float = 0.0,
+    reference: float = 0.0,
+) -> float:
     """Mean cost of scoring a step's candidates, in forward passes of all of them.
 
     Args:
         share_anew: Share of the samples with known scores that is scored again.
         epochs: Epochs of the run; in the first one no scores are known, unless ``known``.
         known: Whether scores are known from the start.
+        kept_share: Share of the samples that is kept and scored for its tokens, where it is not
+            scored for the decision; 0 if the token pruner reads no scores.
+        reference: Cost of a forward pass of the reference model, which scores all candidates once;
+            0 if the sample pruner reads nothing of it.
     """
     epochs = max(1.0, epochs)
     first = share_anew if known else 1.0
-    return FORWARD_COST * (first + (epochs - 1.0) * share_anew) / epochs
+    scored = (first + (epochs - 1.0) * share_anew) / epochs
+    return FORWARD_COST * (scored + (1.0 - scored) * kept_share + reference / epochs)
 
 
 def speed_up_bound(sample_ratio: float, cost: float, scoring: float) -> float:

@@ -15,6 +15,7 @@ from ..examples.example import SAMPLE_ID
 from ..examples.names import sample_names
 from ..io.paths import path_of
 from ..io.tables import check_parquet, read_parquet
+from ..signals.score_columns import check_columns, columns_for, extras_in
 from ..signals.score_store import Known, rows_of
 from .ledger import FOLDER, read_ledger
 from .settings import read_settings
@@ -34,7 +35,13 @@ _INITIAL = pa.schema(
 )
 
 
-def read_initial_scores(path: Path | str, entropy_over: str = _ANSWER) -> dict[str, Known]:
+def read_initial_scores(
+    path: Path | str,
+    entropy_over: str = _ANSWER,
+    *,
+    pruner: object = "",
+    needs: frozenset[str] = frozenset(),
+) -> dict[str, Known]:
     """Read scores made before a run, by sample id.
 
     A Parquet file has the columns ``sample_id``, ``ppl``, ``entropy`` (nats) and ``n_tokens``; a
@@ -44,22 +51,30 @@ def read_initial_scores(path: Path | str, entropy_over: str = _ANSWER) -> dict[s
     Args:
         path: A Parquet file of scores, or another run's output folder.
         entropy_over: The positions whose mean entropy is read: "answer" or "all".
+        pruner: The sample pruner as the user named it, for messages.
+        needs: What the sample pruner reads; its further statistics come from the file as well.
 
     Raises:
         UsageError: There are no scores (see ``check_initial_scores``), or they cannot be read.
     """
-    path = check_initial_scores(path, entropy_over)
+    path = check_initial_scores(path, entropy_over, pruner=pruner, needs=needs)
     columns: tuple[str, ...] = _NEEDED
     if path.is_dir():
         table = read_ledger(path)
     else:
         entropy = _entropy_column(check_parquet(path, _ADVICE).names, entropy_over)
         columns = tuple(entropy if name == "entropy" else name for name in _NEEDED)
-        schema = pa.schema([field.with_name(n) for field, n in zip(_INITIAL, columns, strict=True)])
-        table = read_parquet(path, schema=schema, advice=_ADVICE)
+        fields = [field.with_name(n) for field, n in zip(_INITIAL, columns, strict=True)]
+        more = [name for name in columns_for(needs) if name not in columns]
+        fields += [pa.field(name, pa.float64()) for name in more]
+        table = read_parquet(path, schema=pa.schema(fields), advice=_ADVICE)
+    extras = extras_in(table, needs)
+    names = sorted(extras)
     return {
-        str(name): Known(ppl, entropy, n_tokens, 0)
-        for name, ppl, entropy, n_tokens in rows_of(table.select(columns))
+        str(name): Known(
+            ppl, entropy, n_tokens, 0, tuple((need, extras[need][i].copy()) for need in names)
+        )
+        for i, (name, ppl, entropy, n_tokens) in enumerate(rows_of(table.select(columns)))
         if _is_finite(ppl) and _is_finite(entropy)
     }
 
@@ -100,22 +115,32 @@ def check_some_known(known: Mapping[str, Known], dataset: Any, path: str) -> Non
         logger.info(f"initial_scores {path}: {n:,} of {len(names):,} samples are known")
 
 
-def check_initial_scores(path: Path | str, entropy_over: str = _ANSWER) -> Path:
+def check_initial_scores(
+    path: Path | str,
+    entropy_over: str = _ANSWER,
+    *,
+    pruner: object = "",
+    needs: frozenset[str] = frozenset(),
+) -> Path:
     """Check that a path holds scores, without reading them, and return it.
 
     Args:
         path: A Parquet file of scores, or another run's output folder.
         entropy_over: The positions whose mean entropy is wanted: "answer" or "all".
+        pruner: The sample pruner as the user named it, for messages.
+        needs: What the sample pruner reads.
 
     Raises:
         UsageError: The path does not exist, is neither a folder with a ledger nor a Parquet file
-            with the columns of scores, or has the entropy over other positions.
+            with the columns of scores, has the entropy over other positions, or lacks what the
+            sample pruner reads.
     """
     path = path_of(path, "initial_scores")
     if not path.exists():
         raise UsageError(f"initial_scores {path}: no such file or folder")
     if path.is_file():
-        _check_columns(path, entropy_over)
+        columns = _columns(path, entropy_over)
+        check_columns(columns, pruner, needs, where=f"initial_scores {path}: ")
     elif not (path / FOLDER).is_dir() and path.name != FOLDER:
         raise UsageError(
             f"initial_scores {path}: no ledger in the folder; name a run's output folder or a "
@@ -129,6 +154,8 @@ def check_initial_scores(path: Path | str, entropy_over: str = _ANSWER) -> Path:
                 f"initial_scores {path}: has the entropy over {other} positions, and entropy_over "
                 f"is {entropy_over}: set entropy_over to {other}, or name other scores"
             )
+        # A ledger has none of the further statistics.
+        check_columns((), pruner, needs, where=f"initial_scores {path}: ")
     return path
 
 
@@ -144,8 +171,8 @@ def _entropy_column(names: Sequence[str], entropy_over: str) -> str:
     return "entropy" if entropy_over == _ANSWER else ENTROPY_ALL
 
 
-def _check_columns(path: Path, entropy_over: str) -> None:
-    """Check that a Parquet file has the columns of scores.
+def _columns(path: Path, entropy_over: str) -> list[str]:
+    """The columns of a Parquet file, those of scores among them.
 
     Raises:
         UsageError: The file is damaged or lacks a column.
@@ -163,6 +190,7 @@ def _check_columns(path: Path, entropy_over: str) -> None:
             f"initial_scores {path}: no column {', '.join(missing)}; wanted are "
             f"{', '.join(_NEEDED)}, found {', '.join(names)}"
         )
+    return list(names)
 
 
 def _is_finite(value: float | None) -> bool:

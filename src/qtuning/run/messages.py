@@ -14,12 +14,13 @@ from ..arguments import PruningArguments
 from ..core.plane import Q1, Q2, Q3, Q4, Selection
 from ..core.ratio import keep_count, share
 from ..pruners.pair import Pruners
-from ..pruners.protocols import SCORES
+from ..pruners.protocols import OF_ALONE, SCORES
 from ..step.two_pass import StepResult
 from ..step.work import StepCounts
 from .budget import FORWARD_COST, break_even, budget_table, speed_up_bound
 
 _PREFIX = "pruning/"
+_SECOND_PASS = ", and a second pass over the answers without their prompts"
 
 
 def start_lines(
@@ -48,12 +49,16 @@ def start_lines(
             f"step has {candidates} candidates and trains on {pruners.own_budget}, whatever "
             "sample_ratio is."
         ]
-    ratio = 1.0 if pruners.keep_all_samples else args.sample_ratio
-    n_kept = keep_count(pool, ratio)
-    n_trained = n_kept * (candidates // pool)
+    shares = pruners.budget(args)
+    n_kept, n_kept_at_first = keep_count(pool, shares[1]), keep_count(pool, shares[0])
+    n_trained = f"{n_kept * (candidates // pool)}"
+    ratio, nominal = sum(shares) / 2, f"{args.sample_ratio:.1%}"
+    if shares[0] != shares[1]:
+        nominal = f"{shares[0]:.1%} falling to {shares[1]:.1%}"
+        n_trained = f"{n_kept_at_first * (candidates // pool)} at first and {n_trained} in the end"
     line = (
         f"Pruning: {_name(args.sample_pruner)} x {_name(args.token_pruner)} at "
-        f"{args.sample_ratio:.1%} x {args.token_ratio:.1%}; each optimizer step has {candidates} "
+        f"{nominal} x {args.token_ratio:.1%}; each optimizer step has {candidates} "
         f"candidates and trains on {n_trained}."
     )
     if not pruners.score:
@@ -69,7 +74,7 @@ def start_lines(
         if one_pass
         else f"Speed-up over training on all candidates: at most {bound:.2f}x, counted in passes "
         f"over samples of equal length (training on a token: {cost:.2f} forward passes; scoring: "
-        f"{scoring:.2f}).",
+        f"{scoring:.2f}{_SECOND_PASS if pruners.sample.needs & OF_ALONE and scoring else ''}).",
     ]
     if one_pass and args.score_dtype != "same":
         lines.append(
@@ -168,7 +173,8 @@ class MetricWindow:
 def print_budget(counts: StepCounts, args: PruningArguments, *, plain: bool = False) -> None:
     """Print the honest budget as a table; ``plain`` prints a line for each row instead."""
     title = "Budget: what was asked for, what was done"
-    rows = budget_table(counts, args.sample_ratio, args.token_ratio)
+    sample_ratio = sum(Pruners.of(args).budget(args)) / 2
+    rows = budget_table(counts, sample_ratio, args.token_ratio)
     if plain:
         print(title)
         for what, nominal, actual in rows:

@@ -1,4 +1,4 @@
-"""Statistics of kept samples that token pruners read from other sources than the trained model."""
+"""Statistics of samples that pruners read from other sources than the trained model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ..examples.candidate import Candidate
-from ..pruners.protocols import BASE, REFERENCE, STEPS
+from ..pruners.protocols import BASE, BASE_MEAN, REFERENCE, STEPS
 from ..ranks import Ranks
 from .answer_steps import StepReader
 from .reference_store import ReferenceStore
@@ -16,7 +16,7 @@ from .scorer import Scorer
 
 @dataclass(frozen=True)
 class KeptSignals:
-    """Adds reference NLLs and reasoning steps to kept candidates; every rank must call the object.
+    """Adds reference NLLs and reasoning steps to candidates; every rank must call it.
 
     Attributes:
         ranks: The ranks of the run.
@@ -40,18 +40,37 @@ class KeptSignals:
             kept: This rank's kept candidates.
             needs: Names that the token pruner of this step reads.
         """
-        if self.reference is not None and needs & {REFERENCE, BASE}:
-            self._add_reference(self.reference, model, kept)
+        if needs & {REFERENCE, BASE}:
+            self.add_reference(model, kept)
         if self.read_steps is not None and STEPS in needs:
             for candidate in kept:
                 labels = torch.tensor(candidate.example["labels"])[candidate.answers]
                 candidate.extras[STEPS] = self.read_steps(labels.tolist())
 
-    def _add_reference(
-        self, scorer: Scorer, model: PreTrainedModel, kept: Sequence[Candidate]
-    ) -> None:
-        """Add NLLs under the reference model, which scores only samples not in the store."""
-        new_candidates = [c for c in kept if self.store.of(c.sample_id, len(c.answers)) is None]
+    def add_base_means(self, model: PreTrainedModel, candidates: Sequence[Candidate]) -> None:
+        """Add the mean NLL under the reference model, which sample pruners read.
+
+        Args:
+            model: The bare model.
+            candidates: Candidates of this rank with answer tokens, before the decision.
+        """
+        self.add_reference(model, candidates)
+        for candidate in candidates:
+            candidate.extras[BASE_MEAN] = candidate.extras[REFERENCE].double().mean()[None]
+
+    def add_reference(self, model: PreTrainedModel, candidates: Sequence[Candidate]) -> None:
+        """Add NLLs under the reference model, which scores only samples not in the store.
+
+        Args:
+            model: The bare model.
+            candidates: Candidates of this rank with answer tokens.
+        """
+        scorer = self.reference
+        if scorer is None:
+            return
+        new_candidates = [
+            c for c in candidates if self.store.of(c.sample_id, len(c.answers)) is None
+        ]
         examples = [(c.example, len(c.answers)) for c in new_candidates]
         packed = max((c.packed for c in new_candidates), default=0)
         scores = scorer(model, model, examples, packed)
@@ -59,7 +78,7 @@ class KeptSignals:
             candidate.extras[REFERENCE] = one.nll
             candidate.scored_tokens += len(candidate.example["input_ids"])
         new_nlls = [(c.sample_id, c.extras[REFERENCE].numpy()) for c in new_candidates]
-        for candidate in kept:
+        for candidate in candidates:
             nll = self.store.of(candidate.sample_id, len(candidate.answers))
             if nll is not None:
                 candidate.extras[REFERENCE] = nll

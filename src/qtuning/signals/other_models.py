@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from ..errors import UsageError
 from ..io.models import load_causal_lm, load_tokenizer
-from ..pruners.protocols import BASE, REFERENCE
+from ..pruners.protocols import OF_REFERENCE
 from .forward import model_token_stats
 from .scorer import evaluating
 
@@ -58,7 +58,7 @@ def reference_model(
         UsageError: The model cannot be loaded, its tokenizer is not the trainer's, or a PEFT model
             without adapters is not the model before training.
     """
-    if not needs & {REFERENCE, BASE}:
+    if not needs & OF_REFERENCE:
         return None
     model = load_other_model(trainer, REFERENCE_MODEL, name)
     if model is not None:
@@ -98,7 +98,7 @@ def _check_base(trainer: Trainer) -> None:
     difference = float((nll - nll_of_base).abs().nanmean())
     if difference > (_ROUNDING if full else _ROUNDING_OF_HALF):
         raise UsageError(
-            "the token pruner compares with the model before training, which this PEFT model is "
+            "a pruner compares with the model before training, which this PEFT model is "
             f"not without its adapters (NLL differs by {difference:.2g} nats): they are trained "
             "already, or took something out of the base weights, as PiSSA and OLoRA do; name the "
             f"model before training, with adapters merged into it, as {REFERENCE_MODEL}"

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from ..core.selective_ifd import selective_ifd
 from ..examples.candidate import Candidate
 from ..examples.example import Example, without_prompt
-from ..pruners.protocols import WITHOUT_PROMPT
+from ..pruners.protocols import S_IFD, WITHOUT_PROMPT
+from .extras import Extras
 from .scorer import Scorer
 
 
@@ -57,9 +59,9 @@ def score_alone(
 def score_without_prompt(
     scorer: Scorer, model: PreTrainedModel, wrapped: nn.Module, scored: Sequence[Candidate]
 ) -> None:
-    """Add ``extras["without_prompt"]`` to candidates; every rank must call it.
+    """Add the extras of ``OF_ALONE`` that pruners need to candidates; every rank must call it.
 
-    Both values of a candidate without a prompt are NaN.
+    All values of a candidate without a prompt are NaN.
 
     Args:
         scorer: Runs the forward passes.
@@ -72,10 +74,25 @@ def score_without_prompt(
     for candidate, alone in zip(
         scored, score_alone(scorer, model, wrapped, examples, packed), strict=True
     ):
-        if alone is None:
-            candidate.extras[WITHOUT_PROMPT] = torch.full((2,), torch.nan, dtype=torch.float64)
-            continue
         assert candidate.nll is not None
-        pair = [alone.nll.double().mean(), candidate.nll.double().mean()]
-        candidate.extras[WITHOUT_PROMPT] = torch.stack(pair)
-        candidate.scored_tokens += alone.n_input
+        candidate.extras |= _extras(candidate.nll, alone, scorer.needs)
+        if alone is not None:
+            candidate.scored_tokens += alone.n_input
+
+
+def _extras(nll: Tensor, alone: Alone | None, needs: frozenset[str]) -> Extras:
+    """The extras of ``OF_ALONE`` that pruners need, of one sample.
+
+    Args:
+        nll: NLL of its answer tokens in nats, ``(T,)``.
+        alone: The answer without its prompt; None if it has no prompt.
+        needs: Names that pruners need.
+    """
+    nll_alone = torch.full_like(nll, torch.nan) if alone is None else alone.nll
+    extras: Extras = {}
+    if WITHOUT_PROMPT in needs:
+        pair = torch.stack([nll_alone.double().mean(), nll.double().mean()])
+        extras[WITHOUT_PROMPT] = pair if alone is not None else torch.full_like(pair, torch.nan)
+    if S_IFD in needs:
+        extras[S_IFD] = selective_ifd(nll, nll_alone)[None]
+    return extras

@@ -25,7 +25,7 @@ from ..examples.example import (
 from ..examples.labels import Labels
 from ..examples.names import content_name
 from ..pruners.pair import Pruners
-from ..pruners.protocols import SCORES, WITHOUT_PROMPT, TokenPruner
+from ..pruners.protocols import BASE_MEAN, OF_ALONE, SCORES, TokenPruner
 from ..ranks import Ranks
 from ..signals.kept_signals import KeptSignals
 from ..signals.scorer import Scorer
@@ -132,18 +132,19 @@ class StepPruner:
         candidates = self.candidates(lists, first_repeated)
         started = time.perf_counter()
 
-        def score(chosen: Sequence[Candidate]) -> None:
+        def score(chosen: Sequence[Candidate], needs: frozenset[str]) -> None:
             scoring_from = time.perf_counter()
-            self._score(model, wrapped, chosen)
+            self._score(model, wrapped, chosen, needs)
             counts.scoring_seconds += time.perf_counter() - scoring_from
 
         moment = Moment(step, self.seed, progress, self.memory)
         if SCORES in pruners.sample.needs:
-            score([candidates[place] for place in self._to_score(candidates, pruners, moment)])
+            places_to_score = self._to_score(candidates, pruners, moment)
+            score([candidates[place] for place in places_to_score], pruners.needs)
         rows_of_ranks = self._gather(candidates, step)
         decisions = decide(rows_of_ranks, pruners.sample, self.args, moment)
         if pruners.score_kept:
-            decisions = self._score_kept(candidates, decisions, score, step)
+            decisions = self._score_kept(candidates, decisions, score, pruners, step)
         decisions_here = decisions.of_rank(self.ranks.rank, len(candidates))
         kept_candidates = [
             (c, d) for c, d in zip(candidates, decisions_here, strict=True) if d.kept
@@ -224,10 +225,15 @@ class StepPruner:
         self,
         candidates: Sequence[Candidate],
         decisions: Decisions,
-        score: Callable[[Sequence[Candidate]], None],
+        score: Callable[[Sequence[Candidate], frozenset[str]], None],
+        pruners: Pruners,
         step: int,
     ) -> Decisions:
-        """Score kept samples that this step has not scored, since the token pruner reads them."""
+        """Score kept samples that this step has not scored, since the token pruner reads them.
+
+        Where samples are never scored anew, their last known scores stay, or those that were kept
+        before would be judged by later scores than the others.
+        """
         unscored_places = [
             where
             for row, decision, where in zip(
@@ -240,20 +246,37 @@ class StepPruner:
         unscored_here = [
             candidates[place] for rank, place in unscored_places if rank == self.ranks.rank
         ]
-        score(unscored_here)
+        stay = (
+            self.refresh is not None
+            and self.refresh.share == 0.0
+            and SCORES in pruners.sample.needs
+        )
+        score(unscored_here, pruners.token.needs if stay else pruners.needs)
         new_rows = iter(self.ranks.gather_flat([row_of(candidate) for candidate in unscored_here]))
         # The rows come rank by rank, those of a rank in the order of the data.
         row_at = {
             where: next(new_rows) for where in sorted(unscored_places, key=lambda where: where[0])
         }
         if self.refresh is not None:
-            self.refresh.store.learn(row_at.values(), step)
+            rows = row_at.values()
+            self.refresh.store.learn([r for r in rows if r.is_bad or not stay], step)
         return decisions.with_scores(row_at)
 
     def _score(
-        self, model: PreTrainedModel, wrapped: nn.Module, chosen: Sequence[Candidate]
+        self,
+        model: PreTrainedModel,
+        wrapped: nn.Module,
+        chosen: Sequence[Candidate],
+        needs: frozenset[str],
     ) -> None:
-        """Run the scoring pass over candidates with answer tokens, and set their scores."""
+        """Run the scoring pass over candidates with answer tokens, and set their scores.
+
+        Args:
+            model: The bare model.
+            wrapped: The model as the trainer wrapped it.
+            chosen: This rank's candidates to score.
+            needs: What pruners will read of them; for some of it more passes are made.
+        """
         candidates = [c for c in chosen if len(c.answers) and not c.repeated]
         scores = self.scorer(
             model,
@@ -265,8 +288,10 @@ class StepPruner:
             candidate.nll, candidate.entropy = sample_scores.nll, sample_scores.entropy
             candidate.extras.update(sample_scores.extras)
             candidate.scored_tokens += len(candidate.example["input_ids"])
-        if WITHOUT_PROMPT in self.scorer.needs:
+        if needs & OF_ALONE:
             score_without_prompt(self.scorer, model, wrapped, candidates)
+        if BASE_MEAN in needs and self.more is not None:
+            self.more.add_base_means(model, candidates)
 
     def token_keeps(
         self,

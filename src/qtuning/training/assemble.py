@@ -17,7 +17,7 @@ from ..examples.end_of_turn import end_of_turn_ids
 from ..examples.labels import Labels
 from ..examples.pass_size import PassSize, pass_size
 from ..pruners.pair import Pruners, remembers_scores
-from ..pruners.protocols import BASE, REFERENCE, SAMPLE_EXTRAS, STEPS
+from ..pruners.protocols import OF_REFERENCE, SAMPLE_EXTRAS, STEPS
 from ..ranks import Ranks
 from ..run.initial_scores import check_some_known, read_initial_scores
 from ..run.pruner_memory import PrunerMemory
@@ -58,7 +58,12 @@ class Loaded:
         """
         initial_scores: dict[str, Known] = {}
         if pruning.initial_scores is not None:
-            initial_scores = read_initial_scores(pruning.initial_scores, pruning.entropy_over)
+            initial_scores = read_initial_scores(
+                pruning.initial_scores,
+                pruning.entropy_over,
+                pruner=pruning.sample_pruner,
+                needs=Pruners.of(pruning).sample.needs,
+            )
             check_some_known(initial_scores, trainer.train_dataset, pruning.initial_scores)
         return cls(
             scorer=load_other_model(trainer, SCORER, pruning.scorer_model_name_or_path),
@@ -141,7 +146,7 @@ def assemble(
         scores = ScoreStore(loaded.initial_scores, pruners.sample.needs & SAMPLE_EXTRAS)
         refresh = Refresh(scores, share_anew)
         stores[SCORES_FILE] = scores
-    if needs & {REFERENCE, BASE}:
+    if needs & OF_REFERENCE:
         stores[REFERENCE_FILE] = reference
     step_pruner = StepPruner(
         args=pruning,
@@ -177,7 +182,7 @@ def _reference_scorer(
     scorer: Scorer, model: PreTrainedModel | None, trainer: Trainer, size: PassSize
 ) -> Scorer | None:
     """The scorer of the reference model, in passes of ``size``; None if no pruner reads it."""
-    if not scorer.needs & {REFERENCE, BASE}:
+    if not scorer.needs & OF_REFERENCE:
         return None
     autocast = scorer.autocast
     if model is None:

@@ -11,6 +11,7 @@ from ..core.ratio import share
 from ..errors import UsageError
 from ..precision import precision_line
 from ..pruners.pair import Pruners
+from ..pruners.protocols import BASE_MEAN
 from ..ranks import Ranks
 from ..run.budget import scoring_cost, training_cost
 from ..run.messages import start_lines, tell
@@ -72,7 +73,16 @@ def print_start(
     candidates = micro * args.gradient_accumulation_steps * ranks.size
     pool = candidates if pruning.pool_scope == "step" else micro
     has_initial_scores = bool(loaded.initial_scores)
-    scoring = scoring_cost(share_anew, trainer.state.num_train_epochs, has_initial_scores)
+    size = get_model_param_count(trainer.model)
+    # The copy of the model before training, or itself without adapters, is as large as the model.
+    other = size if loaded.reference is None else get_model_param_count(loaded.reference)
+    scoring = scoring_cost(
+        share_anew,
+        trainer.state.num_train_epochs,
+        has_initial_scores,
+        kept_share=sum(pruners.budget(pruning)) / 2 if pruners.score_kept else 0.0,
+        reference=share(other, size) if BASE_MEAN in pruners.sample.needs else 0.0,
+    )
     if loaded.scorer is not None:
         scoring *= share(*map(get_model_param_count, (loaded.scorer, trainer.model)))
     lines = start_lines(pruning, pruners, candidates, pool, cost_of_token(trainer), scoring)

@@ -9,13 +9,22 @@ from accelerate.utils import DistributedType, is_peft_model
 from datasets import Dataset
 from torch.utils.data import IterableDataset as TorchIterableDataset
 from transformers import Trainer
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling as _SftCollator
 
 from ..arguments import PruningArguments
 from ..errors import UsageError
 from ..examples.example import SAMPLE_ID, unpack
 from ..examples.names import sample_names
+from ..examples.prompts import has_prompts
 from ..pruners.pair import remembers_scores
-from ..pruners.protocols import ATTENTION, BASE, REFERENCE, WEIGHTS
+from ..pruners.protocols import (
+    ATTENTION,
+    BASE,
+    BASE_MEAN,
+    OF_ALONE,
+    OF_REFERENCE,
+    WEIGHTS,
+)
 
 
 def check_supported(
@@ -97,12 +106,13 @@ def check_supported(
             "parallelism): choose another token_pruner",
         ),
         (
-            BASE in needs
+            bool(needs & {BASE, BASE_MEAN})
             and arguments.reference_model_name_or_path is None
             and _is_sharded(trainer),
             "a copy of the model before training with sharded weights: name that model as "
             "reference_model_name_or_path",
         ),
+        *(_answers_alone(trainer, arguments) if needs & OF_ALONE else ()),
         *(_own_loss(trainer, stock_loss, *_ONE_PASS) if arguments.one_pass else ()),
         *(_one_pass(trainer) if arguments.one_pass else ()),
         *(_own_loss(trainer, stock_loss, *_WEIGHTS) if WEIGHTS in needs else ()),
@@ -166,7 +176,7 @@ def _remembers_by_shared_names(
 ) -> Iterator[tuple[bool, str]]:
     """What is refused where scores are remembered by names that several rows share, and why."""
     rows = trainer.train_dataset
-    remembers = remembers_scores(arguments, needs) or needs & {REFERENCE, BASE}
+    remembers = remembers_scores(arguments, needs) or needs & OF_REFERENCE
     if not remembers or not isinstance(rows, Dataset) or SAMPLE_ID not in rows.column_names:
         return
     counts = Counter(sample_names(rows))
@@ -213,6 +223,31 @@ def _unsaved_pruners(trainer: Trainer, arguments: PruningArguments) -> Iterator[
 def _splits_sequences(trainer: Trainer) -> bool:
     config = trainer.accelerator.parallelism_config
     return config is not None and (config.cp_enabled or config.sp_enabled)
+
+
+def _answers_alone(trainer: Trainer, arguments: PruningArguments) -> Iterator[tuple[bool, str]]:
+    """What is refused where a sample pruner reads answers without their prompts, and why."""
+    yield (
+        _has_no_prompts(trainer),
+        f"sample_pruner {arguments.sample_pruner} on rows without prompts, whose answers it would "
+        "compare with themselves: give prompts and completions, or set assistant_only_loss for "
+        "conversations",
+    )
+    yield (
+        arguments.s_ifd_noisy,
+        "s_ifd_noisy in training, which makes no noisy copies: leave it out, or use it with "
+        "`qtuning prune` on what `qtuning score --alone --noisy_copies 30` wrote",
+    )
+
+
+def _has_no_prompts(trainer: Trainer) -> bool:
+    """Whether all tokens of all rows are answers: plain text, or whole conversations."""
+    rows = trainer.train_dataset
+    if not isinstance(rows, Dataset) or "input_ids" not in rows.column_names:
+        return False  # a stream may have them
+    if "labels" not in rows.column_names and not isinstance(trainer.data_collator, _SftCollator):
+        return False  # another collator may make labels in any way
+    return not has_prompts(rows, vars(trainer.args).get("completion_only_loss") is not False)
 
 
 def _packs_wrapped(trainer: Trainer) -> bool:
