@@ -56,6 +56,7 @@ def stand_in(**changes):
             "label_smoothing_factor": 0.0,
             "optim": "adamw_torch",
             "save_strategy": "no",
+            "token_weight": "none",
             **changes,
         }
     )

@@ -9,7 +9,15 @@ from torch import Tensor
 from ..core.stats import IGNORE_INDEX
 from ..errors import UsageError
 from ..io.token_ids import outside_vocabulary
-from .example import LOSS_WEIGHT, SAMPLE_ID, Example, answer_positions, per_token
+from .example import (
+    PER_LABEL,
+    SAMPLE_ID,
+    SAMPLES,
+    BatchSamples,
+    Example,
+    answer_positions,
+    per_token,
+)
 
 Collator = Callable[[list[Example]], dict[str, Any]]
 
@@ -61,32 +69,47 @@ class Labels:
 
     def collate_as_is(self, examples: Sequence[Example]) -> dict[str, Any]:
         """The batch that the stock trainer would make of the examples."""
-        return self._collator([_without(e, SAMPLE_ID) for e in examples])
+        return self._collator([_without(e, SAMPLE_ID, *PER_LABEL) for e in examples])
 
-    def collate(self, examples: Sequence[Example]) -> dict[str, Any]:
-        """Collate examples that came from ``of``, so that the batch has exactly their labels.
+    def collate_to_train(self, examples: Sequence[Example]) -> dict[str, Any]:
+        """Collate examples as ``collate`` does, with what the loss reads of each label.
 
-        If an example has a ``loss_weight``, the batch has one for each label.
+        If an example has a column of ``PER_LABEL``, the batch has it, ``(B, L)`` float32: the
+        example's values at its answer tokens, elsewhere 1. The batch then also has ``SAMPLES``, the
+        samples in it.
 
         Raises:
             UsageError: The collator changes the labels and gives no attention mask to align them.
         """
-        batch = self._collate([_without(example, LOSS_WEIGHT) for example in examples])
-        if any(LOSS_WEIGHT in example for example in examples):
-            weights = [
-                torch.full((len(answer_positions(e["labels"])),), float(e.get(LOSS_WEIGHT, 1.0)))
-                for e in examples
+        batch = self.collate(examples)
+        keys = [key for key in PER_LABEL if any(key in example for example in examples)]
+        if not keys:
+            return batch
+        places = [answer_positions(example["labels"]) for example in examples]
+        for key in keys:
+            values = [
+                torch.tensor(example[key], dtype=torch.float32)[at]
+                if key in example
+                else torch.ones(len(at))
+                for example, at in zip(examples, places, strict=True)
             ]
             # Padded or padding-free, answer tokens stand sample after sample, in order.
-            factors = torch.ones(batch["labels"].shape)
-            factors[:, 1:][batch["labels"][:, 1:] != IGNORE_INDEX] = torch.cat(weights)
-            batch[LOSS_WEIGHT] = factors
+            columns = torch.ones(batch["labels"].shape)
+            columns[:, 1:][batch["labels"][:, 1:] != IGNORE_INDEX] = torch.cat(values)
+            batch[key] = columns
+        names = [str(example.get(SAMPLE_ID, "")) for example in examples]
+        batch[SAMPLES] = BatchSamples(names, list(map(len, places)))
         return batch
 
-    def _collate(self, examples: Sequence[Example]) -> dict[str, Any]:
+    def collate(self, examples: Sequence[Example]) -> dict[str, Any]:
+        """Collate examples that came from ``of``, so that the batch has exactly their labels.
+
+        Raises:
+            UsageError: The collator changes the labels and gives no attention mask to align them.
+        """
         if _MADE_LABELS in examples[0]:
             batch = self._collator(
-                [_without(e, SAMPLE_ID, _MADE_LABELS, "labels") for e in examples]
+                [_without(e, SAMPLE_ID, _MADE_LABELS, "labels", *PER_LABEL) for e in examples]
             )
         else:
             batch = self.collate_as_is(examples)

@@ -20,6 +20,8 @@ from ..step.work import StepCounts
 from .budget import FORWARD_COST, break_even, budget_table, speed_up_bound
 
 _PREFIX = "pruning/"
+TOKEN_WEIGHT = f"{_PREFIX}token_weight"
+"""Name of the metric: mean weight that the token weighter gave the kept tokens of a step."""
 
 
 def start_lines(
@@ -115,6 +117,9 @@ def step_metrics(result: StepResult) -> dict[str, float]:
         "scored_share": share(counts.scored_samples, counts.samples),
         "scoring_seconds": counts.scoring_seconds,
     }
+    weights = [cost.token_weight for cost in result.work if cost.token_weight is not None]
+    if weights:
+        metrics[TOKEN_WEIGHT.removeprefix(_PREFIX)] = share(sum(weights), counts.kept_answer_tokens)
     if counts.bad_samples:
         metrics["bad_samples"] = counts.bad_samples
     planes = [s for s in result.decisions.selections if s.thresholds is not None]

@@ -1,4 +1,7 @@
-"""Statistics of kept samples that token pruners read from other sources than the trained model."""
+"""Statistics of kept samples from a reference model, and reasoning steps.
+
+Token pruners and token weighters read them.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,19 +12,23 @@ from transformers import PreTrainedModel
 from ..examples.candidate import Candidate
 from ..pruners.protocols import BASE, REFERENCE, STEPS
 from ..ranks import Ranks
+from ..weighters.protocols import BASE_TAIL
 from .answer_steps import StepReader
-from .reference_store import ReferenceStore
+from .reference_store import NLL, TAIL, ReferenceStore
 from .scorer import Scorer
+
+FROM_REFERENCE = frozenset({REFERENCE, BASE, BASE_TAIL})
+"""Needs that the reference model meets: ``extras["reference"]``, and ``extras["base_tail"]``."""
 
 
 @dataclass(frozen=True)
 class KeptSignals:
-    """Adds reference NLLs and reasoning steps to kept candidates; every rank must call the object.
+    """Adds statistics under the reference model and reasoning steps; every rank must call it.
 
     Attributes:
         ranks: The ranks of the run.
-        reference: Scores with the reference model; None if no pruner reads its NLL.
-        store: NLLs that the reference model has given so far.
+        reference: Scores with the reference model; None if nothing reads what it gives.
+        store: What the reference model has given so far.
         read_steps: Reads reasoning steps; None if no pruner reads steps.
     """
 
@@ -33,34 +40,58 @@ class KeptSignals:
     def __call__(
         self, model: PreTrainedModel, kept: Sequence[Candidate], needs: frozenset[str]
     ) -> None:
-        """Add the extras that the token pruner needs.
+        """Add the extras that this step's token pruner and token weighter need.
 
         Args:
             model: The bare model.
             kept: This rank's kept candidates.
-            needs: Names that the token pruner of this step reads.
+            needs: Names that they read.
         """
-        if self.reference is not None and needs & {REFERENCE, BASE}:
-            self._add_reference(self.reference, model, kept)
+        if self.reference is not None and needs & FROM_REFERENCE:
+            add_reference(self.reference, model, kept, self.store, self.ranks)
         if self.read_steps is not None and STEPS in needs:
             for candidate in kept:
                 labels = torch.tensor(candidate.example["labels"])[candidate.answers]
                 candidate.extras[STEPS] = self.read_steps(labels.tolist())
 
-    def _add_reference(
-        self, scorer: Scorer, model: PreTrainedModel, kept: Sequence[Candidate]
-    ) -> None:
-        """Add NLLs under the reference model, which scores only samples not in the store."""
-        new_candidates = [c for c in kept if self.store.of(c.sample_id, len(c.answers)) is None]
-        examples = [(c.example, len(c.answers)) for c in new_candidates]
-        packed = max((c.packed for c in new_candidates), default=0)
-        scores = scorer(model, model, examples, packed)
-        for candidate, one in zip(new_candidates, scores, strict=True):
-            candidate.extras[REFERENCE] = one.nll
-            candidate.scored_tokens += len(candidate.example["input_ids"])
-        new_nlls = [(c.sample_id, c.extras[REFERENCE].numpy()) for c in new_candidates]
-        for candidate in kept:
-            nll = self.store.of(candidate.sample_id, len(candidate.answers))
-            if nll is not None:
-                candidate.extras[REFERENCE] = nll
-        self.store.learn(self.ranks.gather_flat(new_nlls))
+
+def add_reference(
+    scorer: Scorer,
+    model: PreTrainedModel,
+    candidates: Sequence[Candidate],
+    store: ReferenceStore,
+    ranks: Ranks,
+) -> None:
+    """Add ``extras["reference"]`` to candidates, each scored once; every rank must call it.
+
+    With ``BASE_TAIL`` among the needs of the scorer, also ``extras["base_tail"]``.
+
+    Args:
+        scorer: Scores with the reference model.
+        model: The bare model being trained.
+        candidates: Candidates of this rank, each with an answer token at least.
+        store: What the reference model has given so far; it learns what is new on all ranks.
+        ranks: The ranks of the run.
+    """
+    wanted = {REFERENCE: NLL, **({BASE_TAIL: TAIL} if BASE_TAIL in scorer.needs else {})}
+
+    def known(candidate: Candidate) -> dict[str, torch.Tensor]:
+        name, n = candidate.sample_id, len(candidate.answers)
+        found = {extra: store.of(name, n, what) for extra, what in wanted.items()}
+        return {extra: values for extra, values in found.items() if values is not None}
+
+    new_candidates = [c for c in candidates if known(c).keys() < wanted.keys()]
+    examples = [(c.example, len(c.answers)) for c in new_candidates]
+    packed = max((c.packed for c in new_candidates), default=0)
+    for candidate, one in zip(new_candidates, scorer(model, model, examples, packed), strict=True):
+        candidate.extras[REFERENCE] = one.nll
+        candidate.extras |= one.extras
+        candidate.scored_tokens += len(candidate.example["input_ids"])
+    new = {
+        what: [(c.sample_id, c.extras[extra].numpy()) for c in new_candidates]
+        for extra, what in wanted.items()
+    }
+    for candidate in candidates:
+        candidate.extras |= known(candidate)
+    for what, scored in new.items():
+        store.learn(ranks.gather_flat(scored), what)

@@ -5,8 +5,8 @@ What: weighs each token by the entropy H of the model's 20 highest logits, renor
     w = (H / ln 20)^alpha, llamafactory w = (H / 3)^alpha, axolotl w = H^alpha, where alpha is
     ``eaft_alpha``. Divided by the number of kept tokens.
 Cost: the 20 highest logits of each token of the training forward.
-When: the model shall keep what it can do. Q-Tuning looks for the very tokens that this weighs least:
-    with both, quadrant Q2 is kept and then weighed down.
+When: the model shall keep what it can do. Samples full of tokens that this weighs least are those
+    that Q-Tuning looks for (quadrant Q2): with both, they are kept and then weighed down.
 Source: Entropy-Adaptive Fine-Tuning, arXiv:2601.02151.
 Differs: the paper has no alpha. A vocabulary of fewer than 20 has that many logits, and the paper's
     form divides by their logarithm. Axolotl adds 1e-10 to each probability before its logarithm,

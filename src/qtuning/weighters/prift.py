@@ -1,22 +1,23 @@
 """Token weighter ``prift``.
 
 What: weighs each token by the support of the model before training. ``prift_form`` prob is its
-    probability there, p_0, divided by the number of kept tokens. mass is 1 where u >= 0.5, else 0, u
-    the sum of p_0 over all tokens no more probable than this one: a mask, so divided by the number
-    of tokens with weight 1.
+    probability there, p_0, divided by the number of kept tokens. mass is 1 where u >= 0.5, else 0;
+    u is the sum of p_0 over all tokens no more probable than this one. That is a mask, so it is
+    divided by the number of tokens with weight 1.
 Cost: a forward of each kept sample with the model before training, once: LoRA contains that model,
     full fine-tuning keeps a copy. Adapters that are trained already or change the base weights
     (PiSSA, OLoRA) do not contain it.
 When: the weights of ``dft`` shall not follow the training.
 Source: Prior-Support Guided Fine-Tuning, arXiv:2606.09396.
-Differs: ``reference_model_name_or_path`` may name another model. That mass divides by the sum of its
-    weights is our reading of a selection of tokens.
+Differs: ``reference_model_name_or_path`` may name another model. That mass is divided by the sum of
+    its weights is our reading of a selection of tokens.
 """
 
 from torch import Tensor
 
 from ..arguments import PruningArguments
-from .protocols import BASE, BASE_TAIL, TokenBatch, Weighed
+from ..pruners.protocols import BASE
+from .protocols import BASE_TAIL, TokenBatch, Weighed
 
 _SUPPORTED = 0.5
 

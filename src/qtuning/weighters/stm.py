@@ -14,7 +14,8 @@ Differs: ``reference_model_name_or_path`` may name another model. The tokens sta
 import math
 
 from ..arguments import PruningArguments
-from .protocols import BASE, TokenBatch, Weighed
+from ..pruners.protocols import BASE
+from .protocols import TokenBatch, Weighed
 
 
 class SelectiveMasking:
