@@ -30,7 +30,8 @@ class EntropyAdaptive:
         """Weigh tokens by the entropy of the most probable candidates."""
         assert tokens.top is not None
         log_p = tokens.top.log_softmax(-1)  # (T, 20)
-        entropy = -(log_p.exp() * log_p).nan_to_num(0.0).sum(-1)
+        # exp(-200) is 0 in float32; clamping there keeps 0 * -inf out of the sum, and NaN in it.
+        entropy = -(log_p.exp() * log_p.clamp(min=-200.0)).sum(-1)
         divisor = {
             "paper": math.log(max(2, tokens.top.shape[1])),
             "llamafactory": 3.0,
