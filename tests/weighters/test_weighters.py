@@ -75,7 +75,9 @@ def test_a_weighter_follows_its_publication(name, options) -> None:
     mine = made.weights * nll if made.losses is None else made.losses.double()
     torch.testing.assert_close(mine, losses, rtol=1e-4, atol=1e-6)
     assert made.masks == masks
-    assert name == "none" or options == {"power_q": 0.0} or len(set(weights.tolist())) > 1, "the case tells tokens apart"
+    assert name == "none" or options == {"power_q": 0.0} or len(set(weights.tolist())) > 1, (
+        "the case tells tokens apart"
+    )
 
 
 @every
