@@ -1,4 +1,4 @@
-"""Weights, columns and options that cannot be used end in one line, before the model where we can."""
+"""Weights, columns and options that cannot be used end in one line, soon if they can."""
 
 import math
 
@@ -95,7 +95,7 @@ def test_a_weight_of_0_takes_a_token_out_of_the_answer() -> None:
 def test_bad_weights_of_a_row_end_the_run_in_one_line(tmp_path) -> None:
     rows = tokenised(weights=True).to_list()
     rows[2]["loss_weight"][-1] = -1.0
-    with pytest.raises(UsageError, match="has a loss_weight of -1.0"):
+    with pytest.raises(UsageError, match=r"has a loss_weight of -1\.0"):
         step(tmp_path, data=Dataset.from_list(rows))
 
 

@@ -1,4 +1,4 @@
-"""Every weighter trains on after a stop as if there had been none, and on two processes as on one."""
+"""Every weighter goes on after a stop as if there had been none, and on two processes as on one."""
 
 import pytest
 import torch

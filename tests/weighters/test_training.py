@@ -52,7 +52,9 @@ def test_the_base_is_the_model_before_training(tmp_path):
     seen = []
 
     def watching(tokens, args):
-        seen.append(dict(zip(tokens.sample_ids, tokens.base_nll.split(tokens.lengths))))
+        seen.append(
+            dict(zip(tokens.sample_ids, tokens.base_nll.split(tokens.lengths), strict=True))
+        )
         return torch.ones(len(tokens))
 
     watching.needs = frozenset({BASE})
@@ -190,7 +192,7 @@ def test_the_weights_of_samples_tokens_and_methods_are_multiplied(tmp_path) -> N
     names = read_ledger(tmp_path / "a")["sample_id"].to_pylist()
     heavy = set(names[:4])
     plain = step(tmp_path / "b", data=tokenised(weights=True), token_weight="none", **settings)
-    at = {name: row for name, row in zip(plain.train_dataset["sample_id"], range(8), strict=True)}
+    at = dict(zip(plain.train_dataset["sample_id"], range(8), strict=True))
     rows = tokenised(weights=True).to_list()
     for name in heavy:
         rows[at[name]]["loss_weight"] = [3 * w for w in rows[at[name]]["loss_weight"]]
