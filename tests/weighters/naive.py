@@ -56,7 +56,7 @@ OPTIONS = [
     ("eaft", {"eaft_form": "axolotl", "eaft_alpha": 0.5}),
     ("power", {}),
     ("power", {"power_q": 0.0}),
-    ("power", {"power_q": 1.5, "power_tau": 0.02, "power_side": "below"}),
+    ("power", {"power_q": 0.75, "power_tau": 0.05, "power_side": "below"}),
     ("power", {"power_q": 0.5, "power_tau": 0.01}),
     ("prift", {}),
     ("prift", {"prift_form": "mass"}),

@@ -9,9 +9,11 @@ import torch
 from peft import LoraConfig
 from trl import SFTConfig
 
-from qtuning import PruningArguments, read_ledger
+from qtuning import PruningArguments, UsageError, read_ledger
 from qtuning.core.plane import Selection
 from qtuning.examples.example import LOSS_WEIGHT
+from qtuning.offline.prune import check_works_from_scores
+from qtuning.pruners.pair import Pruners
 from qtuning.pruners.protocols import BASE, SCORES, WEIGHTS
 from qtuning.run.messages import TOKEN_WEIGHT
 from qtuning.run.record import BUDGET_FILE
@@ -263,6 +265,29 @@ def test_the_loss_of_an_evaluation_stays_the_plain_one(tmp_path, name) -> None:
         )
         losses.append(trainer.evaluate()["eval_loss"])
     assert losses[0] == losses[1]
+
+
+def test_the_start_names_the_weighter(tmp_path, capsys) -> None:
+    step(tmp_path / "a", token_weight="power")
+    assert "Token weights: power." in capsys.readouterr().out
+    step(tmp_path / "b", token_weight=by_length)
+    assert "Token weights: by_length." in capsys.readouterr().out
+    step(tmp_path / "c")
+    assert "Token weights" not in capsys.readouterr().out
+
+
+def by_length(tokens, args):
+    """Weigh the tokens of a sample by its length, for which nothing is read."""
+    return torch.cat([torch.full((n,), float(n)) for n in tokens.lengths])
+
+
+by_length.needs = frozenset()
+
+
+def test_rows_on_disk_cannot_hold_weights(tmp_path) -> None:
+    args = PruningArguments(token_weight="dft", sample_pruner="longest", token_pruner="none")
+    with pytest.raises(UsageError, match="token_weight dft weighs the loss of tokens"):
+        check_works_from_scores(args, Pruners.of(args))
 
 
 def test_weights_do_not_stop_where_pruning_does(tmp_path) -> None:

@@ -4,6 +4,7 @@ import logging
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from types import FunctionType
 
 from rich.console import Console
 from rich.table import Table
@@ -46,15 +47,15 @@ def start_lines(
         return [f"Pruning: none; each optimizer step trains on all of its {candidates} candidates."]
     if pruners.own_budget is not None:
         return [
-            f"Pruning: {_name(args.sample_pruner)} x {_name(args.token_pruner)}; each optimizer "
-            f"step has {candidates} candidates and trains on {pruners.own_budget}, whatever "
-            "sample_ratio is."
+            f"Pruning: {method_name(args.sample_pruner)} x {method_name(args.token_pruner)}; each "
+            f"optimizer step has {candidates} candidates and trains on {pruners.own_budget}, "
+            "whatever sample_ratio is."
         ]
     ratio = 1.0 if pruners.keep_all_samples else args.sample_ratio
     n_kept = keep_count(pool, ratio)
     n_trained = n_kept * (candidates // pool)
     line = (
-        f"Pruning: {_name(args.sample_pruner)} x {_name(args.token_pruner)} at "
+        f"Pruning: {method_name(args.sample_pruner)} x {method_name(args.token_pruner)} at "
         f"{args.sample_ratio:.1%} x {args.token_ratio:.1%}; each optimizer step has {candidates} "
         f"candidates and trains on {n_trained}."
     )
@@ -102,8 +103,12 @@ def start_lines(
     return lines
 
 
-def _name(pruner: object) -> str:
-    return pruner if isinstance(pruner, str) else type(pruner).__name__
+def method_name(method: object) -> str:
+    """The name of a method as it was given, or that of an own one's function or class."""
+    if isinstance(method, str):
+        return method
+    own = method if isinstance(method, type | FunctionType) else type(method)
+    return own.__name__
 
 
 def step_metrics(result: StepResult) -> dict[str, float]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from ..examples.candidate import Candidate
@@ -47,51 +48,42 @@ class KeptSignals:
             kept: This rank's kept candidates.
             needs: Names that they read.
         """
-        if self.reference is not None and needs & FROM_REFERENCE:
-            add_reference(self.reference, model, kept, self.store, self.ranks)
+        if needs & FROM_REFERENCE:
+            self.add_reference(model, kept)
         if self.read_steps is not None and STEPS in needs:
             for candidate in kept:
                 labels = torch.tensor(candidate.example["labels"])[candidate.answers]
                 candidate.extras[STEPS] = self.read_steps(labels.tolist())
 
+    def add_reference(self, model: PreTrainedModel, candidates: Sequence[Candidate]) -> None:
+        """Add what the reference model gives, which scores only samples not in the store.
 
-def add_reference(
-    scorer: Scorer,
-    model: PreTrainedModel,
-    candidates: Sequence[Candidate],
-    store: ReferenceStore,
-    ranks: Ranks,
-) -> None:
-    """Add ``extras["reference"]`` to candidates, each scored once; every rank must call it.
+        Args:
+            model: The bare model.
+            candidates: Candidates of this rank with answer tokens.
+        """
+        scorer = self.reference
+        if scorer is None:
+            return
+        wanted = {REFERENCE: NLL, **({BASE_TAIL: TAIL} if BASE_TAIL in scorer.needs else {})}
 
-    With ``BASE_TAIL`` among the needs of the scorer, also ``extras["base_tail"]``.
+        def known(candidate: Candidate) -> dict[str, Tensor]:
+            name, n = candidate.sample_id, len(candidate.answers)
+            stored = {extra: self.store.of(name, n, what) for extra, what in wanted.items()}
+            return {extra: values for extra, values in stored.items() if values is not None}
 
-    Args:
-        scorer: Scores with the reference model.
-        model: The bare model being trained.
-        candidates: Candidates of this rank, each with an answer token at least.
-        store: What the reference model has given so far; it learns what is new on all ranks.
-        ranks: The ranks of the run.
-    """
-    wanted = {REFERENCE: NLL, **({BASE_TAIL: TAIL} if BASE_TAIL in scorer.needs else {})}
-
-    def known(candidate: Candidate) -> dict[str, torch.Tensor]:
-        name, n = candidate.sample_id, len(candidate.answers)
-        found = {extra: store.of(name, n, what) for extra, what in wanted.items()}
-        return {extra: values for extra, values in found.items() if values is not None}
-
-    new_candidates = [c for c in candidates if known(c).keys() < wanted.keys()]
-    examples = [(c.example, len(c.answers)) for c in new_candidates]
-    packed = max((c.packed for c in new_candidates), default=0)
-    for candidate, one in zip(new_candidates, scorer(model, model, examples, packed), strict=True):
-        candidate.extras[REFERENCE] = one.nll
-        candidate.extras |= one.extras
-        candidate.scored_tokens += len(candidate.example["input_ids"])
-    new = {
-        what: [(c.sample_id, c.extras[extra].numpy()) for c in new_candidates]
-        for extra, what in wanted.items()
-    }
-    for candidate in candidates:
-        candidate.extras |= known(candidate)
-    for what, scored in new.items():
-        store.learn(ranks.gather_flat(scored), what)
+        new_candidates = [c for c in candidates if known(c).keys() < wanted.keys()]
+        examples = [(c.example, len(c.answers)) for c in new_candidates]
+        packed = max((c.packed for c in new_candidates), default=0)
+        scores = scorer(model, model, examples, packed)
+        for candidate, one in zip(new_candidates, scores, strict=True):
+            candidate.extras |= {REFERENCE: one.nll, **one.extras}
+            candidate.scored_tokens += len(candidate.example["input_ids"])
+        new = {
+            what: [(c.sample_id, c.extras[extra].numpy()) for c in new_candidates]
+            for extra, what in wanted.items()
+        }
+        for candidate in candidates:
+            candidate.extras |= known(candidate)
+        for what, scored in new.items():
+            self.store.learn(self.ranks.gather_flat(scored), what)

@@ -27,6 +27,7 @@ from ..examples.example import LOSS_WEIGHT, BatchSamples, Example, nothing_to_tr
 from ..pruners.pair import Pruners
 from ..signals.forward import Projection, model_projection
 from ..signals.scorer import check_labels, split_by_sample
+from .candidates import candidates_of
 from .decide import Decisions, decide
 from .factors import Factors, check_sums
 from .moment import Moment
@@ -85,7 +86,7 @@ class OnePassStep:
         self._moment = Moment(step, pruner.seed, progress, pruner.memory)
         self._autocast, self._weighted_loss = autocast, weighted_loss
         self._earlier: dict[nn.Parameter, Tensor] = {}
-        candidates = pruner.candidates(lists, first_repeated)
+        candidates = candidates_of(pruner.labels, lists, first_repeated)
         self._candidates = [[c for c in candidates if c.micro == m] for m in range(len(lists))]
         self._spare = nothing_to_train_on(candidates[0].example)
         self.micro_batches = [

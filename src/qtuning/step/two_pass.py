@@ -13,17 +13,11 @@ from ..examples.candidate import Candidate, CandidateRow, row_of
 from ..examples.end_of_turn import turn_ends
 from ..examples.example import (
     LOSS_WEIGHT,
-    SAMPLE_ID,
     Example,
-    answer_positions,
     nothing_to_train_on,
-    packed_length,
     prune_tokens,
-    unpack,
 )
 from ..examples.labels import Labels
-from ..examples.loss_weights import take_weights
-from ..examples.names import content_name
 from ..pruners.pair import Pruners
 from ..pruners.protocols import SCORES, WITHOUT_PROMPT, TokenPruner
 from ..ranks import Ranks
@@ -31,6 +25,7 @@ from ..signals.kept_signals import KeptSignals
 from ..signals.scorer import Scorer
 from ..signals.without_prompt import score_without_prompt
 from ..weighters.protocols import TokenWeighter
+from .candidates import candidates_of
 from .dealing import deal, share_out
 from .decide import Decision, Decisions, decide
 from .factors import Kept, factors_of, with_factors
@@ -38,8 +33,6 @@ from .moment import Moment
 from .refresh import Refresh
 from .token_stage import keep_masks, token_sample
 from .work import StepCounts, Work, count
-
-_CONTENT = ("input_ids", "labels")
 
 
 class StepResult(NamedTuple):
@@ -134,7 +127,7 @@ class StepPruner:
                 loss is bad.
         """
         counts = StepCounts(steps=1)
-        candidates = self.candidates(lists, first_repeated)
+        candidates = candidates_of(self.labels, lists, first_repeated)
         started = time.perf_counter()
 
         def score(chosen: Sequence[Candidate]) -> None:
@@ -190,39 +183,6 @@ class StepPruner:
             dealt = Dealt([list(rows) for rows in lists], 0, 0, len(lists) * self.ranks.size)
         counts.selection_seconds = time.perf_counter() - started - counts.scoring_seconds
         return StepResult(*dealt, pruned, decisions, work, counts)
-
-    def candidates(
-        self, lists: Sequence[Sequence[Example]], first_repeated: int
-    ) -> list[Candidate]:
-        """The samples of this rank's rows, packed rows unpacked; arguments as in ``__call__``.
-
-        Raises:
-            UsageError: The weights of a row's tokens cannot be used.
-        """
-        candidates: list[Candidate] = []
-        for micro, rows in enumerate(lists):
-            for place, row in enumerate(rows):
-                is_repeated = micro == len(lists) - 1 and place >= first_repeated
-                packed = packed_length(row)
-                for sample in unpack(row):
-                    example = self.labels.of(sample)
-                    name = example.pop(SAMPLE_ID, None)
-                    if name is None:  # a torch stream, or a packed one
-                        name = content_name({key: example[key] for key in _CONTENT})
-                    example, weights = take_weights(example, str(name))
-                    answers = answer_positions(example["labels"])
-                    candidates.append(
-                        Candidate(
-                            example,
-                            str(name),
-                            micro,
-                            is_repeated,
-                            answers,
-                            packed,
-                            loss_weight=weights,
-                        )
-                    )
-        return candidates
 
     def _to_score(
         self, candidates: Sequence[Candidate], pruners: Pruners, moment: Moment

@@ -13,7 +13,8 @@ from ..precision import precision_line
 from ..pruners.pair import Pruners
 from ..ranks import Ranks
 from ..run.budget import scoring_cost, training_cost
-from ..run.messages import start_lines, tell
+from ..run.messages import method_name, start_lines, tell
+from ..weighters.registry import weighter_of
 from .assemble import Loaded
 
 
@@ -76,6 +77,8 @@ def print_start(
     if loaded.scorer is not None:
         scoring *= share(*map(get_model_param_count, (loaded.scorer, trainer.model)))
     lines = start_lines(pruning, pruners, candidates, pool, cost_of_token(trainer), scoring)
+    if weighter_of(pruning) is not None:
+        lines.append(f"Token weights: {method_name(pruning.token_weight)}.")
     precision = precision_line(args.device, bf16=args.bf16, fp16=args.fp16)
     for line in [*lines, *([precision] if precision else [])]:
         tell(args, line)
