@@ -9,18 +9,20 @@ import torch
 from peft import LoraConfig
 from trl import SFTConfig
 
-from qtuning import PruningArguments, UsageError, read_ledger
+from qtuning import PruningArguments, UsageError, explain, read_ledger, report
 from qtuning.core.plane import Selection
 from qtuning.examples.example import LOSS_WEIGHT
+from qtuning.offline.decided import read_decided
 from qtuning.offline.prune import check_works_from_scores
 from qtuning.pruners.pair import Pruners
 from qtuning.pruners.protocols import BASE, SCORES, WEIGHTS
+from qtuning.run.ledger import SCHEMA, WEIGHTED_SCHEMA, Ledger, LedgerRow, WeightedRow
 from qtuning.run.messages import TOKEN_WEIGHT
 from qtuning.run.record import BUDGET_FILE
 from qtuning.weighters.protocols import BASE_TAIL, ENTROPY, NLL, TOP
 
 from .. import runs, tiny
-from .naive import IDS, OPTIONS
+from .naive import IDS, OPTIONS, rule
 from .steps import ALL, change, naive_step, step, tokenised, weight_of
 
 every = pytest.mark.parametrize(("name", "options"), OPTIONS, ids=IDS)
@@ -297,3 +299,54 @@ def test_weights_do_not_stop_where_pruning_does(tmp_path) -> None:
     logs = [entry for entry in trainer.state.log_history if "loss" in entry]
     assert [log["pruning/sample_share"] for log in logs] == [1, 1, 1, 0.5, 0.5, 1]
     assert all(log[TOKEN_WEIGHT] < 0.2 for log in logs)
+
+
+def test_the_ledger_has_the_weights_that_were_known_before_the_forward(tmp_path) -> None:
+    step(tmp_path / "late", token_weight="dft")
+    assert read_ledger(tmp_path / "late").column_names == SCHEMA.names
+    step(tmp_path / "plain")
+    assert read_ledger(tmp_path / "plain").schema == SCHEMA
+    data = tokenised(weights=True)
+    for name, options in (("none", {}), ("stm", {"stm_threshold": 60.0}), ("prift", {})):
+        trainer = step(tmp_path / name, data=data, token_weight=name, **options)
+        ledger = read_ledger(tmp_path / name)
+        assert ledger.column_names == WEIGHTED_SCHEMA.names
+        means = dict(
+            zip(*(ledger[c].to_pylist() for c in ("sample_id", "loss_weight")), strict=True)
+        )
+        args = PruningArguments(token_weight=name, **options)
+        for row, own in zip(data, trainer.train_dataset["sample_id"], strict=True):
+            at = (torch.tensor(row["labels"])[1:] != -100).nonzero()[:, 0]
+            gold = torch.tensor(row["input_ids"])[at + 1]
+            logits = tiny.llama()(torch.tensor(row["input_ids"])[None]).logits[0, at].detach()
+            weights, _, _ = rule(name, args, logits, logits, gold)
+            user = torch.tensor(row["loss_weight"])[at + 1]
+            assert means[own] == pytest.approx(float((user * weights).mean()), rel=1e-4, abs=1e-6)
+
+
+def test_a_ledger_with_weights_is_read_as_any_other(tmp_path) -> None:
+    step(tmp_path / "a", data=tokenised(weights=True), sample_pruner="random")
+    step(tmp_path / "b", data=tokenised(), sample_pruner="random")
+    columns = [read_decided(tmp_path / one).column_names for one in "ab"]
+    assert set(columns[0]) - {"loss_weight"} == set(columns[1])
+    assert "tokens_kept" in columns[0]
+    for one in "ab":
+        told = explain(tmp_path / one)
+        assert len(told.step(1).visits) == 8
+        assert told.summary()
+        report(tmp_path / one, output=tmp_path / f"{one}.html")
+        assert (tmp_path / f"{one}.html").is_file()
+
+
+def test_a_ledger_goes_on_where_weights_begin_or_end(tmp_path) -> None:
+    """Chunks of a folder may have the column or not; an older one is read as it is."""
+    row = LedgerRow(0, 1, "a", 1.5, 0.5, 3, 1, True, False, 3, True)
+    with Ledger.start(tmp_path / "ledger") as plain:
+        plain.append([row])
+    with Ledger.resume(tmp_path / "ledger", 1, schema=WEIGHTED_SCHEMA) as weighted:
+        weighted.append([WeightedRow(row._replace(step=step), 0.25) for step in (2, 3)])
+    assert read_ledger(tmp_path)["loss_weight"].to_pylist() == [None, 0.25, 0.25]
+    with Ledger.resume(tmp_path / "ledger", 2, schema=SCHEMA) as plain:
+        plain.append([row._replace(step=3)])
+    assert read_ledger(tmp_path)["loss_weight"].to_pylist() == [None, 0.25, None]
+    assert read_ledger(tmp_path).select(SCHEMA.names).schema == SCHEMA

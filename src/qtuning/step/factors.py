@@ -64,14 +64,22 @@ class Factors(NamedTuple):
     @property
     def scaled(self) -> Tensor | None:
         """The factors by whose sum the loss is divided, ``(K,)``; None if all are 1."""
-        weights = self.weights if self.masks else None
-        if self.user is None or weights is None:
-            return self.user if weights is None else weights
-        return self.user * weights
+        return self.product if self.masks else self.user
+
+    @property
+    def product(self) -> Tensor | None:
+        """The product of both, ``(K,)``; None if both are 1."""
+        if self.user is None or self.weights is None:
+            return self.user if self.weights is None else self.weights
+        return self.user * self.weights
 
     def added_to(self, work: Work) -> Work:
         """What the sample cost, with the sums of its factors."""
-        return work._replace(weight=_sum(self.scaled), token_weight=_sum(self.weights))
+        return work._replace(
+            weight=_sum(self.scaled),
+            token_weight=_sum(self.weights),
+            factor=_sum(self.product),
+        )
 
 
 def _sum(values: Tensor | None) -> float | None:

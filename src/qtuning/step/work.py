@@ -74,6 +74,8 @@ class Work(NamedTuple):
             for that of the sample; NaN if one is bad, None if all are 1.
         token_weight: Sum of the weights that a token weighter gave the kept tokens before the
             forward; NaN if one is bad, None without such a weighter.
+        factor: Sum of both over the kept tokens, the user's weights times the weighter's; None if
+            there are none.
     """
 
     kept_tokens: int = 0
@@ -81,6 +83,7 @@ class Work(NamedTuple):
     scored_tokens: int = 0
     weight: float | None = None
     token_weight: float | None = None
+    factor: float | None = None
 
 
 def count(counts: StepCounts, decisions: Decisions, work: Sequence[Work]) -> None:

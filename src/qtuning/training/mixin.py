@@ -44,7 +44,7 @@ from .idle import marked
 from .losses import LossMixin
 from .packing import PackingMixin
 from .router_loss import is_in_model_loss
-from .start import cost_of_token, find_pruning, first_repeated, print_start
+from .start import cost_of_token, find_pruning, first_repeated, print_start, weighs_before_forward
 from .support import check_supported
 
 logger = get_logger(__name__)
@@ -295,6 +295,7 @@ class PruningMixin(LossMixin, PackingMixin, CheckpointMixin):
             settings=pruning_fields(self._pruning_args),
             probes=self._probe is not None,
             data=data_mark(self.train_dataset),
+            weighs_tokens=weighs_before_forward(self.train_dataset, self._pruning_args),
         )
         self._pass_limit = assembled.limit
         self._pass_limit.resume(self._record.pass_limits, self._ranks.rank)

@@ -3,17 +3,20 @@
 import sys
 from typing import Any
 
+from datasets import Dataset
 from transformers import Trainer
 from transformers.trainer_pt_utils import get_model_param_count
 
 from ..arguments import PruningArguments
 from ..core.ratio import share
 from ..errors import UsageError
+from ..examples.example import LOSS_WEIGHT
 from ..precision import precision_line
 from ..pruners.pair import Pruners
 from ..ranks import Ranks
 from ..run.budget import scoring_cost, training_cost
 from ..run.messages import method_name, start_lines, tell
+from ..weighters.protocols import FORWARD
 from ..weighters.registry import weighter_of
 from .assemble import Loaded
 
@@ -39,6 +42,13 @@ def find_pruning(trainer: Trainer, own: PruningArguments | None) -> PruningArgum
         )
     pruning: PruningArguments = args if own is None else own
     return pruning
+
+
+def weighs_before_forward(rows: Any, pruning: PruningArguments) -> bool:
+    """Whether tokens have weights before the training forward: the users', or a weighter's."""
+    weighter = weighter_of(pruning)
+    has_column = isinstance(rows, Dataset) and LOSS_WEIGHT in rows.column_names
+    return has_column or (weighter is not None and weighter.needs.isdisjoint(FORWARD))
 
 
 def cost_of_token(trainer: Trainer) -> float:
