@@ -79,13 +79,21 @@ class Labels:
         samples in it.
 
         Raises:
-            UsageError: The collator changes the labels and gives no attention mask to align them.
+            UsageError: The collator changes the labels and gives no attention mask to align them,
+                or its padding predicts first tokens whose labels count.
         """
         batch = self.collate(examples)
         keys = [key for key in PER_LABEL if any(key in example for example in examples)]
         if not keys:
             return batch
         places = [answer_positions(example["labels"]) for example in examples]
+        answers = batch["labels"][:, 1:] != IGNORE_INDEX
+        if int(answers.sum()) != sum(map(len, places)):
+            raise UsageError(
+                f"{int(answers.sum())} labels of a batch are predicted, and its samples have "
+                f"{sum(map(len, places))} answer tokens, which are weighted: on the left, padding "
+                "would predict first tokens, so pad on the right"
+            )
         for key in keys:
             values = [
                 torch.tensor(example[key], dtype=torch.float32)[at]
@@ -95,7 +103,7 @@ class Labels:
             ]
             # Padded or padding-free, answer tokens stand sample after sample, in order.
             columns = torch.ones(batch["labels"].shape)
-            columns[:, 1:][batch["labels"][:, 1:] != IGNORE_INDEX] = torch.cat(values)
+            columns[:, 1:][answers] = torch.cat(values)
             batch[key] = columns
         names = [str(example.get(SAMPLE_ID, "")) for example in examples]
         batch[SAMPLES] = BatchSamples(names, list(map(len, places)))
