@@ -1,7 +1,8 @@
 """The pages that are made of the code: ``python docs/generate.py`` writes them.
 
-docs/pruners.md has the cards of the pruners, docs/configuration.md the help of every option,
-docs/trainer-options.md what pruning makes of the options of TRL and transformers.
+docs/pruners.md has the cards of the pruners, docs/token-weights.md a guide and the cards of the
+token weighters, docs/configuration.md the help of every option, docs/trainer-options.md what
+pruning makes of the options of TRL and transformers.
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from qtuning.commands.prune import PruneArguments
 from qtuning.commands.report import ReportArguments
 from qtuning.commands.score import ScoreArguments
 from qtuning.pruners.cards import cards
+from qtuning.weighters.cards import page as token_weights
 
 FOLDER = Path(__file__).parent
 
@@ -103,6 +105,7 @@ def main() -> None:
     """Write the pages."""
     for name, text in (
         ("pruners", cards()),
+        ("token-weights", token_weights()),
         ("configuration", configuration()),
         ("trainer-options", trainer_options.page()),
     ):

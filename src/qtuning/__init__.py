@@ -15,6 +15,9 @@ from .errors import PeerLostError, StoppedError, UsageError
 from .pruners.check import check_pruners
 from .pruners.protocols import SamplePool, SamplePruner, TokenPool, TokenPruner, TokenSample
 from .pruners.registry import SAMPLE_PRUNERS, TOKEN_PRUNERS
+from .weighters.check import check_weighter
+from .weighters.protocols import TokenBatch, TokenWeighter, Weighed
+from .weighters.registry import TOKEN_WEIGHTERS
 
 if TYPE_CHECKING:
     from .evaluation.evaluate import evaluate
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from .training.config import QTuningConfig
     from .training.trainer import QTuningTrainer, with_pruning
 
-MORE_CHECKS.append(check_pruners)
+MORE_CHECKS.extend((check_pruners, check_weighter))
 
 _LAZY = {
     "QTuningConfig": "training.config",
@@ -51,6 +54,7 @@ _LAZY = {
 __all__ = [
     "SAMPLE_PRUNERS",
     "TOKEN_PRUNERS",
+    "TOKEN_WEIGHTERS",
     "PeerLostError",
     "PruningArguments",
     "QTuningConfig",
@@ -61,11 +65,14 @@ __all__ = [
     "Selection",
     "StoppedError",
     "Thresholds",
+    "TokenBatch",
     "TokenPool",
     "TokenPruner",
     "TokenSample",
     "TokenStats",
+    "TokenWeighter",
     "UsageError",
+    "Weighed",
     "diff",
     "evaluate",
     "explain",

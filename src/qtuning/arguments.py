@@ -7,9 +7,11 @@ from typing import Any
 from .errors import UsageError
 
 MORE_CHECKS: "list[Callable[[PruningArguments], None]]" = []
-"""Checks that ``check_pruning`` makes after its own. The package adds those of the pruners, which
-this module cannot import, since they import it."""
+"""Checks that ``check_pruning`` makes after its own. The package adds those of the pruners and
+weighters, which this module cannot import, since they import it."""
 
+METHODS = ("sample_pruner", "token_pruner", "token_weight")
+"""The fields that name a method, or are one."""
 _CHOICES = {
     "token_mode": ("mask", "drop"),
     "error_scale": ("ppl", "log_ppl"),
@@ -29,7 +31,7 @@ class PruningArguments:
 
     Defaults are the paper's, except ``sample_ratio`` (the middle of the paper's range) and
     ``pool_scope`` (the paper's pool is the micro-batch of one device). In Python the two pruners
-    may also be callables.
+    and the token weighter may also be callables.
 
     Raises:
         UsageError: A value is out of range or unknown.
@@ -233,6 +235,51 @@ class PruningArguments:
         default=1.0,
         metadata={"help": "Share of the training steps after which nothing is pruned."},
     )
+    token_weight: str = field(
+        default="none",
+        metadata={
+            "help": "How much each kept answer token counts in the loss: a registered name (none, "
+            "dft, eaft, power, prift, stm; see docs/token-weights.md) or 'package.module:name' of "
+            "your own."
+        },
+    )
+    eaft_form: str = field(
+        default="paper",
+        metadata={
+            "help": "Weight of eaft, H the entropy of the 20 highest logits: paper (H / ln 20)^a, "
+            "llamafactory (H / 3)^a, axolotl H^a.",
+            "choices": ("paper", "llamafactory", "axolotl"),
+        },
+    )
+    eaft_alpha: float = field(default=1.0, metadata={"help": "Exponent a of eaft."})
+    power_q: float = field(
+        default=1.0,
+        metadata={"help": "Exponent q of power, whose loss is (1 - p^q) / q; 0 is the NLL."},
+    )
+    power_tau: float = field(
+        default=0.0,
+        metadata={"help": "Probability on whose power_side tokens have a loss in power."},
+    )
+    power_side: str = field(
+        default="above",
+        metadata={
+            "help": "Which tokens have a loss in power: those with a probability of power_tau and "
+            "above, or and below.",
+            "choices": ("above", "below"),
+        },
+    )
+    prift_form: str = field(
+        default="prob",
+        metadata={
+            "help": "Weight of prift: prob, the probability before training, or mass, 1 for tokens "
+            "of the likelier half of the distribution and 0 for others.",
+            "choices": ("prob", "mass"),
+        },
+    )
+    stm_threshold: float = field(
+        default=2.5,
+        metadata={"help": "Perplexity before training above which stm masks a token."},
+    )
     probe_samples: int = field(
         default=0,
         metadata={
@@ -314,10 +361,10 @@ class PruningArguments:
             check(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """The arguments as trackers log them; a pruner that is a callable becomes its ``repr``."""
+        """The arguments as trackers log them; a method that is a callable becomes its ``repr``."""
         parent: Any = super()
         arguments = dict(parent.to_dict() if hasattr(parent, "to_dict") else asdict(self))
-        for name in ("sample_pruner", "token_pruner"):
+        for name in METHODS:
             if not isinstance(arguments[name], str):
                 arguments[name] = repr(arguments[name])
         return arguments

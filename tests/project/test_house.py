@@ -13,6 +13,7 @@ FLOORS = (
     ("errors", "core"),
     ("precision", "arguments", "ranks", "io"),
     ("pruners",),
+    ("weighters",),
     ("examples",),
     ("signals",),
     ("step",),

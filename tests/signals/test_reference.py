@@ -14,7 +14,7 @@ from qtuning.pruners.protocols import BASE, REFERENCE, SCORES
 from qtuning.run.pruner_memory import PrunerMemory
 from qtuning.run.record import BUDGET_FILE, REFERENCE_FILE
 from qtuning.signals.forward import model_token_stats
-from qtuning.signals.reference_store import ReferenceStore
+from qtuning.signals.reference_store import TAIL, ReferenceStore
 
 from .. import runs, sizes, tiny
 
@@ -160,3 +160,23 @@ def test_memory_that_cannot_be_read(tmp_path):
     (tmp_path / "m.safetensors").write_text("no")
     with pytest.raises(UsageError, match="must be a safetensors file"):
         PrunerMemory().load(tmp_path / "m.safetensors")
+
+
+def test_the_tail_mass_is_remembered_beside_the_nll_and_older_files_do_without(tmp_path):
+    store, path = ReferenceStore(), tmp_path / "reference.parquet"
+    nll = np.array([0.5, 1.5], np.float32)
+    store.learn([("a", nll), ("b", nll)])
+    store.save(path)
+    older = pq.read_table(path)
+    assert older.column_names == ["sample_id", "nll"]
+    store.learn([("a", nll / 2)], TAIL)
+    store.save(path)
+    loaded = ReferenceStore()
+    loaded.load(path)
+    assert loaded.of("a", 2, TAIL).tolist() == [0.25, 0.75]
+    assert loaded.of("b", 2).tolist() == [0.5, 1.5]
+    assert loaded.of("b", 2, TAIL) is None, "not asked for yet"
+    pq.write_table(older, path)
+    loaded.load(path)
+    assert loaded.of("a", 2, TAIL) is None
+    assert loaded.of("a", 2).tolist() == [0.5, 1.5]

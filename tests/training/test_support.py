@@ -56,6 +56,7 @@ def stand_in(**changes):
             "label_smoothing_factor": 0.0,
             "optim": "adamw_torch",
             "save_strategy": "no",
+            "token_weight": "none",
             **changes,
         }
     )
@@ -153,6 +154,31 @@ def test_one_pass_refuses_what_two_passes_can_do(changes, why) -> None:
     check_supported(stand_in(**changes))
     with pytest.raises(UsageError, match=rf"one_pass.*{why}") as refused:
         check_supported(stand_in(one_pass=True, **changes))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"distributed_type": DistributedType.FSDP}, "FSDP"),
+        ({"tensor_parallel_size": 2}, "tensor parallelism"),
+        ({"model": architectures.build("mixtral")}, "router auxiliary loss"),
+        ({"compute_loss_func": print}, "compute_loss_func"),
+        ({"label_smoothing_factor": 0.1}, "label_smoothing_factor"),
+        ({"loss_type": "dft"}, "loss_type"),
+        ({"use_liger_kernel": True}, "use_liger_kernel"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("weights", ["method", "column"])
+def test_weights_of_tokens_need_the_plain_loss(changes, why, weights) -> None:
+    check_supported(stand_in(**changes))
+    rows = Dataset.from_list([{"input_ids": [1, 2], "loss_weight": [1.0, 1.0]}])
+    weighs = {"token_weight": "dft"} if weights == "method" else {"train_dataset": rows}
+    check_supported(stand_in(**weighs))
+    who = "token_weight" if weights == "method" else "the column loss_weight"
+    with pytest.raises(UsageError, match=rf"{who} with.*{why}") as refused:
+        check_supported(stand_in(**weighs, **changes))
     assert "\n" not in str(refused.value)
 
 

@@ -60,10 +60,7 @@ def summed_nll(
             f"hidden {tuple(hidden.shape)}, labels {tuple(labels.shape)} and keep "
             f"{tuple(keep.shape)} do not fit (B, L, D), (B, L) and (B, L-1)"
         )
-    if chunk_size is None:
-        chunk_size = max(1, min(512, _LOGITS // weight.shape[0]))
-    if chunk_size < 1:
-        raise ValueError(f"chunk_size ({chunk_size}) must be positive")
+    chunk_size = positions_per_chunk(weight, chunk_size)
     rows, gold = hidden[:, :-1][keep], targets[keep]
     if bool((gold == IGNORE_INDEX).any()):
         raise ValueError("keep holds a token whose label is ignored")
@@ -97,10 +94,43 @@ def _chunk_nll(
     softcap: float | None,
     logit_scale: float,
 ) -> Tensor:
-    logits = nn.functional.linear(hidden.to(weight.dtype), weight, bias).float()  # (n, V)
+    logits = chunk_logits(hidden, weight, bias, softcap, logit_scale)
+    nll: Tensor = nn.functional.cross_entropy(logits, gold, reduction="none")
+    return (nll * factors).sum()
+
+
+def positions_per_chunk(weight: Tensor, chunk_size: int | None) -> int:
+    """Positions per chunk: ``chunk_size``, by default as many as have 2^24 logits, at most 512.
+
+    Raises:
+        ValueError: ``chunk_size`` is not positive.
+    """
+    if chunk_size is None:
+        return max(1, min(512, _LOGITS // weight.shape[0]))
+    if chunk_size < 1:
+        raise ValueError(f"chunk_size ({chunk_size}) must be positive")
+    return chunk_size
+
+
+def chunk_logits(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    softcap: float | None,
+    logit_scale: float,
+) -> Tensor:
+    """Logits of a chunk with their graph, ``(n, V)`` float32, multiplied as the model's head would.
+
+    Args:
+        hidden: Hidden states, ``(n, D)``.
+        weight: Weight of the language model head, ``(V, D)``.
+        bias: Bias of the head, ``(V,)``.
+        softcap: Soft cap of the final logits, after the scale.
+        logit_scale: Factor on the logits.
+    """
+    logits = nn.functional.linear(hidden.to(weight.dtype), weight, bias).float()
     if logit_scale != 1.0:
         logits = logits * logit_scale
     if softcap is not None:
         logits = softcap * (logits / softcap).tanh()
-    nll: Tensor = nn.functional.cross_entropy(logits, gold, reduction="none")
-    return (nll * factors).sum()
+    return logits

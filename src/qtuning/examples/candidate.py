@@ -79,6 +79,8 @@ class Candidate:
         entropy: Entropy of the answer tokens in nats, ``(T,)`` float32; None until then.
         extras: Further statistics that pruners read, by the name in their ``needs``.
         scored_tokens: Input tokens of the forward passes that scored the sample.
+        loss_weight: The user's factor on the NLL of each answer token, ``(T,)`` float64; None if
+            the row has none.
     """
 
     example: Example
@@ -91,6 +93,7 @@ class Candidate:
     entropy: Tensor | None = None
     extras: dict[str, Tensor] = field(default_factory=dict)
     scored_tokens: int = 0
+    loss_weight: Tensor | None = None
 
 
 def row_of(candidate: Candidate) -> CandidateRow:

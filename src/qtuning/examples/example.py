@@ -13,7 +13,31 @@ Example = dict[str, Any]
 
 SAMPLE_ID = "sample_id"
 LOSS_WEIGHT = "loss_weight"
-"""Key of the factor on an example's loss; in a batch, of the factor of each label, ``(B, L)``."""
+"""Key of the factors on the NLL of each label: a list as long as ``input_ids``; in a batch that is
+trained on, ``(B, L)``."""
+BASE_NLL = "qtuning_base_nll"
+"""Key of the NLL of each label under the model before training in nats, as ``LOSS_WEIGHT``."""
+BASE_TAIL_MASS = "qtuning_base_tail"
+"""Key of the tail mass of each label under the model before training, as ``LOSS_WEIGHT``."""
+PER_LABEL = (LOSS_WEIGHT, BASE_NLL, BASE_TAIL_MASS)
+"""Keys of what the loss reads of each label, which no collator is given."""
+SAMPLES = "qtuning_samples"
+"""Key of the ``BatchSamples`` of a batch whose loss is weighted."""
+
+
+@dataclass(frozen=True)
+class BatchSamples:
+    """The samples of a collated batch, in order.
+
+    A class and not a tuple, so that moving a batch to the device leaves it alone.
+
+    Attributes:
+        names: Id of each sample.
+        lengths: Number of answer tokens of each sample.
+    """
+
+    names: list[str]
+    lengths: list[int]
 
 
 @dataclass(frozen=True)
@@ -143,9 +167,7 @@ def nothing_to_train_on(example: Example) -> Example:
     tokens = {key: (list(value) * 2)[:2] for key, value in per_token(example).items()}
     if "position_ids" in tokens:
         tokens["position_ids"] = [0, 1]
-    placeholder = {**example, **tokens, "labels": [IGNORE_INDEX, IGNORE_INDEX]}
-    placeholder.pop(LOSS_WEIGHT, None)
-    return placeholder
+    return {**example, **tokens, "labels": [IGNORE_INDEX, IGNORE_INDEX]}
 
 
 def per_token(example: Mapping[str, Any]) -> dict[str, list[Any] | Tensor]:

@@ -9,7 +9,15 @@ from torch import Tensor
 from ..core.stats import IGNORE_INDEX
 from ..errors import UsageError
 from ..io.token_ids import outside_vocabulary
-from .example import LOSS_WEIGHT, SAMPLE_ID, Example, answer_positions, per_token
+from .example import (
+    PER_LABEL,
+    SAMPLE_ID,
+    SAMPLES,
+    BatchSamples,
+    Example,
+    answer_positions,
+    per_token,
+)
 
 Collator = Callable[[list[Example]], dict[str, Any]]
 
@@ -61,29 +69,55 @@ class Labels:
 
     def collate_as_is(self, examples: Sequence[Example]) -> dict[str, Any]:
         """The batch that the stock trainer would make of the examples."""
-        return self._collator([_without(e, SAMPLE_ID, LOSS_WEIGHT) for e in examples])
+        return self._collator([_without(e, SAMPLE_ID, *PER_LABEL) for e in examples])
+
+    def collate_to_train(self, examples: Sequence[Example]) -> dict[str, Any]:
+        """Collate examples as ``collate`` does, with what the loss reads of each label.
+
+        If an example has a column of ``PER_LABEL``, the batch has it, ``(B, L)`` float32: the
+        example's values at its answer tokens, elsewhere 1. The batch then also has ``SAMPLES``, the
+        samples in it.
+
+        Raises:
+            UsageError: The collator changes the labels and gives no attention mask to align them,
+                or its padding predicts first tokens whose labels count.
+        """
+        batch = self.collate(examples)
+        keys = [key for key in PER_LABEL if any(key in example for example in examples)]
+        if not keys:
+            return batch
+        places = [answer_positions(example["labels"]) for example in examples]
+        answers = batch["labels"][:, 1:] != IGNORE_INDEX
+        if int(answers.sum()) != sum(map(len, places)):
+            raise UsageError(
+                f"{int(answers.sum())} labels of a batch are predicted, and its samples have "
+                f"{sum(map(len, places))} answer tokens, which are weighted: on the left, padding "
+                "would predict first tokens, so pad on the right"
+            )
+        for key in keys:
+            values = [
+                torch.tensor(example[key], dtype=torch.float32)[at]
+                if key in example
+                else torch.ones(len(at))
+                for example, at in zip(examples, places, strict=True)
+            ]
+            # Padded or padding-free, answer tokens stand sample after sample, in order.
+            columns = torch.ones(batch["labels"].shape)
+            columns[:, 1:][answers] = torch.cat(values)
+            batch[key] = columns
+        names = [str(example.get(SAMPLE_ID, "")) for example in examples]
+        batch[SAMPLES] = BatchSamples(names, list(map(len, places)))
+        return batch
 
     def collate(self, examples: Sequence[Example]) -> dict[str, Any]:
         """Collate examples that came from ``of``, so that the batch has exactly their labels.
 
-        If an example has a ``loss_weight``, the batch has one for each label.
-
         Raises:
             UsageError: The collator changes the labels and gives no attention mask to align them.
         """
-        batch = self._collate([_without(example, LOSS_WEIGHT) for example in examples])
-        if any(LOSS_WEIGHT in example for example in examples):
-            weights = [_factors(example) for example in examples]
-            # Padded or padding-free, answer tokens stand sample after sample, in order.
-            factors = torch.ones(batch["labels"].shape)
-            factors[:, 1:][batch["labels"][:, 1:] != IGNORE_INDEX] = torch.cat(weights)
-            batch[LOSS_WEIGHT] = factors
-        return batch
-
-    def _collate(self, examples: Sequence[Example]) -> dict[str, Any]:
         if _MADE_LABELS in examples[0]:
             batch = self._collator(
-                [_without(e, SAMPLE_ID, _MADE_LABELS, "labels") for e in examples]
+                [_without(e, SAMPLE_ID, _MADE_LABELS, "labels", *PER_LABEL) for e in examples]
             )
         else:
             batch = self.collate_as_is(examples)
@@ -103,15 +137,6 @@ class Labels:
 
 
 _MADE_LABELS = "_labels_made_by_collator"
-
-
-def _factors(example: Example) -> Tensor:
-    """The factors on the losses of an example's answer tokens, ``(T,)``."""
-    answers = answer_positions(example["labels"])
-    weight = example.get(LOSS_WEIGHT)
-    if isinstance(weight, list):
-        return torch.tensor(weight)[answers]
-    return torch.full((len(answers),), 1.0 if weight is None else float(weight))
 
 
 def _check_ids(example: Example, vocabulary: int) -> None:

@@ -9,7 +9,7 @@ from datasets import Dataset
 
 from ..arguments import PruningArguments
 from ..errors import UsageError
-from ..run.ledger import SCHEMA
+from ..run.ledger import is_ledger
 from .export import with_decisions
 from .prune import decide_offline
 from .read import named, read_table
@@ -44,9 +44,7 @@ def read_decided(
             more than the scores of the source.
     """
     table = read_table(source)
-    if set(table.column_names) != set(
-        SCHEMA.names
-    ):  # in other sources they are columns of the user
+    if not is_ledger(table.column_names):  # in other sources they are columns of the user
         table = table.drop_columns([name for name in OF_RUNS if name in table.column_names])
     table = typed_scores(table, named(source))
     if args is not None and not is_decided(table):

@@ -199,11 +199,16 @@ def _kept_rows(
 
 
 def check_works_from_scores(args: PruningArguments, pruners: Pruners) -> None:
-    """Refuse pruners that read more than a file of scores can have.
+    """Refuse what reads more than a file of scores can have, or weighs what it cannot hold.
 
     Raises:
-        UsageError: The sample pruner or the token pruner reads more.
+        UsageError: The sample pruner or the token pruner reads more, or there is a token weighter.
     """
+    if args.token_weight != "none":
+        raise UsageError(
+            f"token_weight {args.token_weight} weighs the loss of tokens, which rows on disk "
+            "cannot hold: leave it out here, and give it to the training"
+        )
     for field_name, needs, known in (
         ("sample_pruner", pruners.sample.needs, OF_ALONE | {SCORES, QUADRANTS}),
         ("token_pruner", pruners.token.needs, {SCORES, QUADRANTS}),

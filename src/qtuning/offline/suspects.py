@@ -22,7 +22,7 @@ from ..errors import UsageError
 from ..io.arrow_rows import rows_of
 from ..io.new_files import write_new
 from ..io.row_text import text_columns, text_of
-from ..run.ledger import SCHEMA
+from ..run.ledger import is_ledger
 from ..signals.score_columns import ALONE, NLL_SUM
 from .read import named, read_table
 from .schema import DECISIONS, SCORED, is_decided, typed_scores
@@ -181,7 +181,7 @@ def _check_has_gain(table: pa.Table, where: str) -> None:
     """
     if ALONE in table.column_names:
         return
-    if set(table.column_names) == set(SCHEMA.names):
+    if is_ledger(table.column_names):
         raise UsageError(
             f"{where}: a run's ledger does not have the gain: score its data with `qtuning score "
             "--alone`, and give that file as rows"

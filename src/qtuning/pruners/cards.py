@@ -27,21 +27,31 @@ def cards() -> str:
     parts = [_INTRO]
     for title, registry in (("Sample pruners", SAMPLE_PRUNERS), ("Token pruners", TOKEN_PRUNERS)):
         parts.append(f"## {title}\n")
-        parts.append("| name | what it keeps | reads |\n|---|---|---|")
-        parts.extend(_row(name, pruner) for name, pruner in registry.items())
-        parts.append("")
-    parts.append("## Method cards\n")
-    for module in dict.fromkeys(_modules(SAMPLE_PRUNERS) + _modules(TOKEN_PRUNERS)):
-        parts.append(_card(importlib.import_module(module).__doc__ or ""))
+        parts += table(registry, "what it keeps")
+    parts += ["## Method cards\n", *sections(SAMPLE_PRUNERS, TOKEN_PRUNERS)]
     return "\n".join(parts)
 
 
-def _modules(registry: Mapping[str, object]) -> list[str]:
-    return [type(pruner).__module__ for pruner in registry.values()]
+def table(registry: Mapping[str, object], what: str) -> list[str]:
+    """The lines of a table of methods: name, first line of the class, and what it reads.
+
+    Args:
+        registry: The methods by name.
+        what: Head of the middle column.
+    """
+    head = f"| name | {what} | reads |\n|---|---|---|"
+    return [head, *(_row(name, method) for name, method in registry.items()), ""]
+
+
+def sections(*registries: Mapping[str, object]) -> list[str]:
+    """The card of each module of the methods, once, as a section."""
+    methods = [method for registry in registries for method in registry.values()]
+    modules = dict.fromkeys(type(method).__module__ for method in methods)
+    return [_card(importlib.import_module(module).__doc__ or "") for module in modules]
 
 
 def _row(name: str, pruner: object) -> str:
-    """A row of a table: the pruner's name, its class' first docstring line, and its needs."""
+    """A row of a table: the method's name, its class' first docstring line, and its needs."""
     summary = _code((type(pruner).__doc__ or "").splitlines()[0]).replace("|", "\\|").rstrip(".")
     needs = ", ".join(sorted(vars(type(pruner))["needs"])).replace("_", " ") or "nothing"
     return f"| `{name}` | {summary} | {needs} |"

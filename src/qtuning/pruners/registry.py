@@ -4,13 +4,10 @@ A new pruner is one file in this folder and one line in this file; the trainer r
 ``needs``.
 """
 
-import importlib
-from collections.abc import Callable, Collection, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable
 from typing import Any
 
 from ..arguments import PruningArguments
-from ..errors import UsageError
 from .attention import FastV, SparseVlm
 from .calibrated import Calibrated, ConfidentError
 from .decorrelated import RankPlane, ResidualPlane
@@ -23,6 +20,7 @@ from .ifd import InstructionFollowingDifficulty
 from .importance import Importance
 from .infobatch import InfoBatch, InfoBatchBudget
 from .length import Longest, Shortest
+from .lookup import checked_needs, find
 from .ppl import HighPerplexity, LowPerplexity, MiddlePerplexity
 from .profit import ProFit
 from .protocols import NEEDS, SCORES, Needing, SamplePruner, TokenPruner
@@ -105,7 +103,7 @@ def resolve_sample_pruner(spec: str | Callable[..., Any]) -> SamplePruner:
         UsageError: The name is unknown (the message has similar names), or the pruner cannot be
             imported or called, or its ``needs`` has an unknown name.
     """
-    pruner: SamplePruner = _with_needs(_resolve(spec, SAMPLE_PRUNERS, "sample_pruner"), spec)
+    pruner: SamplePruner = _with_needs(find(spec, SAMPLE_PRUNERS, "sample_pruner"), spec)
     return pruner
 
 
@@ -116,7 +114,7 @@ def resolve_token_pruner(spec: str | Callable[..., Any]) -> TokenPruner:
         UsageError: The name is unknown (the message has similar names), or the pruner cannot be
             imported or called, or its ``needs`` has an unknown name.
     """
-    pruner: TokenPruner = _with_needs(_resolve(spec, TOKEN_PRUNERS, "token_pruner"), spec)
+    pruner: TokenPruner = _with_needs(find(spec, TOKEN_PRUNERS, "token_pruner"), spec)
     return pruner
 
 
@@ -124,45 +122,6 @@ def _with_needs(pruner: Any, spec: Any) -> Any:
     """The pruner, its ``needs`` checked; a plain function without ``needs`` gets the scores."""
     if not isinstance(pruner, Needing):
         return _OwnPruner(pruner, frozenset({SCORES}))
-    needs: Any = pruner.needs
-    if isinstance(needs, str) or not isinstance(needs, Collection) or not set(needs) <= NEEDS:
-        raise UsageError(
-            f"pruner {spec!r}: its needs are {needs!r}, and must be a set of "
-            f"{', '.join(sorted(NEEDS))}"
-        )
+    needs = checked_needs(pruner.needs, NEEDS, f"pruner {spec!r}")
     function: Any = pruner
-    return pruner if isinstance(needs, frozenset) else _OwnPruner(function, frozenset(needs))
-
-
-def _resolve(spec: Any, registry: Mapping[str, Any], field: str) -> Any:
-    """The registered pruner, or the user's callable, before its ``needs`` are checked."""
-    if isinstance(spec, str):
-        if spec in registry:
-            return registry[spec]
-        if ":" not in spec:
-            similar_names = get_close_matches(spec, registry, n=2)
-            hint = f"did you mean {' or '.join(similar_names)}? " if similar_names else ""
-            raise UsageError(
-                f"unknown {field} {spec!r}: {hint}known are {', '.join(sorted(registry))}, "
-                "or give 'package.module:name'"
-            )
-        spec = _import(spec, field)
-    if isinstance(spec, type):
-        try:
-            spec = spec()
-        except TypeError as error:
-            raise UsageError(f"{field} {spec.__name__}: cannot be made ({error})") from error
-    if not callable(spec):
-        raise UsageError(f"{field} {spec!r} is neither a name nor callable")
-    return spec
-
-
-def _import(spec: str, field: str) -> Any:
-    """The object that ``"package.module:name"`` names."""
-    module, _, name = spec.partition(":")
-    try:
-        return vars(importlib.import_module(module))[name]
-    except (ImportError, ValueError, TypeError) as error:  # the last two: no module name
-        raise UsageError(f"{field} {spec!r}: cannot import {module!r} ({error})") from error
-    except KeyError:
-        raise UsageError(f"{field} {spec!r}: module {module!r} has no {name!r}") from None
+    return pruner if pruner.needs is needs else _OwnPruner(function, needs)

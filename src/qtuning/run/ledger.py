@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qtuning.errors import UsageError
-from qtuning.io.tables import read_parquet
+from qtuning.io.tables import check_parquet, read_parquet
 
 logger = logging.getLogger(__name__)  # one process writes
 
@@ -57,6 +57,26 @@ class LedgerRow(NamedTuple):
     scored: bool
 
 
+@dataclass(frozen=True)
+class WeightedRow:
+    """A row of the ledger of a run whose tokens have weights before the training forward.
+
+    `loss_weight` is the mean factor on the loss of its kept tokens that was known before the
+    training forward; None if none is kept.
+    """
+
+    row: LedgerRow
+    loss_weight: float | None
+
+    @property
+    def step(self) -> int:
+        """The optimizer step that the row belongs to."""
+        return self.row.step
+
+    def _asdict(self) -> dict[str, Any]:
+        return {**self.row._asdict(), _WEIGHT.name: self.loss_weight}
+
+
 class StepRow(Protocol):
     """A row of any record with a step: a NamedTuple whose fields are the schema's."""
 
@@ -75,6 +95,10 @@ SCHEMA = pa.schema(
     pa.field(name, pa.type_for_alias(alias), nullable=name in ("ppl", "entropy"))
     for name, alias in zip(LedgerRow._fields, _TYPES, strict=True)
 )
+"""The columns of every ledger."""
+_WEIGHT = pa.field("loss_weight", pa.float64())
+WEIGHTED_SCHEMA = SCHEMA.append(_WEIGHT)
+"""The columns of a run whose loss is weighted."""
 
 
 @dataclass
@@ -200,12 +224,18 @@ def read_ledger(folder: Path | str) -> pa.Table:
 
     Returns:
         A table with the columns of ``SCHEMA``: epoch, step, sample_id, ppl, entropy (nats),
-        n_tokens, quadrant, kept, filled, tokens_kept, scored. A row is one candidate at one step.
+        n_tokens, quadrant, kept, filled, tokens_kept, scored; and loss_weight if the run's loss was
+        weighted by tokens. A row is one candidate at one step.
 
     Raises:
         UsageError: The folder has no ledger, or a chunk is damaged.
     """
     return read_record(Path(folder), FOLDER, SCHEMA)
+
+
+def is_ledger(columns: Iterable[str]) -> bool:
+    """Whether these are the columns of a run's ledger, and no others."""
+    return set(columns) - {_WEIGHT.name} == set(SCHEMA.names)
 
 
 def read_record(folder: Path, name: str, schema: pa.Schema) -> pa.Table:
@@ -218,7 +248,8 @@ def read_record(folder: Path, name: str, schema: pa.Schema) -> pa.Table:
     chunks = _chunks(inner if inner.is_dir() else folder)
     if not chunks and not inner.is_dir() and not (folder.name == name and folder.is_dir()):
         raise UsageError(f"no {name} in {folder}: give a training run's output folder")
-    return pa.concat_tables([schema.empty_table(), *(_read(c, schema) for c in chunks.values())])
+    tables = [schema.empty_table(), *(_read(c, schema) for c in chunks.values())]
+    return pa.concat_tables(tables, promote_options="default")
 
 
 def _chunks(folder: Path) -> dict[int, Path]:
@@ -276,7 +307,11 @@ def _rows_left(
 def _read(
     chunk: Path, schema: pa.Schema, advice: str = "move it away to do without it"
 ) -> pa.Table:
-    return read_parquet(chunk, schema=schema, advice=advice)
+    """The rows of a chunk, with the weights that it has, if the schema has them or not."""
+    fields = [field for field in schema if field.name != _WEIGHT.name]
+    if _WEIGHT.name in check_parquet(chunk, advice).names:
+        fields.append(_WEIGHT)
+    return read_parquet(chunk, schema=pa.schema(fields), advice=advice)
 
 
 def _write(table: pa.Table, chunk: Path) -> None:

@@ -4,6 +4,7 @@ import logging
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from types import FunctionType
 
 from rich.console import Console
 from rich.table import Table
@@ -21,6 +22,8 @@ from .budget import FORWARD_COST, break_even, budget_table, speed_up_bound
 
 _PREFIX = "pruning/"
 _SECOND_PASS = ", and a second pass over the answers without their prompts"
+TOKEN_WEIGHT = f"{_PREFIX}token_weight"
+"""Name of the metric: mean weight that the token weighter gave the kept tokens of a step."""
 
 
 def start_lines(
@@ -45,9 +48,9 @@ def start_lines(
         return [f"Pruning: none; each optimizer step trains on all of its {candidates} candidates."]
     if pruners.own_budget is not None:
         return [
-            f"Pruning: {_name(args.sample_pruner)} x {_name(args.token_pruner)}; each optimizer "
-            f"step has {candidates} candidates and trains on {pruners.own_budget}, whatever "
-            "sample_ratio is."
+            f"Pruning: {method_name(args.sample_pruner)} x {method_name(args.token_pruner)}; each "
+            f"optimizer step has {candidates} candidates and trains on {pruners.own_budget}, "
+            "whatever sample_ratio is."
         ]
     shares = pruners.budget(args)
     n_kept, n_kept_at_first = keep_count(pool, shares[1]), keep_count(pool, shares[0])
@@ -57,7 +60,7 @@ def start_lines(
         nominal = f"{shares[0]:.1%} falling to {shares[1]:.1%}"
         n_trained = f"{n_kept_at_first * (candidates // pool)} at first and {n_trained} in the end"
     line = (
-        f"Pruning: {_name(args.sample_pruner)} x {_name(args.token_pruner)} at "
+        f"Pruning: {method_name(args.sample_pruner)} x {method_name(args.token_pruner)} at "
         f"{nominal} x {args.token_ratio:.1%}; each optimizer step has {candidates} "
         f"candidates and trains on {n_trained}."
     )
@@ -105,8 +108,12 @@ def start_lines(
     return lines
 
 
-def _name(pruner: object) -> str:
-    return pruner if isinstance(pruner, str) else type(pruner).__name__
+def method_name(method: object) -> str:
+    """The name of a method as it was given, or that of an own one's function or class."""
+    if isinstance(method, str):
+        return method
+    own = method if isinstance(method, type | FunctionType) else type(method)
+    return own.__name__
 
 
 def step_metrics(result: StepResult) -> dict[str, float]:
@@ -120,6 +127,9 @@ def step_metrics(result: StepResult) -> dict[str, float]:
         "scored_share": share(counts.scored_samples, counts.samples),
         "scoring_seconds": counts.scoring_seconds,
     }
+    weights = [cost.token_weight for cost in result.work if cost.token_weight is not None]
+    if weights:
+        metrics[TOKEN_WEIGHT.removeprefix(_PREFIX)] = share(sum(weights), counts.kept_answer_tokens)
     if counts.bad_samples:
         metrics["bad_samples"] = counts.bad_samples
     if counts.emptied_samples:

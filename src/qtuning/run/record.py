@@ -14,10 +14,10 @@ from ..arguments import PruningArguments
 from ..errors import UsageError, first_line
 from ..step.two_pass import StepResult
 from ..step.work import StepCounts
-from .ledger import FOLDER, Ledger, writing
+from .ledger import FOLDER, SCHEMA, WEIGHTED_SCHEMA, Ledger, writing
 from .messages import MetricWindow, is_quiet, print_budget, step_metrics
 from .probe_rows import PROBE_FOLDER, PROBE_SCHEMA, ProbeRow
-from .records import ledger_rows
+from .records import ledger_rows, with_weights
 
 logger = get_logger(__name__)
 
@@ -81,6 +81,7 @@ class RunRecord(AbstractContextManager["RunRecord"]):
         settings: Mapping[str, Any],
         probes: bool = False,
         data: str | None = None,
+        weighs_tokens: bool = False,
     ) -> None:
         """Begin the record at a step, from a checkpoint if the run resumes.
 
@@ -93,6 +94,7 @@ class RunRecord(AbstractContextManager["RunRecord"]):
             settings: The fields of ``PruningArguments``, for readers of the record.
             probes: Whether there is a probe set.
             data: The mark of the training data, see ``data_mark``; None is not compared.
+            weighs_tokens: Whether tokens have weights before the forward, which the ledger notes.
 
         Raises:
             UsageError: The output folder cannot be written, the ledger or a file of the
@@ -107,10 +109,11 @@ class RunRecord(AbstractContextManager["RunRecord"]):
         self._started = time.perf_counter() - self.counts.total_seconds
         if is_main:
             folder = self._folder / FOLDER
+            schema = WEIGHTED_SCHEMA if weighs_tokens else SCHEMA
             self._ledger = (
-                Ledger.resume(folder, step, **self._marks.get(FOLDER, {}))
+                Ledger.resume(folder, step, schema=schema, **self._marks.get(FOLDER, {}))
                 if step
-                else Ledger.start(folder)
+                else Ledger.start(folder, schema=schema)
             )
             path = self._folder / SETTINGS_FILE
             with writing(self._folder):
@@ -130,7 +133,11 @@ class RunRecord(AbstractContextManager["RunRecord"]):
         self.counts.add(result.counts)
         self.window.add(step_metrics(result))
         if self._ledger is not None:
-            self._ledger.append(ledger_rows(result.decisions, result.work, step, epoch))
+            rows = ledger_rows(result.decisions, result.work, step, epoch)
+            if self._ledger.schema is WEIGHTED_SCHEMA:
+                self._ledger.append(with_weights(rows, result.decisions, result.work))
+            else:
+                self._ledger.append(rows)
         for name in result.decisions.bad:
             logger.warning(
                 f"step {step}: the loss of sample {name} is NaN or infinite in scoring; "

@@ -15,6 +15,7 @@ from ..core.cuda_head import head_stats
 from ..core.error_norm import error_norm
 from ..core.logit_stats import logit_stats
 from ..core.places import AnswerPlaces
+from ..core.tail_mass import tail_mass
 from ..examples.candidate import ENTROPY_ALL
 from ..examples.example import Example, answer_positions
 from ..pruners.protocols import (
@@ -26,6 +27,7 @@ from ..pruners.protocols import (
     RATER_ATTENTION,
     RECEIVED_ATTENTION,
 )
+from ..weighters.protocols import BASE_TAIL
 from .entropy_of_all import entropy_of_all, rows_and_positions
 from .forward import Projection, causal_lm_of
 from .layer_attention import LastAttention
@@ -102,6 +104,10 @@ class ExtraStats:
                 of_logits = logit_stats(projection.at(index), weight, **head)
                 norm = of_logits.nuclear_norm[None].float()
                 extras[LOGITS] = torch.cat([norm, of_logits.sketch])
+        if BASE_TAIL in self._needs:
+            masses = tail_mass(hidden, weight, places.gold, **head).split(counts)
+            for extras, mass in zip(results, masses, strict=True):
+                extras[BASE_TAIL] = mass
         if self._attention is not None:
             spots = zip(results, rows_and_positions(batch, examples), answers, strict=True)
             with self._attention.eager():

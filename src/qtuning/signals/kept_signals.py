@@ -1,27 +1,32 @@
-"""Statistics of samples that pruners read from other sources than the trained model."""
+"""Statistics of samples from a reference model, and reasoning steps.
+
+Pruners and token weighters read them.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from ..examples.candidate import Candidate
-from ..pruners.protocols import BASE, BASE_MEAN, REFERENCE, STEPS
+from ..pruners.protocols import BASE_MEAN, REFERENCE, STEPS
 from ..ranks import Ranks
+from ..weighters.protocols import BASE_TAIL, FROM_REFERENCE
 from .answer_steps import StepReader
-from .reference_store import ReferenceStore
+from .reference_store import NLL, TAIL, ReferenceStore
 from .scorer import Scorer
 
 
 @dataclass(frozen=True)
 class KeptSignals:
-    """Adds reference NLLs and reasoning steps to candidates; every rank must call it.
+    """Adds statistics under the reference model and reasoning steps; every rank must call it.
 
     Attributes:
         ranks: The ranks of the run.
-        reference: Scores with the reference model; None if no pruner reads its NLL.
-        store: NLLs that the reference model has given so far.
+        reference: Scores with the reference model; None if nothing reads what it gives.
+        store: What the reference model has given so far.
         read_steps: Reads reasoning steps; None if no pruner reads steps.
     """
 
@@ -33,14 +38,14 @@ class KeptSignals:
     def __call__(
         self, model: PreTrainedModel, kept: Sequence[Candidate], needs: frozenset[str]
     ) -> None:
-        """Add the extras that the token pruner needs.
+        """Add the extras that this step's token pruner and token weighter need.
 
         Args:
             model: The bare model.
             kept: This rank's kept candidates.
-            needs: Names that the token pruner of this step reads.
+            needs: Names that they read.
         """
-        if needs & {REFERENCE, BASE}:
+        if needs & FROM_REFERENCE:
             self.add_reference(model, kept)
         if self.read_steps is not None and STEPS in needs:
             for candidate in kept:
@@ -59,7 +64,7 @@ class KeptSignals:
             candidate.extras[BASE_MEAN] = candidate.extras[REFERENCE].double().mean()[None]
 
     def add_reference(self, model: PreTrainedModel, candidates: Sequence[Candidate]) -> None:
-        """Add NLLs under the reference model, which scores only samples not in the store.
+        """Add what the reference model gives, which scores only samples not in the store.
 
         Args:
             model: The bare model.
@@ -68,18 +73,25 @@ class KeptSignals:
         scorer = self.reference
         if scorer is None:
             return
-        new_candidates = [
-            c for c in candidates if self.store.of(c.sample_id, len(c.answers)) is None
-        ]
+        wanted = {REFERENCE: NLL, **({BASE_TAIL: TAIL} if BASE_TAIL in scorer.needs else {})}
+
+        def known(candidate: Candidate) -> dict[str, Tensor]:
+            name, n = candidate.sample_id, len(candidate.answers)
+            stored = {extra: self.store.of(name, n, what) for extra, what in wanted.items()}
+            return {extra: values for extra, values in stored.items() if values is not None}
+
+        new_candidates = [c for c in candidates if known(c).keys() < wanted.keys()]
         examples = [(c.example, len(c.answers)) for c in new_candidates]
         packed = max((c.packed for c in new_candidates), default=0)
         scores = scorer(model, model, examples, packed)
         for candidate, one in zip(new_candidates, scores, strict=True):
-            candidate.extras[REFERENCE] = one.nll
+            candidate.extras |= {REFERENCE: one.nll, **one.extras}
             candidate.scored_tokens += len(candidate.example["input_ids"])
-        new_nlls = [(c.sample_id, c.extras[REFERENCE].numpy()) for c in new_candidates]
+        new = {
+            what: [(c.sample_id, c.extras[extra].numpy()) for c in new_candidates]
+            for extra, what in wanted.items()
+        }
         for candidate in candidates:
-            nll = self.store.of(candidate.sample_id, len(candidate.answers))
-            if nll is not None:
-                candidate.extras[REFERENCE] = nll
-        self.store.learn(self.ranks.gather_flat(new_nlls))
+            candidate.extras |= known(candidate)
+        for what, scored in new.items():
+            self.store.learn(self.ranks.gather_flat(scored), what)

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from ..errors import UsageError
 from ..io.models import load_causal_lm, load_tokenizer
-from ..pruners.protocols import OF_REFERENCE
+from ..weighters.protocols import FROM_REFERENCE
 from .forward import model_token_stats
 from .scorer import evaluating
 
@@ -44,7 +44,7 @@ def load_other_model(trainer: Trainer, field: str, name: str | None) -> PreTrain
 def reference_model(
     trainer: Trainer, name: str | None, needs: frozenset[str]
 ) -> PreTrainedModel | None:
-    """The reference model; None if no pruner needs one, or if the trained model contains it.
+    """The reference model; None if nothing needs one, or if the trained model contains it.
 
     A PEFT model contains the model before training: itself without adapters. Any other model is
     copied.
@@ -52,13 +52,13 @@ def reference_model(
     Args:
         trainer: The trainer, before training.
         name: Folder, Hub id or GGUF file; None takes the trainer's model before training.
-        needs: Names that the pruners read.
+        needs: Names that the pruners and the token weighter read.
 
     Raises:
         UsageError: The model cannot be loaded, its tokenizer is not the trainer's, or a PEFT model
             without adapters is not the model before training.
     """
-    if not needs & OF_REFERENCE:
+    if not needs & FROM_REFERENCE:
         return None
     model = load_other_model(trainer, REFERENCE_MODEL, name)
     if model is not None:
@@ -98,8 +98,8 @@ def _check_base(trainer: Trainer) -> None:
     difference = float((nll - nll_of_base).abs().nanmean())
     if difference > (_ROUNDING if full else _ROUNDING_OF_HALF):
         raise UsageError(
-            "a pruner compares with the model before training, which this PEFT model is "
-            f"not without its adapters (NLL differs by {difference:.2g} nats): they are trained "
+            "a pruner or weighter compares with the model before training, which this PEFT model "
+            f"is not without its adapters (NLL differs by {difference:.2g} nats): they are trained "
             "already, or took something out of the base weights, as PiSSA and OLoRA do; name the "
             f"model before training, with adapters merged into it, as {REFERENCE_MODEL}"
         )

@@ -19,20 +19,22 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..core.answer_stats import answer_stats
-from ..core.head_loss import summed_nll
 from ..core.places import AnswerPlaces
 from ..core.ratio import share
 from ..core.stats import IGNORE_INDEX
 from ..examples.candidate import ENTROPY_ALL, Candidate, row_of
-from ..examples.example import Example, nothing_to_train_on
+from ..examples.example import LOSS_WEIGHT, BatchSamples, Example, nothing_to_train_on
 from ..pruners.pair import Pruners
 from ..signals.entropy_of_all import entropy_of_all
 from ..signals.forward import Projection, model_projection
 from ..signals.scorer import check_labels, split_by_sample
+from .candidates import candidates_of
 from .decide import Decisions, decide
+from .factors import Factors, check_sums
 from .moment import Moment
 from .stopwatch import Stopwatch
 from .two_pass import StepPruner, StepResult
+from .weighted_loss import WeightedLoss
 from .work import StepCounts, Work, count
 
 
@@ -67,6 +69,7 @@ class OnePassStep:
         first_repeated: int,
         progress: float,
         autocast: Callable[[], AbstractContextManager[Any]],
+        weighted_loss: WeightedLoss,
     ) -> None:
         """Begin a step.
 
@@ -78,12 +81,13 @@ class OnePassStep:
             first_repeated: Place in the last list from which on rows repeat earlier ones.
             progress: Share of the training steps done, in [0, 1).
             autocast: The precision of training, as a context.
+            weighted_loss: The loss of the kept tokens, begun for this step.
         """
         self._pruner, self._pruners = pruner, pruners
         self._moment = Moment(step, pruner.seed, progress, pruner.memory)
-        self._autocast = autocast
+        self._autocast, self._weighted_loss = autocast, weighted_loss
         self._earlier: dict[nn.Parameter, Tensor] = {}
-        candidates = pruner.candidates(lists, first_repeated)
+        candidates = candidates_of(pruner.labels, lists, first_repeated)
         self._candidates = [[c for c in candidates if c.micro == m] for m in range(len(lists))]
         self._spare = nothing_to_train_on(candidates[0].example)
         self.micro_batches = [
@@ -117,8 +121,8 @@ class OnePassStep:
             n_items: Answer tokens of all candidates of the step on all ranks.
 
         Returns:
-            Summed NLL of the kept answer tokens in nats, divided by ``n_items`` and multiplied by
-            the number of ranks, since DDP averages gradients.
+            Summed NLL of the kept answer tokens in nats, each times its weight, divided by
+            ``n_items`` and multiplied by the number of ranks, since DDP averages gradients.
         """
         if not self._results:
             self._set_gradients_aside(model)
@@ -143,12 +147,7 @@ class OnePassStep:
             # other ranks have no second forward.
             inputs = scorer.to_device(scorer.collate(self._examples([c for c, _ in finite_batch])))
             forward = model_projection(model, model, inputs)
-        if finite_batch:
-            nll = self._nll(
-                forward, inputs["labels"], torch.cat([keep for _, keep in finite_batch])
-            )
-        else:
-            nll = _zero(model)
+        nll = self._nll(forward, inputs["labels"], finite_batch) if finite_batch else _zero(model)
         self._results.append(_result(members, keeps, second_forward))
         scale = self._pruner.ranks.size / n_items
         loss: Tensor = nll.to(inputs["input_ids"].device) * scale
@@ -174,7 +173,10 @@ class OnePassStep:
         n_kept = self.counts.kept_answer_tokens
         self.entropy = share(sum(part.entropy for part in in_order), n_kept)
 
-        factor = float(self._n_items) / max(1, n_kept)  # all gradients are 0 if nothing was kept
+        weighted_tokens = sum(w.kept_tokens if w.weight is None else w.weight for w in work)
+        check_sums(self._moment.step, n_kept, weighted_tokens, ())
+        # All gradients are 0 if nothing was kept.
+        factor = float(self._n_items) / (weighted_tokens or 1)
         for parameter in model.parameters():
             if parameter.grad is not None:
                 parameter.grad.mul_(factor)
@@ -221,25 +223,34 @@ class OnePassStep:
             for candidate, mean in zip(candidates, of_all, strict=True):
                 candidate.extras[ENTROPY_ALL] = mean.cpu()
 
-    def _nll(self, forward: Projection, labels: Tensor, kept: Tensor) -> Tensor:
-        """Summed NLL in nats of the answer tokens that ``kept`` keeps.
+    def _nll(
+        self, forward: Projection, labels: Tensor, batch: Sequence[tuple[Candidate, Tensor]]
+    ) -> Tensor:
+        """Summed NLL in nats of the kept answer tokens, each times its weight.
 
         Args:
             forward: The forward of the micro-batch.
             labels: ``(B, L)``.
-            kept: Which of the micro-batch's answer tokens are kept, ``(T,)`` bool.
+            batch: The candidates in it, and which of their answer tokens are kept, ``(T,)`` bool.
         """
         labels = labels.to(forward.hidden.device)
-        keep = labels[:, 1:] != IGNORE_INDEX
-        keep[keep.clone()] = kept.to(keep.device)
+        answers = labels[:, 1:] != IGNORE_INDEX
+        keep, columns = answers.clone(), {}
+        keep[answers] = torch.cat([kept for _, kept in batch]).to(keep.device)
+        if any(candidate.loss_weight is not None for candidate, _ in batch):
+            factors = torch.ones(answers.shape, device=answers.device)
+            factors[answers] = torch.cat(
+                [
+                    torch.ones(len(kept)) if c.loss_weight is None else c.loss_weight.float()
+                    for c, kept in batch
+                ]
+            ).to(answers.device)
+            columns[LOSS_WEIGHT] = factors
+        samples = BatchSamples(
+            [candidate.sample_id for candidate, _ in batch], [int(kept.sum()) for _, kept in batch]
+        )
         with self._autocast():
-            return summed_nll(
-                forward.hidden,
-                forward.weight,
-                labels,
-                keep,
-                **forward.head,
-            )
+            return self._weighted_loss.of_forward(forward, labels, keep, columns, samples)
 
     def _decide(self, members: Sequence[Candidate]) -> list[Tensor]:
         """The answer tokens that each sample of a micro-batch keeps, ``(T,)`` bool.
@@ -299,7 +310,9 @@ def _result(
             continue
         n_input = len(candidate.example["input_ids"])
         forward = n_input * (second_forward and _takes_part(candidate))
-        work.append(Work(int(keep.sum()), n_input * _is_finite(candidate), forward))
+        cost = Work(int(keep.sum()), n_input * _is_finite(candidate), forward)
+        user = None if candidate.loss_weight is None else candidate.loss_weight[keep]
+        work.append(Factors(user).added_to(cost))
         if candidate.entropy is not None:
             entropy += float(candidate.entropy[keep].sum())
     return _MicroResult(work, entropy)

@@ -9,35 +9,30 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..arguments import PruningArguments
-from ..core.ratio import share
 from ..examples.candidate import Candidate, CandidateRow, row_of
 from ..examples.end_of_turn import turn_ends
 from ..examples.example import (
     LOSS_WEIGHT,
-    SAMPLE_ID,
     Example,
-    answer_positions,
     nothing_to_train_on,
-    packed_length,
     prune_tokens,
-    unpack,
 )
 from ..examples.labels import Labels
-from ..examples.names import content_name
 from ..pruners.pair import Pruners
 from ..pruners.protocols import BASE_MEAN, OF_ALONE, SCORES, TokenPruner
 from ..ranks import Ranks
 from ..signals.kept_signals import KeptSignals
 from ..signals.scorer import Scorer
 from ..signals.without_prompt import score_without_prompt
+from ..weighters.protocols import TokenWeighter
+from .candidates import candidates_of
 from .dealing import deal, share_out
 from .decide import Decision, Decisions, decide
+from .factors import Kept, factors_of, with_factors
 from .moment import Moment
 from .refresh import Refresh
 from .token_stage import keep_masks, token_sample
 from .work import StepCounts, Work, count
-
-_CONTENT = ("input_ids", "labels")
 
 
 class StepResult(NamedTuple):
@@ -88,6 +83,7 @@ class StepPruner:
         overhead: Fixed cost of a pass in tokens, see ``examples.pass_size.pass_overhead``.
         refresh: Chooses what is scored again; None scores every candidate in every step.
         more: Adds signals of the kept samples that no forward of the model being trained gives.
+        weighter: The token weighter; None if there is none.
         memory: What the sample pruner remembers from step to step.
     """
 
@@ -101,6 +97,7 @@ class StepPruner:
     overhead: int
     refresh: Refresh | None = None
     more: KeptSignals | None = None
+    weighter: TokenWeighter | None = None
     memory: MutableMapping[str, Tensor] = field(default_factory=dict)
 
     def __call__(
@@ -126,10 +123,11 @@ class StepPruner:
             progress: Share of the training steps done, in [0, 1).
 
         Raises:
-            UsageError: A user's pruner returned decisions or masks of another number or shape.
+            UsageError: A user's pruner or weighter returned what does not fit, or a weight of the
+                loss is bad.
         """
         counts = StepCounts(steps=1)
-        candidates = self.candidates(lists, first_repeated)
+        candidates = candidates_of(self.labels, lists, first_repeated)
         started = time.perf_counter()
 
         def score(chosen: Sequence[Candidate], needs: frozenset[str]) -> None:
@@ -151,7 +149,10 @@ class StepPruner:
         ]
         if self.more is not None:
             scoring_from = time.perf_counter()
-            self.more(model, [candidate for candidate, _ in kept_candidates], pruners.token.needs)
+            needs = pruners.token.needs
+            if self.weighter is not None:
+                needs |= self.weighter.needs
+            self.more(model, [candidate for candidate, _ in kept_candidates], needs)
             counts.scoring_seconds += time.perf_counter() - scoring_from
         keeps = self.token_keeps(kept_candidates, pruners.token, step, self.ranks.gather_flat)
         examples = [
@@ -159,49 +160,32 @@ class StepPruner:
             for (candidate, _), keep in zip(kept_candidates, keeps, strict=True)
         ]
 
+        kept = [Kept(*pair, keep) for pair, keep in zip(kept_candidates, keeps, strict=True)]
+        factors = factors_of(kept, self.weighter, self.args, moment)
+
         work_here = [Work(scored_tokens=candidate.scored_tokens) for candidate in candidates]
         places = [place for place, decision in enumerate(decisions_here) if decision.kept]
-        for place, keep, example in zip(places, keeps, examples, strict=True):
-            n_kept = int(keep.sum())
-            work_here[place] = Work(
-                n_kept, len(example["input_ids"]) if n_kept else 0, candidates[place].scored_tokens
-            )
+        for place, one, example, own in zip(places, kept, examples, factors, strict=True):
+            n_kept, scored_tokens = int(one.keep.sum()), one.candidate.scored_tokens
+            cost = Work(n_kept, len(example["input_ids"]) if n_kept else 0, scored_tokens)
+            work_here[place] = own.added_to(cost)
         work_of_ranks = self.ranks.gather(work_here)
         work = [work_of_ranks[rank][place] for rank, place in decisions.places]
         count(counts, decisions, work)
-        examples = _weighted(
-            examples, [decision for _, decision in kept_candidates], decisions, work
+        examples, is_weighted = with_factors(
+            examples, kept, factors, decisions, work, self.weighter, step
         )
 
-        if pruners.prune:
+        pruned = pruners.prune or is_weighted
+        if pruned:
             # An answer that lost all its tokens gives no gradient, so it is in no forward.
             examples = [one for one, keep in zip(examples, keeps, strict=True) if bool(keep.any())]
             packed = max((row.packed for row in decisions.rows), default=0)
-            dealt = self._deal(examples, candidates, len(lists), packed)
+            dealt = self._deal(examples, candidates, len(lists), packed, is_weighted)
         else:  # the stock trainer's micro-batches, with repeated rows
             dealt = Dealt([list(rows) for rows in lists], 0, 0, len(lists) * self.ranks.size)
         counts.selection_seconds = time.perf_counter() - started - counts.scoring_seconds
-        return StepResult(*dealt, pruners.prune, decisions, work, counts)
-
-    def candidates(
-        self, lists: Sequence[Sequence[Example]], first_repeated: int
-    ) -> list[Candidate]:
-        """The samples of this rank's rows, packed rows unpacked; arguments as in ``__call__``."""
-        candidates: list[Candidate] = []
-        for micro, rows in enumerate(lists):
-            for place, row in enumerate(rows):
-                is_repeated = micro == len(lists) - 1 and place >= first_repeated
-                packed = packed_length(row)
-                for sample in unpack(row):
-                    example = self.labels.of(sample)
-                    name = example.pop(SAMPLE_ID, None)
-                    if name is None:  # a torch stream, or a packed one
-                        name = content_name({key: example[key] for key in _CONTENT})
-                    answers = answer_positions(example["labels"])
-                    candidates.append(
-                        Candidate(example, str(name), micro, is_repeated, answers, packed)
-                    )
-        return candidates
+        return StepResult(*dealt, pruned, decisions, work, counts)
 
     def _to_score(
         self, candidates: Sequence[Candidate], pruners: Pruners, moment: Moment
@@ -326,7 +310,12 @@ class StepPruner:
         return keep_masks(samples, pruner, self.args, step=step, seed=self.seed, gather=gather)
 
     def _deal(
-        self, examples: Sequence[Example], candidates: Sequence[Candidate], n: int, packed: int
+        self,
+        examples: Sequence[Example],
+        candidates: Sequence[Candidate],
+        n: int,
+        packed: int,
+        is_weighted: bool,
     ) -> Dealt:
         """This rank's micro-batches, exactly ``n``.
 
@@ -338,6 +327,7 @@ class StepPruner:
             candidates: This rank's candidates.
             n: Number of micro-batches.
             packed: Input tokens of the longest packed row of all ranks; 0 if none is packed.
+            is_weighted: Whether the loss of the step is weighted.
         """
         all_examples = self.ranks.gather_flat(examples)
         lengths = [len(example["input_ids"]) for example in all_examples]
@@ -355,34 +345,12 @@ class StepPruner:
             c.example for c in candidates if c.nll is None or bool(c.nll.isfinite().all())
         )
         spare = nothing_to_train_on((*all_examples, *finite_examples, candidates[0].example)[0])
-        if any(LOSS_WEIGHT in example for example in all_examples):
+        if is_weighted:
             # The trainer's own loss waits for the other ranks, so no micro-batch of any rank may
             # use it when another uses the weighted loss.
-            spare[LOSS_WEIGHT] = 1.0
+            spare[LOSS_WEIGHT] = [1.0] * len(spare["input_ids"])
         passes = list(map(len, groups_of_ranks))
         idle = n - len(micro_batches)
         return Dealt(
             [[spare] for _ in range(idle)] + micro_batches, n - max(1, *passes), idle, sum(passes)
         )
-
-
-def _weighted(
-    examples: list[Example],
-    kept_decisions: Sequence[Decision],
-    decisions: Decisions,
-    work: Sequence[Work],
-) -> list[Example]:
-    """The kept examples, with the weight of their loss if the sample pruner weighs samples.
-
-    The weights are scaled to a mean of 1 over the kept tokens of all ranks, since the loss is
-    divided by the number of kept tokens.
-    """
-    kept_work = [(d, w) for d, w in zip(decisions.decided, work, strict=True) if d.kept]
-    if all(decision.weight == 1.0 for decision, _ in kept_work):
-        return examples
-    weighted_tokens = sum(decision.weight * cost.kept_tokens for decision, cost in kept_work)
-    scale = share(sum(cost.kept_tokens for _, cost in kept_work), weighted_tokens)
-    return [
-        {**example, LOSS_WEIGHT: decision.weight * scale}
-        for example, decision in zip(examples, kept_decisions, strict=True)
-    ]

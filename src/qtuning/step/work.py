@@ -72,11 +72,20 @@ class Work(NamedTuple):
         kept_tokens: Answer tokens that give a loss.
         trained_tokens: Input tokens trained on.
         scored_tokens: Input tokens of forward passes that had no backward.
+        weight: Sum of the factors on the loss of the kept tokens by which the loss is divided, but
+            for that of the sample; NaN if one is bad, None if all are 1.
+        token_weight: Sum of the weights that a token weighter gave the kept tokens before the
+            forward; NaN if one is bad, None without such a weighter.
+        factor: Sum of both over the kept tokens, the user's weights times the weighter's; None if
+            there are none.
     """
 
     kept_tokens: int = 0
     trained_tokens: int = 0
     scored_tokens: int = 0
+    weight: float | None = None
+    token_weight: float | None = None
+    factor: float | None = None
 
 
 def count(counts: StepCounts, decisions: Decisions, work: Sequence[Work]) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from accelerate.utils import DistributedType
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from trl import SFTTrainer
 
 from ..arguments import PruningArguments
 from ..errors import UsageError
@@ -17,7 +18,7 @@ from ..examples.end_of_turn import end_of_turn_ids
 from ..examples.labels import Labels
 from ..examples.pass_size import PassSize, pass_size
 from ..pruners.pair import Pruners, remembers_scores
-from ..pruners.protocols import OF_REFERENCE, SAMPLE_EXTRAS, STEPS
+from ..pruners.protocols import SAMPLE_EXTRAS, STEPS
 from ..ranks import Ranks
 from ..run.initial_scores import check_some_known, read_initial_scores
 from ..run.pruner_memory import PrunerMemory
@@ -32,6 +33,9 @@ from ..signals.scorer import Scorer
 from ..signals.to_device import to_device
 from ..step.refresh import Refresh
 from ..step.two_pass import StepPruner
+from ..step.weighted_loss import WeightedLoss
+from ..weighters.protocols import BASE_TAIL, FROM_REFERENCE
+from ..weighters.registry import weighter_of
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class Assembled(NamedTuple):
 
     Attributes:
         step_pruner: Prunes the candidates of a step.
+        weighted_loss: The loss where tokens are weighted.
         own_scorer: Scores with the model being trained.
         limit: The size of passes that all scorers of the run share.
         stores: What the step pruner remembers, by file name within a checkpoint.
@@ -84,6 +89,7 @@ class Assembled(NamedTuple):
     """
 
     step_pruner: StepPruner
+    weighted_loss: WeightedLoss
     own_scorer: Scorer
     limit: PassLimit
     stores: Mapping[str, Store]
@@ -146,7 +152,9 @@ def assemble(
         scores = ScoreStore(loaded.initial_scores, pruners.sample.needs & SAMPLE_EXTRAS)
         refresh = Refresh(scores, share_anew)
         stores[SCORES_FILE] = scores
-    if needs & OF_REFERENCE:
+    weighter = weighter_of(pruning)
+    kept_needs = needs if weighter is None else needs | weighter.needs
+    if kept_needs & FROM_REFERENCE:
         stores[REFERENCE_FILE] = reference
     step_pruner = StepPruner(
         args=pruning,
@@ -160,13 +168,19 @@ def assemble(
         refresh=refresh,
         more=KeptSignals(
             ranks,
-            _reference_scorer(own_scorer, loaded.reference, trainer, size_for(loaded.reference)),
+            _reference_scorer(
+                own_scorer, kept_needs, loaded.reference, trainer, size_for(loaded.reference)
+            ),
             reference,
             _step_reader(needs, trainer),
         ),
+        weighter=weighter,
         memory=memory,
     )
-    return Assembled(step_pruner, own_scorer, limit, stores, share_anew)
+    weighted_loss = WeightedLoss(
+        weighter, pruning, ranks, own_scorer.check, log_entropy=isinstance(trainer, SFTTrainer)
+    )
+    return Assembled(step_pruner, weighted_loss, own_scorer, limit, stores, share_anew)
 
 
 def _precision(trainer: Trainer, dtype: str) -> Callable[[], AbstractContextManager[Any]]:
@@ -179,10 +193,14 @@ def _precision(trainer: Trainer, dtype: str) -> Callable[[], AbstractContextMana
 
 
 def _reference_scorer(
-    scorer: Scorer, model: PreTrainedModel | None, trainer: Trainer, size: PassSize
+    scorer: Scorer,
+    needs: frozenset[str],
+    model: PreTrainedModel | None,
+    trainer: Trainer,
+    size: PassSize,
 ) -> Scorer | None:
-    """The scorer of the reference model, in passes of ``size``; None if no pruner reads it."""
-    if not scorer.needs & OF_REFERENCE:
+    """The scorer of the reference model, in passes of ``size``; None if none of ``needs`` is it."""
+    if not needs & FROM_REFERENCE:
         return None
     autocast = scorer.autocast
     if model is None:
@@ -192,7 +210,7 @@ def _reference_scorer(
         autocast=autocast,
         highest=None,
         other_model=model,
-        needs=frozenset(),
+        needs=needs & {BASE_TAIL},
         **size._asdict(),
     )
 

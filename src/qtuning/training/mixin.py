@@ -15,18 +15,10 @@ from accelerate.utils import DistributedType
 from datasets import Dataset
 from torch.utils.data import IterableDataset as TorchIterableDataset
 from transformers import Trainer
-from trl import SFTTrainer
 
 from ..arguments import PruningArguments, pruning_fields
 from ..errors import UsageError
-from ..examples.example import (
-    LOSS_WEIGHT,
-    SAMPLE_ID,
-    NothingAnywhere,
-    NothingHere,
-    NothingToTrain,
-    RawBatch,
-)
+from ..examples.example import LOSS_WEIGHT, SAMPLE_ID, NothingHere, NothingToTrain, RawBatch
 from ..examples.labels import Labels
 from ..examples.names import with_sample_ids
 from ..examples.prepare import check_answers
@@ -40,18 +32,20 @@ from ..run.probe import Probe, probe_metrics
 from ..run.record import RunRecord
 from ..run.saving import choose_together
 from ..signals.steady_attention import steady_attention
+from ..step.moment import Moment
 from ..step.one_pass import OnePassStep
 from ..step.stopwatch import Stopwatch
 from ..step.two_pass import StepResult
+from ..weighters.registry import weighter_of
 from .assemble import Loaded, assemble
 from .callback import RunCallback
 from .checkpoints import CheckpointMixin
-from .idle import marked, nothing_added
+from .idle import marked
+from .losses import LossMixin
 from .packing import PackingMixin
-from .router_loss import is_in_model_loss, more_router_loss
-from .start import cost_of_token, find_pruning, first_repeated, print_start
+from .router_loss import is_in_model_loss
+from .start import cost_of_token, find_pruning, first_repeated, print_start, weighs_before_forward
 from .support import check_supported
-from .weighted_loss import weighted_nll
 
 logger = get_logger(__name__)
 
@@ -59,7 +53,7 @@ _OF_TRAINING = frozenset({"loss", "total_flos"})
 """Of these names, each log of training has one, and no log of an evaluation."""
 
 
-class PruningMixin(PackingMixin, CheckpointMixin):
+class PruningMixin(LossMixin, PackingMixin, CheckpointMixin):
     """Prunes the candidates of every optimizer step; the first base of a ``Trainer`` subclass.
 
     ``get_batch_samples`` sees all micro-batches of a step before the loss is normalised. It must
@@ -97,12 +91,10 @@ class PruningMixin(PackingMixin, CheckpointMixin):
             config.dispatch_batches = config.dispatch_batches or False
         super().__init__(*bound.args, **bound.kwargs)
         self._pruning_args = find_pruning(self, self.pruning)
-        stock_loss = super().compute_loss.__func__ in (
-            Trainer.compute_loss,
-            SFTTrainer.compute_loss,
-        )
         self._pruners = Pruners.of(self._pruning_args)
-        check_supported(self, stock_loss, self._pruners.needs, self._pruning_args)
+        weighter = weighter_of(self._pruning_args)
+        needs = self._pruners.needs | (frozenset() if weighter is None else weighter.needs)
+        check_supported(self, self._has_stock_loss, needs, self._pruning_args)
         check_answers(self, self.train_dataset, rows)
         evaluated = parameters.get("eval_dataset")
         if not isinstance(evaluated, dict):
@@ -113,7 +105,7 @@ class PruningMixin(PackingMixin, CheckpointMixin):
             check_answers(self, after, before, f"evaluation {name}".strip() + " ")
         if isinstance(self.train_dataset, Dataset):  # TRL may have dropped the column
             self.train_dataset = with_sample_ids(self.train_dataset)
-        self._loaded = Loaded.of(self, self._pruning_args, self._pruners.needs)
+        self._loaded = Loaded.of(self, self._pruning_args, needs)
         self._record = RunRecord(Path(vars(self.args)["output_dir"]))
         self._resumed_from: Path | None = None
         self._one_pass: OnePassStep | None = None
@@ -162,16 +154,23 @@ class PruningMixin(PackingMixin, CheckpointMixin):
             "first_repeated": first_repeated(self, self._ranks, len(lists[-1])),
             "progress": self._progress,
         }
+        self._weighted_loss.begin(Moment(place["step"], self.args.seed, place["progress"]))
         collate = self._labels.collate
         step: OnePassStep | StepResult
         if self._pruning_args.one_pass and pruners.score:
             step = self._one_pass = OnePassStep(
-                self._step_pruner, pruners, lists, autocast=self.accelerator.autocast, **place
+                self._step_pruner,
+                pruners,
+                lists,
+                autocast=self.accelerator.autocast,
+                weighted_loss=self._weighted_loss,
+                **place,
             )
         else:
             self._one_pass = None
             step = self._step_pruner(self.model, self.model_wrapped, lists, pruners, **place)
-            collate = self._labels.collate if step.pruned else self._labels.collate_as_is
+            labels = self._labels
+            collate = labels.collate_to_train if step.pruned else labels.collate_as_is
         self._is_pruned = isinstance(step, OnePassStep) or step.pruned
         started = time.perf_counter()
         batches = [collate(examples) for examples in step.micro_batches]
@@ -193,40 +192,6 @@ class PruningMixin(PackingMixin, CheckpointMixin):
         self._router_weight = len(batches) / self._passes
         return batches, n_items
 
-    def compute_loss(
-        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """The loss of a micro-batch.
-
-        It is the trainer class' own loss, a weighted loss where the sample pruner weighs samples,
-        and in one-pass mode the loss of the kept answer tokens.
-        """
-        if self._one_pass is not None and self.model.training:
-            return self._one_pass.loss(self.model, model, inputs, num_items_in_batch)
-        weights = inputs.pop(LOSS_WEIGHT, None)
-        if weights is None:
-            return self._own_loss(model, inputs, return_outputs, num_items_in_batch)
-        with self.accelerator.autocast():  # the head in the precision of the model
-            nll = weighted_nll(self.model, model, inputs, weights)
-        return nll.to(self.args.device) * self._ranks.size / num_items_in_batch
-
-    def _own_loss(self, model: Any, inputs: Any, return_outputs: bool, n_items: Any) -> Any:
-        """The trainer class' loss; that of routers weighs as much as if no pass was left out.
-
-        What the class notes down for its log is dropped if no rank has a label.
-        """
-        weight = 0.0 if isinstance(inputs, NothingHere) else self._router_weight
-        if not self.model.training or weight == 1.0:
-            return super().compute_loss(model, inputs, return_outputs, n_items)
-        is_empty = isinstance(inputs, NothingAnywhere)
-        metrics = self._metrics["train"] if isinstance(self, SFTTrainer) and is_empty else {}
-        with nothing_added(metrics):
-            if not self._router_in_model:
-                return super().compute_loss(model, inputs, return_outputs, n_items)
-            loss, outputs = super().compute_loss(model, inputs, True, n_items)
-        loss = loss + more_router_loss(self.model, outputs, self._ranks.size, weight)
-        return (loss, outputs) if return_outputs else loss
-
     def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Run forward and backward of a micro-batch, unless it is empty on all ranks.
 
@@ -247,16 +212,9 @@ class PruningMixin(PackingMixin, CheckpointMixin):
             result.counts.scoring_seconds + result.counts.selection_seconds
         )
         self._record.add(result, **self._when)
-        if isinstance(self, SFTTrainer):  # token accuracy is left out: it costs a pass
-            self._metrics["train"]["entropy"].append(step.entropy)
+        self._log_entropy(step.entropy)
         self._count_tokens(result.counts.trained_tokens)
         return loss
-
-    def _count_tokens(self, n: int) -> None:
-        """Count trained tokens as SFTTrainer's own loss does, for steps that do not call it."""
-        if isinstance(self, SFTTrainer):
-            self._total_train_tokens += n
-            self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
 
     @property
     def _when(self) -> dict[str, int]:
@@ -318,7 +276,7 @@ class PruningMixin(PackingMixin, CheckpointMixin):
         assembled = assemble(
             self, self._pruning_args, self._loaded, self._labels, self._ranks, self._pruners
         )
-        self._step_pruner = assembled.step_pruner
+        self._step_pruner, self._weighted_loss = assembled.step_pruner, assembled.weighted_loss
         self._set_signature_columns_if_needed()
         columns = {*self._signature_columns, SAMPLE_ID} if self.args.remove_unused_columns else None
         self._probe = Probe.of(
@@ -337,6 +295,7 @@ class PruningMixin(PackingMixin, CheckpointMixin):
             settings=pruning_fields(self._pruning_args),
             probes=self._probe is not None,
             data=data_mark(self.train_dataset),
+            weighs_tokens=weighs_before_forward(self.train_dataset, self._pruning_args),
         )
         self._pass_limit = assembled.limit
         self._pass_limit.resume(self._record.pass_limits, self._ranks.rank)
@@ -361,8 +320,9 @@ class PruningMixin(PackingMixin, CheckpointMixin):
         return cost_of_token(self)
 
     def _trained(self) -> None:
-        """Stop the clock of training, before the optimizer's step."""
+        """Stop the clock of training, and look at the step's weights before the optimizer does."""
         self._training_watch.stop()
+        self._note_weights()
 
     def _step_ended(self) -> None:
         self._record.counts.training_seconds += self._training_watch.seconds()

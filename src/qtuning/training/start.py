@@ -3,18 +3,22 @@
 import sys
 from typing import Any
 
+from datasets import Dataset
 from transformers import Trainer
 from transformers.trainer_pt_utils import get_model_param_count
 
 from ..arguments import PruningArguments
 from ..core.ratio import share
 from ..errors import UsageError
+from ..examples.example import LOSS_WEIGHT
 from ..precision import precision_line
 from ..pruners.pair import Pruners
 from ..pruners.protocols import BASE_MEAN
 from ..ranks import Ranks
 from ..run.budget import scoring_cost, training_cost
-from ..run.messages import start_lines, tell
+from ..run.messages import method_name, start_lines, tell
+from ..weighters.protocols import FORWARD
+from ..weighters.registry import weighter_of
 from .assemble import Loaded
 
 
@@ -39,6 +43,13 @@ def find_pruning(trainer: Trainer, own: PruningArguments | None) -> PruningArgum
         )
     pruning: PruningArguments = args if own is None else own
     return pruning
+
+
+def weighs_before_forward(rows: Any, pruning: PruningArguments) -> bool:
+    """Whether tokens have weights before the training forward: the users', or a weighter's."""
+    weighter = weighter_of(pruning)
+    has_column = isinstance(rows, Dataset) and LOSS_WEIGHT in rows.column_names
+    return has_column or (weighter is not None and weighter.needs.isdisjoint(FORWARD))
 
 
 def cost_of_token(trainer: Trainer) -> float:
@@ -86,6 +97,8 @@ def print_start(
     if loaded.scorer is not None:
         scoring *= share(*map(get_model_param_count, (loaded.scorer, trainer.model)))
     lines = start_lines(pruning, pruners, candidates, pool, cost_of_token(trainer), scoring)
+    if weighter_of(pruning) is not None:
+        lines.append(f"Token weights: {method_name(pruning.token_weight)}.")
     precision = precision_line(args.device, bf16=args.bf16, fp16=args.fp16)
     for line in [*lines, *([precision] if precision else [])]:
         tell(args, line)

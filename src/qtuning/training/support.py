@@ -11,20 +11,16 @@ from torch.utils.data import IterableDataset as TorchIterableDataset
 from transformers import Trainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling as _SftCollator
 
-from ..arguments import PruningArguments
+from ..arguments import METHODS, PruningArguments
 from ..errors import UsageError
-from ..examples.example import SAMPLE_ID, unpack
+from ..examples.example import LOSS_WEIGHT, SAMPLE_ID, unpack
 from ..examples.names import sample_names
 from ..examples.prompts import has_prompts
 from ..pruners.pair import remembers_scores
-from ..pruners.protocols import (
-    ATTENTION,
-    BASE,
-    BASE_MEAN,
-    OF_ALONE,
-    OF_REFERENCE,
-    WEIGHTS,
-)
+from ..pruners.protocols import ATTENTION, OF_ALONE, REFERENCE, WEIGHTS
+from ..weighters.check import other_losses
+from ..weighters.protocols import FROM_REFERENCE
+from ..weighters.registry import weighter_of
 
 
 def check_supported(
@@ -38,7 +34,7 @@ def check_supported(
     Args:
         trainer: The trainer.
         stock_loss: Whether the loss is that of ``Trainer`` or ``SFTTrainer``, not of a subclass.
-        needs: What the pruners read.
+        needs: What the pruners and the token weighter read.
         pruning: The pruning arguments; None takes them from the training arguments.
 
     Raises:
@@ -106,7 +102,7 @@ def check_supported(
             "parallelism): choose another token_pruner",
         ),
         (
-            bool(needs & {BASE, BASE_MEAN})
+            bool(needs & (FROM_REFERENCE - {REFERENCE}))
             and arguments.reference_model_name_or_path is None
             and _is_sharded(trainer),
             "a copy of the model before training with sharded weights: name that model as "
@@ -116,6 +112,7 @@ def check_supported(
         *(_own_loss(trainer, stock_loss, *_ONE_PASS) if arguments.one_pass else ()),
         *(_one_pass(trainer) if arguments.one_pass else ()),
         *(_own_loss(trainer, stock_loss, *_WEIGHTS) if WEIGHTS in needs else ()),
+        *_weighs_tokens(trainer, stock_loss, arguments),
     ):
         if is_refused:
             raise UsageError(f"pruning does not support {why}")
@@ -155,6 +152,28 @@ def _own_loss(
     )
 
 
+def _weighs_tokens(
+    trainer: Trainer, stock_loss: bool, arguments: PruningArguments
+) -> Iterator[tuple[bool, str]]:
+    """What is refused where tokens are weighted, by a method or by the user, and why."""
+    rows = trainer.train_dataset
+    for weighs, who, instead in (
+        (weighter_of(arguments) is not None, "token_weight", "set token_weight to none"),
+        (
+            isinstance(rows, Dataset) and LOSS_WEIGHT in rows.column_names,
+            f"the column {LOSS_WEIGHT}",
+            "remove the column",
+        ),
+    ):
+        if weighs:
+            yield from _own_loss(trainer, stock_loss, who, instead)
+            yield (
+                any(other_losses(vars(trainer.args))),
+                f"{who} with {', '.join(other_losses(vars(trainer.args)))}, another loss: leave it "
+                f"out, or {instead}",
+            )
+
+
 def _one_pass(trainer: Trainer) -> Iterator[tuple[bool, str]]:
     """What is refused in one-pass mode, which rescales gradients after the backward, and why."""
     args = vars(trainer.args)
@@ -176,7 +195,7 @@ def _remembers_by_shared_names(
 ) -> Iterator[tuple[bool, str]]:
     """What is refused where scores are remembered by names that several rows share, and why."""
     rows = trainer.train_dataset
-    remembers = remembers_scores(arguments, needs) or needs & OF_REFERENCE
+    remembers = remembers_scores(arguments, needs) or needs & FROM_REFERENCE
     if not remembers or not isinstance(rows, Dataset) or SAMPLE_ID not in rows.column_names:
         return
     counts = Counter(sample_names(rows))
@@ -203,11 +222,11 @@ def _remembers_by_shared_names(
 
 
 def _unsaved_pruners(trainer: Trainer, arguments: PruningArguments) -> Iterator[tuple[bool, str]]:
-    """What is refused where checkpoints hold the arguments, and a pruner among them, and why."""
+    """What is refused where checkpoints hold the arguments, and a method among them, and why."""
     args = vars(trainer.args)
     if arguments is not trainer.args or args["save_strategy"] == "no":
         return
-    for name in ("sample_pruner", "token_pruner"):
+    for name in METHODS:
         pruner = args[name]
         kind = pruner if isinstance(pruner, type | FunctionType) else type(pruner)
         # The names of what is made within a function hold "<locals>" or "<lambda>".

@@ -1,0 +1,49 @@
+"""The candidates of a step on one rank, read off the rows that its loader yields."""
+
+from collections.abc import Sequence
+
+from ..examples.candidate import Candidate
+from ..examples.example import SAMPLE_ID, Example, answer_positions, packed_length, unpack
+from ..examples.labels import Labels
+from ..examples.loss_weights import take_weights
+from ..examples.names import content_name
+
+_CONTENT = ("input_ids", "labels")
+
+
+def candidates_of(
+    labels: Labels, lists: Sequence[Sequence[Example]], first_repeated: int
+) -> list[Candidate]:
+    """The samples of a rank's rows, packed rows unpacked.
+
+    Args:
+        labels: Reads the labels of examples.
+        lists: The rows, a list for each micro-batch.
+        first_repeated: Place in the last list from which on rows repeat earlier ones.
+
+    Raises:
+        UsageError: A row is not tokenised text, or the weights of its tokens cannot be used.
+    """
+    candidates: list[Candidate] = []
+    for micro, rows in enumerate(lists):
+        for place, row in enumerate(rows):
+            is_repeated = micro == len(lists) - 1 and place >= first_repeated
+            packed = packed_length(row)
+            for sample in unpack(row):
+                example = labels.of(sample)
+                name = example.pop(SAMPLE_ID, None)
+                if name is None:  # a torch stream, or a packed one
+                    name = content_name({key: example[key] for key in _CONTENT})
+                example, weights = take_weights(example, str(name))
+                candidates.append(
+                    Candidate(
+                        example,
+                        str(name),
+                        micro,
+                        is_repeated,
+                        answer_positions(example["labels"]),
+                        packed,
+                        loss_weight=weights,
+                    )
+                )
+    return candidates
