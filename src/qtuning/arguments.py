@@ -22,6 +22,9 @@ _CHOICES = {
     "pool_scope": ("step", "micro"),
     "tail_schedule": ("linear", "fixed"),
     "score_dtype": ("same", "bfloat16", "float16"),
+    "eaft_form": ("paper", "llamafactory", "axolotl"),
+    "power_side": ("above", "below"),
+    "prift_form": ("prob", "mass"),
 }
 
 
@@ -248,7 +251,7 @@ class PruningArguments:
         metadata={
             "help": "Weight of eaft, H the entropy of the 20 highest logits: paper (H / ln 20)^a, "
             "llamafactory (H / 3)^a, axolotl H^a.",
-            "choices": ("paper", "llamafactory", "axolotl"),
+            "choices": _CHOICES["eaft_form"],
         },
     )
     eaft_alpha: float = field(default=1.0, metadata={"help": "Exponent a of eaft."})
@@ -265,7 +268,7 @@ class PruningArguments:
         metadata={
             "help": "Which tokens have a loss in power: those with a probability of power_tau and "
             "above, or and below.",
-            "choices": ("above", "below"),
+            "choices": _CHOICES["power_side"],
         },
     )
     prift_form: str = field(
@@ -273,7 +276,7 @@ class PruningArguments:
         metadata={
             "help": "Weight of prift: prob, the probability before training, or mass, 1 for tokens "
             "of the likelier half of the distribution and 0 for others.",
-            "choices": ("prob", "mass"),
+            "choices": _CHOICES["prift_form"],
         },
     )
     stm_threshold: float = field(

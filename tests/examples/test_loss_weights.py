@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from transformers import DataCollatorForLanguageModeling
 
 from qtuning.errors import UsageError
-from qtuning.examples.example import LOSS_WEIGHT, SAMPLES, unpack
+from qtuning.examples.example import SAMPLES, unpack
 from qtuning.examples.labels import Labels
 from qtuning.examples.loss_weights import take_weights
+from qtuning.io.weights import LOSS_WEIGHT
 from qtuning.step.candidates import candidates_of
 
 from .test_example import KEEPERS, MAKERS, PAD, example, pruned, tokenizer

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qtuning import QTuningConfig, QTuningTrainer, UsageError
-from qtuning.examples.example import LOSS_WEIGHT, unpack
+from qtuning.examples.example import unpack
 from qtuning.examples.prepare import ready_rows
 from qtuning.examples.tokenising import Tokenising
 from qtuning.io.arrow_rows import table_of
-from qtuning.io.weights import MESSAGE_WEIGHTS
+from qtuning.io.weights import LOSS_WEIGHT, MESSAGE_WEIGHTS
 
 from .. import device, talks, tiny, weighed
 from ..talks import answer, user

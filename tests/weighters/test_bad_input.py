@@ -59,15 +59,13 @@ def test_a_sample_pruner_of_bad_weights_ends_the_run(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("weights", "why"),
     [
-        ([1.0, -1.0, 1.0], "loss_weight of -1.0"),
-        ([1.0, math.nan, 1.0], "loss_weight of nan"),
-        ([1.0, math.inf, 1.0], "loss_weight of inf"),
-        ([1.0, None, 1.0], "loss_weight of None"),
-        ([1.0, "2", 1.0], "loss_weight of '2'"),
-        ([1.0, True, 1.0], "loss_weight of True"),
-        ([1.0, 1.0], "2 values of loss_weight for 3 tokens"),
-        ("heavy", "loss_weight of 'heavy'"),
-        (-0.5, "loss_weight of -0.5"),
+        ([1.0, -1.0, 1.0], "loss_weight has -1.0"),
+        ([1.0, math.nan, 1.0], "loss_weight has nan"),
+        ([1.0, math.inf, 1.0], "loss_weight has inf"),
+        ([1.0, "much", 1.0], "loss_weight has 'much'"),
+        ([1.0, 1.0], "loss_weight has 2 weights for 3 tokens"),
+        ("heavy", "loss_weight is 'heavy'"),
+        (-0.5, "loss_weight is -0.5"),
     ],
 )
 def test_a_users_weights_that_cannot_be_used_are_refused_by_the_sample(weights, why) -> None:
@@ -95,7 +93,7 @@ def test_a_weight_of_0_takes_a_token_out_of_the_answer() -> None:
 def test_bad_weights_of_a_row_end_the_run_in_one_line(tmp_path) -> None:
     rows = tokenised(weights=True).to_list()
     rows[2]["loss_weight"][-1] = -1.0
-    with pytest.raises(UsageError, match=r"has a loss_weight of -1\.0"):
+    with pytest.raises(UsageError, match=r"row 3: loss_weight has -1\.0"):
         step(tmp_path, data=Dataset.from_list(rows))
 
 

@@ -11,7 +11,7 @@ from trl import SFTConfig
 
 from qtuning import PruningArguments, UsageError, explain, read_ledger, report
 from qtuning.core.plane import Selection
-from qtuning.examples.example import LOSS_WEIGHT
+from qtuning.io.weights import LOSS_WEIGHT
 from qtuning.offline.decided import read_decided
 from qtuning.offline.prune import check_works_from_scores
 from qtuning.pruners.pair import Pruners

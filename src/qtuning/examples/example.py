@@ -8,19 +8,18 @@ import torch
 from torch import Tensor
 
 from ..core.stats import IGNORE_INDEX
+from ..io.weights import LOSS_WEIGHT
 
 Example = dict[str, Any]
 
 SAMPLE_ID = "sample_id"
-LOSS_WEIGHT = "loss_weight"
-"""Key of the factors on the NLL of each label: a list as long as ``input_ids``; in a batch that is
-trained on, ``(B, L)``."""
 BASE_NLL = "qtuning_base_nll"
 """Key of the NLL of each label under the model before training in nats, as ``LOSS_WEIGHT``."""
 BASE_TAIL_MASS = "qtuning_base_tail"
 """Key of the tail mass of each label under the model before training, as ``LOSS_WEIGHT``."""
 PER_LABEL = (LOSS_WEIGHT, BASE_NLL, BASE_TAIL_MASS)
-"""Keys of what the loss reads of each label, which no collator is given."""
+"""Keys of what the loss reads of each label, a list as long as ``input_ids``, or ``(B, L)`` in a
+batch that is trained on; no collator is given them."""
 SAMPLES = "qtuning_samples"
 """Key of the ``BatchSamples`` of a batch whose loss is weighted."""
 

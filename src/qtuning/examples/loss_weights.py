@@ -1,6 +1,5 @@
 """The users' weights of tokens: the column ``loss_weight`` of tokenised rows."""
 
-import math
 from typing import Any
 
 import torch
@@ -8,7 +7,8 @@ from torch import Tensor
 
 from ..core.stats import IGNORE_INDEX
 from ..errors import UsageError
-from .example import LOSS_WEIGHT, Example, answer_positions
+from ..io.weights import LOSS_WEIGHT, token_weights
+from .example import Example, answer_positions
 
 
 def take_weights(example: Example, name: str) -> tuple[Example, Tensor | None]:
@@ -33,19 +33,10 @@ def take_weights(example: Example, name: str) -> tuple[Example, Tensor | None]:
     rest = {key: value for key, value in example.items() if key != LOSS_WEIGHT}
     if values is None:
         return rest, None
-    n_tokens = len(rest["input_ids"])
-    weights = values if isinstance(values, list) else [values] * n_tokens
-    if len(weights) != n_tokens:
-        raise UsageError(
-            f"sample {name} has {len(weights):,} values of {LOSS_WEIGHT} for {n_tokens:,} tokens: "
-            "give one for each of input_ids, or one number for all"
-        )
-    for weight in weights:
-        is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
-        if not is_number or not math.isfinite(weight) or weight < 0:
-            raise UsageError(
-                f"sample {name} has a {LOSS_WEIGHT} of {weight!r}: give finite numbers, 0 or above"
-            )
+    try:
+        weights = token_weights(values, len(rest["input_ids"]))
+    except ValueError as error:
+        raise UsageError(f"sample {name}: {LOSS_WEIGHT} {error}") from error
     if 0 in weights:
         pairs = zip(rest["labels"], weights, strict=True)
         rest["labels"] = [label if weight else IGNORE_INDEX for label, weight in pairs]

@@ -15,8 +15,9 @@ from ..errors import UsageError
 from ..io.formats import Rows, columns_of, find_format, to_trl
 from ..io.rows import ALPACA
 from ..io.token_ids import check_vocabulary, vocabulary_of
+from ..io.weights import LOSS_WEIGHT
 from ..precision import device_in_use
-from .example import LOSS_WEIGHT, has_answers
+from .example import has_answers
 from .masked_prompts import TRL_MASKS_OTHERS, is_prompt_of_turns, with_masked_prompts
 from .templates import (
     RENDERING,

@@ -11,7 +11,7 @@ from datasets import Dataset, List
 from numpy.typing import NDArray
 
 from ..core.stats import IGNORE_INDEX
-from ..examples.example import LOSS_WEIGHT
+from ..io.weights import LOSS_WEIGHT
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

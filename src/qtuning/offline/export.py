@@ -15,9 +15,10 @@ from torch import Tensor
 from ..core.plane import QUADRANT_NAMES
 from ..errors import UsageError
 from ..examples.candidate import ENTROPY_ALL, ENTROPY_ANSWER
-from ..examples.example import LOSS_WEIGHT, Example, answer_positions, prune_tokens
+from ..examples.example import Example, answer_positions, prune_tokens
 from ..io.arrow_rows import rows_of, write_jsonl
 from ..io.checks import check_new
+from ..io.weights import LOSS_WEIGHT
 from .llamafactory import write_for_llamafactory
 from .origin import Origin
 from .prune import TableDecisions

@@ -15,13 +15,14 @@ from trl import SFTTrainer
 
 from ..examples.candidate import ENTROPY_ALL
 from ..examples.end_of_turn import end_of_turn_ids, turn_ends
-from ..examples.example import LOSS_WEIGHT, SAMPLE_ID, Example, answer_positions
+from ..examples.example import SAMPLE_ID, Example, answer_positions
 from ..examples.labels import Labels
 from ..examples.pass_size import pass_size
 from ..examples.prepare import prepared
 from ..io.formats import Rows
 from ..io.models import load_causal_lm, load_tokenizer
 from ..io.token_ids import vocabulary_of
+from ..io.weights import LOSS_WEIGHT
 from ..signals.noisy_copies import Spread, score_noisy_copies
 from ..signals.pass_limit import PassLimit
 from ..signals.score_columns import ALONE

@@ -18,14 +18,8 @@ from ..arguments import PruningArguments
 from ..core.ratio import share
 from ..errors import UsageError
 from ..examples.candidate import Candidate
-from ..examples.example import (
-    BASE_NLL,
-    BASE_TAIL_MASS,
-    LOSS_WEIGHT,
-    SAMPLE_ID,
-    Example,
-    answer_positions,
-)
+from ..examples.example import BASE_NLL, BASE_TAIL_MASS, SAMPLE_ID, Example, answer_positions
+from ..io.weights import LOSS_WEIGHT
 from ..pruners.protocols import BASE, REFERENCE
 from ..weighters.checked import checked_weights
 from ..weighters.protocols import BASE_TAIL, FORWARD, TokenBatch, TokenWeighter

@@ -23,7 +23,8 @@ from ..core.places import AnswerPlaces
 from ..core.ratio import share
 from ..core.stats import IGNORE_INDEX
 from ..examples.candidate import ENTROPY_ALL, Candidate, row_of
-from ..examples.example import LOSS_WEIGHT, BatchSamples, Example, nothing_to_train_on
+from ..examples.example import BatchSamples, Example, nothing_to_train_on
+from ..io.weights import LOSS_WEIGHT
 from ..pruners.pair import Pruners
 from ..signals.entropy_of_all import entropy_of_all
 from ..signals.forward import Projection, model_projection

@@ -11,13 +11,9 @@ from transformers import PreTrainedModel
 from ..arguments import PruningArguments
 from ..examples.candidate import Candidate, CandidateRow, row_of
 from ..examples.end_of_turn import turn_ends
-from ..examples.example import (
-    LOSS_WEIGHT,
-    Example,
-    nothing_to_train_on,
-    prune_tokens,
-)
+from ..examples.example import Example, nothing_to_train_on, prune_tokens
 from ..examples.labels import Labels
+from ..io.weights import LOSS_WEIGHT
 from ..pruners.pair import Pruners
 from ..pruners.protocols import BASE_MEAN, OF_ALONE, SCORES, TokenPruner
 from ..ranks import Ranks

@@ -14,7 +14,8 @@ from ..core.ratio import share
 from ..core.stats import IGNORE_INDEX
 from ..core.token_loss import token_losses
 from ..errors import UsageError
-from ..examples.example import BASE_NLL, BASE_TAIL_MASS, LOSS_WEIGHT, SAMPLES, BatchSamples
+from ..examples.example import BASE_NLL, BASE_TAIL_MASS, SAMPLES, BatchSamples
+from ..io.weights import LOSS_WEIGHT
 from ..pruners.protocols import BASE
 from ..ranks import Ranks
 from ..signals.forward import Projection, model_projection

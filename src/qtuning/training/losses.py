@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 from transformers import Trainer
 from trl import SFTTrainer
 
-from ..examples.example import LOSS_WEIGHT, NothingAnywhere, NothingHere
+from ..examples.example import NothingAnywhere, NothingHere
+from ..io.weights import LOSS_WEIGHT
 from ..ranks import Ranks
 from ..run.messages import TOKEN_WEIGHT
 from ..run.record import RunRecord

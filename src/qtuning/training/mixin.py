@@ -18,11 +18,12 @@ from transformers import Trainer
 
 from ..arguments import PruningArguments, pruning_fields
 from ..errors import UsageError
-from ..examples.example import LOSS_WEIGHT, SAMPLE_ID, NothingHere, NothingToTrain, RawBatch
+from ..examples.example import SAMPLE_ID, NothingHere, NothingToTrain, RawBatch
 from ..examples.labels import Labels
 from ..examples.names import with_sample_ids
 from ..examples.prepare import check_answers
 from ..io.token_ids import vocabulary_of
+from ..io.weights import LOSS_WEIGHT
 from ..pruners.pair import NO_PRUNING, Pruners
 from ..ranks import Ranks
 from ..run.data_mark import data_mark

@@ -5,9 +5,10 @@ from typing import Any
 
 from datasets import Dataset
 
-from ..examples.example import LOSS_WEIGHT, SAMPLE_ID
+from ..examples.example import SAMPLE_ID
 from ..examples.packing import token_places, with_packed_ids, with_packed_tokens
 from ..examples.weighing import WeighingMixin
+from ..io.weights import LOSS_WEIGHT
 
 
 class PackingMixin(WeighingMixin):

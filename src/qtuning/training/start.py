@@ -10,7 +10,7 @@ from transformers.trainer_pt_utils import get_model_param_count
 from ..arguments import PruningArguments
 from ..core.ratio import share
 from ..errors import UsageError
-from ..examples.example import LOSS_WEIGHT
+from ..io.weights import LOSS_WEIGHT
 from ..precision import precision_line
 from ..pruners.pair import Pruners
 from ..pruners.protocols import BASE_MEAN

@@ -13,9 +13,10 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling as _SftColla
 
 from ..arguments import METHODS, PruningArguments
 from ..errors import UsageError
-from ..examples.example import LOSS_WEIGHT, SAMPLE_ID, unpack
+from ..examples.example import SAMPLE_ID, unpack
 from ..examples.names import sample_names
 from ..examples.prompts import has_prompts
+from ..io.weights import LOSS_WEIGHT
 from ..pruners.pair import remembers_scores
 from ..pruners.protocols import ATTENTION, OF_ALONE, REFERENCE, WEIGHTS
 from ..weighters.check import other_losses

@@ -8,12 +8,6 @@ from ..errors import UsageError
 from .protocols import OF_BASE
 from .registry import weighter_of
 
-_CHOICES = {
-    "eaft_form": ("paper", "llamafactory", "axolotl"),
-    "power_side": ("above", "below"),
-    "prift_form": ("prob", "mass"),
-}
-
 
 def check_weighter(args: PruningArguments) -> None:
     """Check the token weighter, its options, and the options of TRL that are other losses.
@@ -22,11 +16,6 @@ def check_weighter(args: PruningArguments) -> None:
         UsageError: The weighter is unknown, one of its options is out of range, or another option
             sets the loss as well.
     """
-    for name, choices in _CHOICES.items():
-        if vars(args)[name] not in choices:
-            raise UsageError(
-                f"{name} must be one of {', '.join(choices)}, got {vars(args)[name]!r}"
-            )
     for name, lowest, highest in (
         ("eaft_alpha", 0.0, 10.0),
         ("power_q", 0.0, 100.0),
