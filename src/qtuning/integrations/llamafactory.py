@@ -29,6 +29,7 @@ from . import torchrun
 from .llamafactory_options import (
     Given,
     divided,
+    gives,
     is_on,
     pruning_of,
     refuse_options,
@@ -65,9 +66,12 @@ class PruningOfLlamaFactory(_Trainer):
 
     Attributes:
         chosen: The pruning arguments of the run.
+        named: Whether the user has named a checkpoint to resume from. If not, LLaMA-Factory names
+            the last one in the output folder, whole or not.
     """
 
     chosen: PruningArguments
+    named: bool
 
     def __init__(self, *, args: Any, processor: Any = None, **kwargs: Any) -> None:
         """Construct the trainer; the arguments are those of LLaMA-Factory's.
@@ -85,15 +89,24 @@ class PruningOfLlamaFactory(_Trainer):
         super().__init__(args=args, processor=processor, **kwargs)
         self.model.add_model_tags([TAG])  # what is pushed to the Hub has them
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
+    def train(self, resume_from_checkpoint: Any = None, **kwargs: Any) -> Any:
         """Train as LLaMA-Factory does; SIGTERM and Ctrl-C write a checkpoint first.
 
+        Args:
+            resume_from_checkpoint: The checkpoint that the user or LLaMA-Factory has named. In the
+                latter case the last whole one is taken.
+            **kwargs: Other arguments of ``Trainer.train``.
+
         Raises:
+            UsageError: There is no whole checkpoint.
             StoppedError: A signal ended the training, and the checkpoint is written.
         """
+        checkpoint = resume_from_checkpoint
+        if checkpoint is not None and not self.named:
+            checkpoint = True
         try:
             with stop_on_signals(self):
-                return super().train(*args, **kwargs)
+                return super().train(resume_from_checkpoint=checkpoint, **kwargs)
         except StoppedError:
             self.accelerator.end_training()
             raise
@@ -233,7 +246,8 @@ def _run(theirs: _Theirs, pruning: PruningArguments, rest: Given) -> None:
     """
     stock = vars(theirs.workflow)[_SUBSTITUTED]
     made: list[Any] = []
-    pruned = trainer_class(stock, pruning, made.append)
+    named = gives(rest, "resume_from_checkpoint")
+    pruned = trainer_class(stock, pruning, named=named, when_made=made.append)
     vars(theirs.workflow)[_SUBSTITUTED] = pruned
     try:
         theirs.tuner.run_exp(rest)
@@ -253,6 +267,8 @@ def _run(theirs: _Theirs, pruning: PruningArguments, rest: Given) -> None:
 def trainer_class(
     stock: type[_Trainer],
     pruning: PruningArguments,
+    *,
+    named: bool,
     when_made: Callable[[Any], object] = lambda trainer: None,
 ) -> Any:
     """The class that takes the place of LLaMA-Factory's trainer.
@@ -260,6 +276,7 @@ def trainer_class(
     Args:
         stock: LLaMA-Factory's trainer.
         pruning: The pruning arguments.
+        named: Whether the user has named a checkpoint to resume from.
         when_made: Called with each trainer once it is constructed.
     """
 
@@ -268,7 +285,8 @@ def trainer_class(
         when_made(self)
 
     bases = (PruningOfLlamaFactory, with_pruning(stock))
-    return type(f"Pruning{stock.__name__}", bases, {"chosen": pruning, "__init__": __init__})
+    attributes = {"chosen": pruning, "named": named, "__init__": __init__}
+    return type(f"Pruning{stock.__name__}", bases, attributes)
 
 
 def _tag_card(path: Path) -> None:

@@ -6,7 +6,7 @@ Nothing here needs LLaMA-Factory, whose own names are given.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NoReturn
 
 from transformers import HfArgumentParser
 
@@ -37,6 +37,17 @@ _OPTIONS = {
     "use_hyper_parallel": "has a trainer of its own",
     "use_mca": "trains by Megatron",
 }
+
+
+class _Parser(HfArgumentParser):
+    """A parser of flags that tells an error in one line."""
+
+    def __call__(self, words: list[str]) -> Any:
+        """The dataclasses that flags stand for."""
+        return self.parse_args_into_dataclasses(words, look_for_args_file=False)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
 
 
 def divided(given: Given, known: Collection[str], *, lenient: bool) -> tuple[Given, Given]:
@@ -82,6 +93,11 @@ def _flags(words: Sequence[str]) -> Iterator[str]:
             yield name.removeprefix("no_")
 
 
+def gives(given: Given, name: str) -> bool:
+    """Whether an option is given a value that is not null or false."""
+    return name in _flags(given) if isinstance(given, list) else bool(given.get(name))
+
+
 def pruning_of(own: Given, words: Sequence[str]) -> PruningArguments:
     """The pruning arguments that options stand for.
 
@@ -93,11 +109,8 @@ def pruning_of(own: Given, words: Sequence[str]) -> PruningArguments:
         UsageError: A value is out of range or of another kind, or a file names code to run.
     """
     if isinstance(own, list):
-        parser = HfArgumentParser(PruningArguments, exit_on_error=False, allow_abbrev=False)
-        parser.error = _refuse  # type: ignore[method-assign]
-        made: PruningArguments = parser.parse_args_into_dataclasses(own, look_for_args_file=False)[
-            0
-        ]
+        made: PruningArguments
+        (made,) = _Parser(PruningArguments, prog="qtuning llamafactory", allow_abbrev=False)(own)
         return made
     for name, value in own.items():
         if names_own_code(name, value) and not any(word.startswith(f"{name}=") for word in words):

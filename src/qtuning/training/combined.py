@@ -27,7 +27,7 @@ def with_arguments(args: TrainingArguments, pruning: PruningArguments) -> Any:
     return made
 
 
-def _blank(kind: type[TrainingArguments]) -> Any:
+def _blank(kind: Any) -> Any:
     """An object of the combined class without attributes: nothing is checked or set up again."""
     return object.__new__(_combined(kind))
 
@@ -47,5 +47,5 @@ def _combined(kind: Any) -> Any:
 
 def _reduce(args: Any, protocol: Any) -> tuple[Any, ...]:
     """How the arguments are pickled: by their own class, since no module has the combined one."""
-    _, _, *state = object.__reduce_ex__(args, max(2, int(protocol)))
-    return (_blank, (type(args).__mro__[2],), *state)
+    plain: Any = object.__reduce_ex__(args, max(2, int(protocol)))
+    return (_blank, (type(args).__mro__[2],), *plain[2:])

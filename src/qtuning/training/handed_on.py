@@ -17,7 +17,7 @@ from trl import SFTTrainer
 from ..core.stats import IGNORE_INDEX
 
 _FAILS_ON_A_STAND_IN = (AttributeError, LookupError, TypeError, ValueError, RuntimeError)
-"""What a ``compute_loss`` raises that uses more of its input or of the result than a stand-in has."""
+"""What a ``compute_loss`` raises that uses more of its input, or of the result, than there is."""
 
 
 def hands_on_loss(trainer: Trainer, compute_loss: MethodType) -> bool:
@@ -81,6 +81,7 @@ def _copy_above(trainer: Trainer, compute_loss: Callable[..., Any]) -> Any:
     """
     stock = SFTTrainer if isinstance(trainer, SFTTrainer) else Trainer
     beneath = type("Beneath", (stock,), {"compute_loss": compute_loss})
-    made = object.__new__(type("Asked", (type(trainer), beneath), {}))
+    asked: Any = type("Asked", (type(trainer), beneath), {})
+    made = object.__new__(asked)
     vars(made).update(vars(trainer), state=copy.copy(trainer.state))
     return made
