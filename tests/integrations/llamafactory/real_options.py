@@ -42,7 +42,7 @@ def test_what_replaces_the_loss_trains(workshop, changes):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"streaming": True, "buffer_size": 8},
+        {"streaming": True, "buffer_size": 8, "dataloader_num_workers": 1},
         {"disable_shuffling": True, "gradient_accumulation_steps": 1},
         {"train_on_prompt": True},
         {
