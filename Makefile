@@ -129,9 +129,11 @@ $(VENV)/.deepspeed: $(VENV)/.dev
 	DS_BUILD_OPS=0 $(PIP) install -c $(VENV)/constraints.txt --no-build-isolation $(call pin,deepspeed)
 	touch $@
 
-# The lists are whole, so that nothing needs to be resolved. The libraries of torchaudio are built for
+# The lists are whole, so that nothing needs to be resolved, but for what a torch of another build
+# needs. The libraries of torchaudio are built for
 # CUDA and do not load beside a torch for the CPU; without them it is what LLaMA-Factory imports.
 $(VENV)/.integration: $(VERSIONS) | $(BIN)/python
+	$(PIP) install -c $(VERSIONS) torch
 	$(PIP) install --no-deps -r $(VERSIONS)
 	$(PIP) install --no-deps -e .
 	rm -f $(VENV)/lib/python*/site-packages/torchaudio/lib/*.so
