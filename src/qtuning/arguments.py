@@ -254,7 +254,7 @@ class PruningArguments:
             "choices": _CHOICES["eaft_form"],
         },
     )
-    eaft_alpha: float = field(default=1.0, metadata={"help": "Exponent a of eaft."})
+    eaft_exponent: float = field(default=1.0, metadata={"help": "Exponent a of eaft."})
     power_q: float = field(
         default=1.0,
         metadata={"help": "Exponent q of power, whose loss is (1 - p^q) / q; 0 is the NLL."},

@@ -31,7 +31,7 @@ def rule(name: str, args: PruningArguments, logits: Tensor, base: Tensor, gold: 
         top = logits.double().sort(-1, descending=True).values[:, :20].softmax(-1)
         entropy = -(top * top.log()).sum(-1)
         scale = {"paper": math.log(20), "llamafactory": 3.0, "axolotl": 1.0}[args.eaft_form]
-        weights = (entropy / scale) ** args.eaft_alpha
+        weights = (entropy / scale) ** args.eaft_exponent
     elif name == "power":
         above = args.power_side == "above"
         side = (p >= args.power_tau) if above else (p <= args.power_tau)
@@ -52,8 +52,8 @@ OPTIONS = [
     ("none", {}),
     ("dft", {}),
     ("eaft", {}),
-    ("eaft", {"eaft_form": "llamafactory", "eaft_alpha": 2.0}),
-    ("eaft", {"eaft_form": "axolotl", "eaft_alpha": 0.5}),
+    ("eaft", {"eaft_form": "llamafactory", "eaft_exponent": 2.0}),
+    ("eaft", {"eaft_form": "axolotl", "eaft_exponent": 0.5}),
     ("power", {}),
     ("power", {"power_q": 0.0}),
     ("power", {"power_q": 0.75, "power_tau": 0.05, "power_side": "below"}),

@@ -33,7 +33,12 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def named(settings) -> str:
+    """The settings in words that are the same in every process of the tests."""
+    return " ".join(f"{key}={getattr(one, '__name__', one)}" for key, one in settings.items())
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=named)
 def test_a_resumed_run_is_the_run_that_was_never_stopped(tmp_path, settings) -> None:
     whole = runs.pruning(tmp_path / "whole", **settings)
     whole.train()

@@ -170,11 +170,11 @@ def test_eaft_by_hand() -> None:
     llamafactory = [0.99857742, 0.46209812, 0.23104906, 0.0]  # over 3
     assert weights(eaft_form="llamafactory") == pytest.approx(llamafactory, abs=1e-6)
     squared = [0.99715687, 0.21353467, 0.05338367, 0.0]
-    squares = weights(eaft_form="llamafactory", eaft_alpha=2.0)
+    squares = weights(eaft_form="llamafactory", eaft_exponent=2.0)
     assert squares == pytest.approx(squared, abs=1e-6)
     axolotl = [2.99573227, 1.38629436, 0.69314718, 0.0]
     assert weights(eaft_form="axolotl") == pytest.approx(axolotl, abs=1e-6)
-    assert weights(eaft_alpha=0.0) == [1.0] * 4
+    assert weights(eaft_exponent=0.0) == [1.0] * 4
 
 
 def test_prift_and_stm_by_hand() -> None:
@@ -273,8 +273,8 @@ def test_what_a_weighter_must_not_return_is_refused_in_one_line(made, before, wh
         ({"eaft_form": "third"}, "eaft_form must be one of paper, llamafactory, axolotl"),
         ({"power_side": "under"}, "power_side must be one of"),
         ({"prift_form": "rank"}, "prift_form must be one of"),
-        ({"eaft_alpha": -1.0}, "eaft_alpha must lie in"),
-        ({"eaft_alpha": float("nan")}, "eaft_alpha must lie in"),
+        ({"eaft_exponent": -1.0}, "eaft_exponent must lie in"),
+        ({"eaft_exponent": float("nan")}, "eaft_exponent must lie in"),
         ({"power_q": float("inf")}, "power_q must lie in"),
         ({"power_q": "1"}, "power_q must be a number"),
         ({"power_tau": 1.5}, "power_tau must lie in"),

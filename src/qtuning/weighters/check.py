@@ -17,7 +17,7 @@ def check_weighter(args: PruningArguments) -> None:
             sets the loss as well.
     """
     for name, lowest, highest in (
-        ("eaft_alpha", 0.0, 10.0),
+        ("eaft_exponent", 0.0, 10.0),
         ("power_q", 0.0, 100.0),
         ("power_tau", 0.0, 1.0),
         ("stm_threshold", 1.0, 1e9),

@@ -3,7 +3,7 @@
 What: weighs each token by the entropy H of the model's 20 highest logits, renormalised: improbable
     tokens where the model is sure (confident conflicts) count little. ``eaft_form`` paper is
     w = (H / ln 20)^alpha, llamafactory w = (H / 3)^alpha, axolotl w = H^alpha, where alpha is
-    ``eaft_alpha``. Divided by the number of kept tokens.
+    ``eaft_exponent``. Divided by the number of kept tokens.
 Cost: the 20 highest logits of each token of the training forward.
 When: the model shall keep what it can do. Samples full of tokens that this weighs least are those
     that Q-Tuning looks for (quadrant Q2): with both, they are kept and then weighed down.
@@ -38,5 +38,5 @@ class EntropyAdaptive:
             "axolotl": 1.0,
         }[args.eaft_form]
         # Rounding may leave -1e-9, of which there is no root.
-        weights: Tensor = (entropy.clamp(min=0.0) / divisor) ** args.eaft_alpha
+        weights: Tensor = (entropy.clamp(min=0.0) / divisor) ** args.eaft_exponent
         return weights
