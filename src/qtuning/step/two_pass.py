@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from ..arguments import PruningArguments
 from ..core.ratio import share
+from ..examples.bins import Bins
 from ..examples.candidate import Candidate, CandidateRow, row_of
 from ..examples.end_of_turn import turn_ends
 from ..examples.example import (
@@ -30,6 +31,7 @@ from ..ranks import Ranks
 from ..signals.kept_signals import KeptSignals
 from ..signals.scorer import Scorer
 from ..signals.without_prompt import score_without_prompt
+from .binning import deal_bins
 from .dealing import deal, share_out
 from .decide import Decision, Decisions, decide
 from .moment import Moment
@@ -89,6 +91,7 @@ class StepPruner:
         refresh: Chooses what is scored again; None scores every candidate in every step.
         more: Adds signals of the kept samples that no forward of the model being trained gives.
         memory: What the sample pruner remembers from step to step.
+        bins: The bins of a micro-batch, where samples are packed as they are loaded; else None.
     """
 
     args: PruningArguments
@@ -102,6 +105,7 @@ class StepPruner:
     refresh: Refresh | None = None
     more: KeptSignals | None = None
     memory: MutableMapping[str, Tensor] = field(default_factory=dict)
+    bins: Bins | None = None
 
     def __call__(
         self,
@@ -173,7 +177,8 @@ class StepPruner:
 
         if pruners.prune:
             packed = max((row.packed for row in decisions.rows), default=0)
-            dealt = self._deal(examples, candidates, len(lists), packed)
+            homes = [(candidates[place].micro, candidates[place].row) for place in places]
+            dealt = self._deal(examples, homes, candidates, len(lists), packed)
         else:  # the stock trainer's micro-batches, with repeated rows
             dealt = Dealt([list(rows) for rows in lists], 0, 0, len(lists) * self.ranks.size)
         counts.selection_seconds = time.perf_counter() - started - counts.scoring_seconds
@@ -187,7 +192,7 @@ class StepPruner:
         for micro, rows in enumerate(lists):
             for place, row in enumerate(rows):
                 is_repeated = micro == len(lists) - 1 and place >= first_repeated
-                packed = packed_length(row)
+                packed = self._packed(row)
                 for sample in unpack(row):
                     example = self.labels.of(sample)
                     name = example.pop(SAMPLE_ID, None)
@@ -195,9 +200,15 @@ class StepPruner:
                         name = content_name({key: example[key] for key in _CONTENT})
                     answers = answer_positions(example["labels"])
                     candidates.append(
-                        Candidate(example, str(name), micro, is_repeated, answers, packed)
+                        Candidate(example, str(name), micro, is_repeated, answers, packed, place)
                     )
         return candidates
+
+    def _packed(self, row: Example) -> int:
+        """Input tokens of a packed row; with bins, a micro-batch's share of one of its samples."""
+        if self.bins is None:
+            return packed_length(row)
+        return self.bins.length * self.bins.rows // self.micro_batch_size
 
     def _to_score(
         self, candidates: Sequence[Candidate], pruners: Pruners, moment: Moment
@@ -298,7 +309,12 @@ class StepPruner:
         return keep_masks(samples, pruner, self.args, step=step, seed=self.seed, gather=gather)
 
     def _deal(
-        self, examples: Sequence[Example], candidates: Sequence[Candidate], n: int, packed: int
+        self,
+        examples: Sequence[Example],
+        homes: Sequence[tuple[int, int]],
+        candidates: Sequence[Candidate],
+        n: int,
+        packed: int,
     ) -> Dealt:
         """This rank's micro-batches, exactly ``n``.
 
@@ -307,19 +323,27 @@ class StepPruner:
 
         Args:
             examples: This rank's kept examples.
+            homes: The micro-batch and the row in it that each of them comes from.
             candidates: This rank's candidates.
             n: Number of micro-batches.
             packed: Input tokens of the longest packed row of all ranks; 0 if none is packed.
         """
         all_examples = self.ranks.gather_flat(examples)
         lengths = [len(example["input_ids"]) for example in all_examples]
-        size = self.micro_batch_size * max([packed, *lengths])
-        groups_of_ranks = [
-            [
-                [all_examples[share[i]] for i in group]
-                for group in deal([lengths[i] for i in share], n, size, self.overhead)
+        if self.bins is None:
+            size = self.micro_batch_size * max([packed, *lengths])
+            dealt = [
+                [
+                    [share[i] for i in group]
+                    for group in deal([lengths[i] for i in share], n, size, self.overhead)
+                ]
+                for share in share_out(lengths, self.ranks.size)
             ]
-            for share in share_out(lengths, self.ranks.size)
+        else:
+            all_homes = self.ranks.gather_flat([(self.ranks.rank, home) for home in homes])
+            dealt = deal_bins(lengths, all_homes, n, self.ranks.size, self.bins)
+        groups_of_ranks = [
+            [[all_examples[i] for i in group] for group in groups] for groups in dealt
         ]
         micro_batches = groups_of_ranks[self.ranks.rank]
         # NaN activations would make NaN gradients even without a label.

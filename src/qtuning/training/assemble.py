@@ -159,6 +159,7 @@ def assemble(
             _step_reader(needs, trainer),
         ),
         memory=memory,
+        bins=vars(trainer).get("bins"),
     )
     return Assembled(step_pruner, own_scorer, limit, stores, share_anew)
 

@@ -19,6 +19,7 @@ from trl import SFTTrainer
 
 from ..arguments import PruningArguments, pruning_fields
 from ..errors import UsageError
+from ..examples.bins import Bins, as_rows, collator_of
 from ..examples.example import (
     LOSS_WEIGHT,
     SAMPLE_ID,
@@ -69,6 +70,8 @@ class PruningMixin(PackingMixin, CheckpointMixin):
 
     pruning: PruningArguments | None = None
     """The pruning arguments, where the training arguments do not carry them."""
+    bins: Bins | None = None
+    """The bins that the trainer class' loader packs samples in; set before training begins."""
 
     train_dataset: Any
     data_collator: Any
@@ -149,7 +152,7 @@ class PruningMixin(PackingMixin, CheckpointMixin):
         lists = []
         for _ in range(num_batches):
             try:
-                lists.append(next(epoch_iterator).examples)
+                lists.append(as_rows(next(epoch_iterator).examples))
             except StopIteration:
                 break
         if isinstance(self.train_dataset, TorchIterableDataset):
@@ -314,7 +317,8 @@ class PruningMixin(PackingMixin, CheckpointMixin):
 
     def _begin(self) -> None:
         """Build the step pruner and begin the record, from a checkpoint if the run resumes."""
-        self._labels = Labels(self.data_collator, vocabulary_of(self.model))
+        collator = collator_of(self.data_collator, self.bins)
+        self._labels = Labels(collator, vocabulary_of(self.model))
         assembled = assemble(
             self, self._pruning_args, self._loaded, self._labels, self._ranks, self._pruners
         )

@@ -93,7 +93,8 @@ def first_repeated(trainer: Trainer, ranks: Ranks, n_rows: int) -> int:
     """
     loader = trainer.callback_handler.train_dataloader
     ends = trainer.accelerator.gradient_state.end_of_dataloader
-    if ranks.size == 1 or not ends or trainer.args.dataloader_drop_last:
+    repeats = trainer.accelerator.even_batches and not trainer.args.dataloader_drop_last
+    if ranks.size == 1 or not ends or not repeats:
         return sys.maxsize
     try:
         rest = len(loader.dataset) % loader.total_batch_size
