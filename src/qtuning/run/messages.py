@@ -29,6 +29,7 @@ def start_lines(
     pool: int,
     cost: float,
     scoring: float = FORWARD_COST,
+    on_average: bool = False,
 ) -> list[str]:
     """The lines that are printed when a run starts: what it prunes, speed-up and warnings.
 
@@ -39,13 +40,15 @@ def start_lines(
         pool: Candidates that compete with each other.
         cost: Cost of training on a token, in forward passes.
         scoring: Cost of scoring the candidates, in forward passes of all of them.
+        on_average: Whether steps have other numbers of candidates, and that is their mean.
     """
+    each = "on average, an optimizer step" if on_average else "each optimizer step"
     if not pruners.prune:
-        return [f"Pruning: none; each optimizer step trains on all of its {candidates} candidates."]
+        return [f"Pruning: none; {each} trains on all of its {candidates} candidates."]
     if pruners.own_budget is not None:
         return [
-            f"Pruning: {_name(args.sample_pruner)} x {_name(args.token_pruner)}; each optimizer "
-            f"step has {candidates} candidates and trains on {pruners.own_budget}, whatever "
+            f"Pruning: {_name(args.sample_pruner)} x {_name(args.token_pruner)}; {each} "
+            f"has {candidates} candidates and trains on {pruners.own_budget}, whatever "
             "sample_ratio is."
         ]
     ratio = 1.0 if pruners.keep_all_samples else args.sample_ratio
@@ -53,7 +56,7 @@ def start_lines(
     n_trained = n_kept * (candidates // pool)
     line = (
         f"Pruning: {_name(args.sample_pruner)} x {_name(args.token_pruner)} at "
-        f"{args.sample_ratio:.1%} x {args.token_ratio:.1%}; each optimizer step has {candidates} "
+        f"{args.sample_ratio:.1%} x {args.token_ratio:.1%}; {each} has {candidates} "
         f"candidates and trains on {n_trained}."
     )
     if not pruners.score:

@@ -69,13 +69,17 @@ def print_start(
     """
     args = trainer.args
     micro = vars(trainer)["_train_batch_size"] * pruning.pool_factor
+    packs = vars(trainer).get("bins") is not None
+    if packs:
+        batches = len(trainer.callback_handler.train_dataloader) * ranks.size
+        micro = max(1, round(len(trainer.train_dataset) / batches))
     candidates = micro * args.gradient_accumulation_steps * ranks.size
     pool = candidates if pruning.pool_scope == "step" else micro
     has_initial_scores = bool(loaded.initial_scores)
     scoring = scoring_cost(share_anew, trainer.state.num_train_epochs, has_initial_scores)
     if loaded.scorer is not None:
         scoring *= share(*map(get_model_param_count, (loaded.scorer, trainer.model)))
-    lines = start_lines(pruning, pruners, candidates, pool, cost_of_token(trainer), scoring)
+    lines = start_lines(pruning, pruners, candidates, pool, cost_of_token(trainer), scoring, packs)
     precision = precision_line(args.device, bf16=args.bf16, fp16=args.fp16)
     for line in [*lines, *([precision] if precision else [])]:
         tell(args, line)
