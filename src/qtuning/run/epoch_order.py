@@ -50,8 +50,8 @@ class EpochOrder(TrainerCallback):
         torch.set_rng_state(self._noted[_GLOBAL])
         if self._generator is not None and _OWN in self._noted:
             self._generator.set_state(self._noted[_OWN])
-        # The loader that skips the batches trained on tells the epoch to its own batch sampler
-        # alone, and not to the one below, which may keep an order drawn when it was made.
+        # Before transformers 5.23, the loader that skips the batches trained on tells the epoch to
+        # its own batch sampler alone. The one below may keep an order drawn when it was made.
         if isinstance(loader, DataLoaderShard | DataLoaderDispatcher):
             loader.set_epoch(int(state.epoch or 0.0))
 
