@@ -1,1 +1,1 @@
-"""Other people's trainers: one file a program, which only that program loads."""
+"""Pruning within the programs that others train with; one file a program."""

@@ -1,5 +1,6 @@
 """Pruning on the ``get_batch_samples`` hook of any ``transformers.Trainer``."""
 
+import functools
 import inspect
 import math
 import time
@@ -47,6 +48,7 @@ from ..step.two_pass import StepResult
 from .assemble import Loaded, assemble
 from .callback import RunCallback
 from .checkpoints import CheckpointMixin
+from .handed_on import hands_on_loss
 from .idle import marked, nothing_added
 from .packing import PackingMixin
 from .router_loss import is_in_model_loss, more_router_loss
@@ -100,12 +102,13 @@ class PruningMixin(PackingMixin, CheckpointMixin):
             config.dispatch_batches = config.dispatch_batches or False
         super().__init__(*bound.args, **bound.kwargs)
         self._pruning_args = find_pruning(self, self.pruning)
-        stock_loss = super().compute_loss.__func__ in (
-            Trainer.compute_loss,
-            SFTTrainer.compute_loss,
-        )
         self._pruners = Pruners.of(self._pruning_args)
-        check_supported(self, stock_loss, self._pruners.needs, self._pruning_args)
+        check_supported(
+            self,
+            functools.partial(hands_on_loss, self, super().compute_loss),
+            self._pruners.needs,
+            self._pruning_args,
+        )
         check_answers(self, self.train_dataset, rows)
         evaluated = parameters.get("eval_dataset")
         if not isinstance(evaluated, dict):
@@ -128,15 +131,20 @@ class PruningMixin(PackingMixin, CheckpointMixin):
         self._epoch_order = EpochOrder(self.args.process_index)
         self.add_callback(self._epoch_order)
 
-    def get_train_dataloader(self) -> Any:
-        """The trainer class' loader, with raw examples in batches ``pool_factor`` times larger."""
+    def get_train_dataloader(self, *args: Any, **kwargs: Any) -> Any:
+        """The trainer class' loader, with raw examples in batches ``pool_factor`` times larger.
+
+        Args:
+            *args: What the trainer class' own method takes.
+            **kwargs: The same; some classes have one for the batches to skip when they resume.
+        """
         self._set_signature_columns_if_needed()
         attributes: Any = (self.data_collator, self._train_batch_size, self._signature_columns)
         self.data_collator = RawBatch
         self._train_batch_size *= self._pruning_args.pool_factor
         self._signature_columns = [*attributes[2], SAMPLE_ID]
         try:
-            return super().get_train_dataloader()
+            return super().get_train_dataloader(*args, **kwargs)
         finally:
             self.data_collator, self._train_batch_size, self._signature_columns = attributes
 
