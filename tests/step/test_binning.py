@@ -25,9 +25,7 @@ def test_first_fit_fills_bins_that_filling_in_turn_fills_alike(lengths) -> None:
 
 @given(
     kept=st.lists(st.booleans(), min_size=60, max_size=60),
-    bins=st.lists(
-        st.lists(st.integers(1, 5), min_size=1, max_size=4), min_size=12, max_size=12
-    ),
+    bins=st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=4), min_size=12, max_size=12),
     rows=st.integers(1, 3),
     ranks=st.integers(1, 2),
 )

@@ -54,7 +54,7 @@ class QTuningAxolotlTrainer(PruningMixin, TokenMeanTrainer):
             return super().train(*args, **kwargs)
 
     def _set_signature_columns_if_needed(self) -> None:
-        """Set the columns of a row once: Axolotl cannot take off ``attention_mask`` a second time."""
+        """Set the columns of a row once; a second time, Axolotl fails on ``attention_mask``."""
         if self._signature_columns is None:
             super()._set_signature_columns_if_needed()
 

@@ -20,7 +20,7 @@ from trl import SFTTrainer
 
 from ..arguments import PruningArguments, pruning_fields
 from ..errors import UsageError
-from ..examples.bins import Bins, as_rows, collator_of
+from ..examples.bins import as_rows
 from ..examples.example import (
     LOSS_WEIGHT,
     SAMPLE_ID,
@@ -72,8 +72,6 @@ class PruningMixin(PackingMixin, CheckpointMixin):
 
     pruning: PruningArguments | None = None
     """The pruning arguments, where the training arguments do not carry them."""
-    bins: Bins | None = None
-    """The bins that the trainer class' loader packs samples in; set before training begins."""
 
     train_dataset: Any
     data_collator: Any
@@ -325,22 +323,15 @@ class PruningMixin(PackingMixin, CheckpointMixin):
 
     def _begin(self) -> None:
         """Build the step pruner and begin the record, from a checkpoint if the run resumes."""
-        collator = collator_of(self.data_collator, self.bins)
-        self._labels = Labels(collator, vocabulary_of(self.model))
+        self._labels = Labels(self.sample_collator(), vocabulary_of(self.model))
         assembled = assemble(
             self, self._pruning_args, self._loaded, self._labels, self._ranks, self._pruners
         )
         self._step_pruner = assembled.step_pruner
         self._set_signature_columns_if_needed()
         columns = {*self._signature_columns, SAMPLE_ID} if self.args.remove_unused_columns else None
-        self._probe = Probe.of(
-            self,
-            self._pruning_args,
-            self._labels,
-            assembled.own_scorer,
-            self._ranks,
-            columns,
-        )
+        scorer = assembled.own_scorer
+        self._probe = Probe.of(self, self._pruning_args, self._labels, scorer, self._ranks, columns)
         self._record.begin(
             self.state.global_step,
             self._resumed_from,

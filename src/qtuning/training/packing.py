@@ -1,10 +1,11 @@
-"""Packing that does not lose the names of samples."""
+"""Packing that does not lose samples and their names: TRL's, and that of a trainer's own loader."""
 
 import copy
 from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
 
+from ..examples.bins import Bins, collator_of
 from ..examples.example import SAMPLE_ID
 from ..examples.packing import token_places, with_packed_ids
 
@@ -15,7 +16,18 @@ else:
 
 
 class PackingMixin(_Trainer):
-    """Names packed samples; a base of ``PruningMixin``, which acts in an ``SFTTrainer`` alone."""
+    """Packed samples of a ``Trainer`` subclass; a base of ``PruningMixin``.
+
+    Attributes:
+        bins: The bins that the trainer class' loader packs samples in, which its collator takes;
+            set before training begins. None if there are none.
+    """
+
+    bins: Bins | None = None
+
+    def sample_collator(self) -> Any:
+        """The trainer's collator for rows and samples, also where its own takes bins."""
+        return collator_of(self.data_collator, self.bins)
 
     def _prepare_dataset(
         self,
@@ -26,7 +38,7 @@ class PackingMixin(_Trainer):
         formatting_func: Any,
         dataset_name: str,
     ) -> Any:
-        """Prepare rows as TRL does; packed training rows have the names of their samples.
+        """Prepare rows as ``SFTTrainer`` does; packed ones have the names of their samples.
 
         TRL tokenises, then packs the tokens, then their places in the same way.
         """
