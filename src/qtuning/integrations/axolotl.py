@@ -45,8 +45,12 @@ class QTuningPlugin(BasePlugin):
         return "qtuning.arguments.PruningArguments"
 
     def get_training_args(self, cfg: Any) -> dict[str, Any]:
-        """The options of the block ``qtuning``."""
-        return options_of(cfg)
+        """The options of the block ``qtuning``, and a mean over the tokens of all ranks.
+
+        Axolotl averages the means of ranks; after pruning, these have very different numbers of
+        tokens.
+        """
+        return {**options_of(cfg), "average_tokens_across_devices": True}
 
     def get_trainer_cls(self, cfg: Any) -> type[PruningMixin]:
         """The trainer that prunes; the config is whole by now, with defaults and what follows."""

@@ -1,5 +1,6 @@
 """Axolotl's trainer that prunes; only ``QTuningPlugin`` loads this module."""
 
+from pathlib import Path
 from typing import Any
 
 from axolotl.core.trainers import AxolotlTrainer
@@ -48,10 +49,17 @@ class QTuningAxolotlTrainer(PruningMixin, TokenMeanTrainer):
         with ending_in_one_line():
             super().__init__(*args, **kwargs)
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Train as Axolotl does; the arguments are those of ``PruningMixin.train``."""
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+        """Train as Axolotl does; the arguments are those of ``PruningMixin.train``.
+
+        Under ``auto_resume_from_checkpoints``, it is the last whole checkpoint that is gone on
+        with; Axolotl names the last one, which a killed run may not have written to its end.
+        """
+        if isinstance(resume_from_checkpoint, str) and self.axolotl_cfg.auto_resume_from_checkpoints:
+            is_last = Path(resume_from_checkpoint).parent == Path(self.axolotl_cfg.output_dir)
+            resume_from_checkpoint = is_last or resume_from_checkpoint
         with ending_in_one_line(), stop_on_signals(self):
-            return super().train(*args, **kwargs)
+            return super().train(resume_from_checkpoint, **kwargs)
 
     def _set_signature_columns_if_needed(self) -> None:
         """Set the columns of a row once; a second time, Axolotl fails on ``attention_mask``."""
