@@ -55,7 +55,10 @@ class QTuningAxolotlTrainer(PruningMixin, TokenMeanTrainer):
         Under ``auto_resume_from_checkpoints``, it is the last whole checkpoint that is gone on
         with; Axolotl names the last one, which a killed run may not have written to its end.
         """
-        if isinstance(resume_from_checkpoint, str) and self.axolotl_cfg.auto_resume_from_checkpoints:
+        if (
+            isinstance(resume_from_checkpoint, str)
+            and self.axolotl_cfg.auto_resume_from_checkpoints
+        ):
             is_last = Path(resume_from_checkpoint).parent == Path(self.axolotl_cfg.output_dir)
             resume_from_checkpoint = is_last or resume_from_checkpoint
         with ending_in_one_line(), stop_on_signals(self):

@@ -27,15 +27,13 @@ def test_the_recorded_signatures_are_those_of_the_installed_axolotl():
         ({"sample_packing": True}, "set attn_implementation to sdpa or flash_attention_2"),
         (
             {
-                "plugins": ["axolotl.integrations.kd.KDPlugin", *PLUGIN["plugins"]],
-                "kd_trainer": True,
+                "plugins": ["axolotl.integrations.diffusion.DiffusionPlugin", *PLUGIN["plugins"]],
             },
             "another plugin",
         ),
         (
             {
-                "plugins": [*PLUGIN["plugins"], "axolotl.integrations.kd.KDPlugin"],
-                "kd_trainer": True,
+                "plugins": [*PLUGIN["plugins"], "axolotl.integrations.diffusion.DiffusionPlugin"],
             },
             "brings a trainer of its own",
         ),

@@ -110,9 +110,7 @@ def test_a_stopped_run_goes_on_and_ends_as_the_undisturbed_one(workshop, number)
     name = f"stopped-{number}"
     log = workshop.folder / f"{name}.log"
     with log.open("w") as file:
-        process = processes.Forked(
-            workshop.command(name, **changes), stdout=file, env=ENVIRONMENT
-        )
+        process = processes.Forked(workshop.command(name, **changes), stdout=file, env=ENVIRONMENT)
     second = workshop.folder / name / "checkpoint-4"  # so that the first is whole
     end = time.monotonic() + processes.WAIT
     while not second.exists() and process.poll() is None and time.monotonic() < end:
