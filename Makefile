@@ -132,7 +132,7 @@ $(VENV)/.deepspeed: $(VENV)/.dev
 # The lists are whole, so that nothing needs to be resolved. The libraries of torchaudio are built for
 # CUDA and do not load beside a torch for the CPU; without them it is what LLaMA-Factory imports.
 $(VENV)/.integration: $(VERSIONS) | $(BIN)/python
-	$(PIP) install --no-deps -r $(VERSIONS)
+	$(PIP) install --no-deps -r $(VERSIONS) -e .
 	rm -f $(VENV)/lib/python*/site-packages/torchaudio/lib/*.so
 	touch $@
 

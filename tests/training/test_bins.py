@@ -142,10 +142,19 @@ def test_where_nothing_is_pruned_the_bins_are_the_stock_ones(tmp_path) -> None:
     assert runs.same_weights(ours, theirs)
 
 
-@pytest.mark.parametrize("mode", ["mask", "drop"])
-def test_bins_are_pruned_as_rows_are(tmp_path, mode) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"token_mode": "drop"},
+        {"sample_pruner": "infobatch", "token_pruner": "none"},
+        {"one_pass": True, "pool_scope": "micro"},
+    ],
+    ids=["mask", "drop", "weighted", "one pass"],
+)
+def test_bins_are_pruned_as_rows_are(tmp_path, options) -> None:
     """A sample in a bin has the scores that it has alone, and the loss that it has alone."""
-    settings = {"sample_ratio": 0.5, "token_mode": mode}
+    settings = {"sample_ratio": 0.5, **options}
     bins = trained(tmp_path / "bins", with_pruning(InOrder), flat, **settings)
     rows = trained(tmp_path / "rows", with_pruning(RowTrainer), padded, **settings)
     ledgers = [read_ledger(tmp_path / name) for name in ("bins", "rows")]

@@ -1,7 +1,6 @@
 """Our exports, loaded by Axolotl's own loader and trained on by its own command."""
 
 import json
-from pathlib import Path
 
 import pytest
 import yaml
@@ -29,12 +28,8 @@ def exported(workshop):
 
 @pytest.fixture(scope="module")
 def stanza(exported):
-    """The part of a config that the export brings, its path taken from the export's folder."""
-    (file,) = exported.glob("*.y*ml")
-    made = yaml.safe_load(file.read_text())
-    for entry in made["datasets"]:
-        entry["path"] = str(exported / Path(entry["path"]).name)
-    return made
+    """The part of a config that the export brings."""
+    return yaml.safe_load((exported / "datasets.yaml").read_text())
 
 
 @pytest.mark.parametrize("packed", [{}, PACKED], ids=["padded", "packed"])
