@@ -72,7 +72,7 @@ deepspeed: ## ZeRO-2 and ZeRO-3 on the CPU, in an environment of their own
 integrations: ## train with other trainers, an environment each; only some: INTEGRATIONS=llamafactory
 	for name in $(INTEGRATIONS); do \
 	  $(MAKE) .venv-$$name/.integration VENV=.venv-$$name VERSIONS=constraints-$$name.txt && \
-	  $(OFFLINE) OMP_NUM_THREADS=1 PYTHONPATH=src .venv-$$name/bin/pytest $(INTEGRATION_ARGS) \
+	  $(OFFLINE) OMP_NUM_THREADS=1 .venv-$$name/bin/pytest $(INTEGRATION_ARGS) \
 	    tests/integrations/$$name/real_*.py || exit; \
 	done
 
@@ -132,7 +132,8 @@ $(VENV)/.deepspeed: $(VENV)/.dev
 # The lists are whole, so that nothing needs to be resolved. The libraries of torchaudio are built for
 # CUDA and do not load beside a torch for the CPU; without them it is what LLaMA-Factory imports.
 $(VENV)/.integration: $(VERSIONS) | $(BIN)/python
-	$(PIP) install --no-deps -r $(VERSIONS) -e .
+	$(PIP) install --no-deps -r $(VERSIONS)
+	$(PIP) install --no-deps -e .
 	rm -f $(VENV)/lib/python*/site-packages/torchaudio/lib/*.so
 	touch $@
 

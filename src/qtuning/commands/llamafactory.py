@@ -1,18 +1,17 @@
 """``qtuning llamafactory train``: LLaMA-Factory's own training, pruned."""
 
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 
+from ..arguments import PruningArguments
 from ..errors import UsageError
 
-_USAGE = """usage: qtuning llamafactory train config.yaml [key=value ...]
-
-LLaMA-Factory's config or flags, with pruning options among them:
+_USAGE = "qtuning llamafactory train config.yaml [key=value ...]"
+_WHAT = """LLaMA-Factory's config or flags, and the options below among them or beside the file:
 
   qtuning llamafactory train config.yaml sample_ratio=0.25 token_ratio=0.5
 
-Ours are those of docs/configuration.md (sample_ratio, token_ratio, sample_pruner, ...);
-LLaMA-Factory's are listed by `llamafactory-cli train -h`.
-"""
+LLaMA-Factory's own options are listed by `llamafactory-cli train -h`."""
 
 
 def run(argv: Sequence[str]) -> None:
@@ -25,8 +24,7 @@ def run(argv: Sequence[str]) -> None:
     """
     words = list(argv)
     if not words or {"-h", "--help"} & set(words):
-        print(_USAGE, end="")
-        return
+        _print_help()
     if words[0] != "train":
         raise UsageError(
             f"qtuning llamafactory {words[0]}: only train is pruned; for the rest there is "
@@ -35,3 +33,17 @@ def run(argv: Sequence[str]) -> None:
     from ..integrations.llamafactory import train
 
     train(words[1:])
+
+
+def _print_help() -> None:
+    """Print our options, and leave."""
+    from transformers import HfArgumentParser
+
+    parser = HfArgumentParser(
+        PruningArguments,
+        prog="qtuning llamafactory",
+        usage=_USAGE,
+        description=_WHAT,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.parse_args(["--help"])

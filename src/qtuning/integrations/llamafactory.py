@@ -256,7 +256,8 @@ def _run(theirs: _Theirs, pruning: PruningArguments, rest: Given) -> None:
     except (ValueError, OSError) as error:
         if made:
             raise
-        raise UsageError(f"LLaMA-Factory: {first_line(error)}") from error
+        why = "" if error.__cause__ is None else f" ({first_line(error.__cause__)})"
+        raise UsageError(f"LLaMA-Factory: {first_line(error)}{why}") from error
     finally:
         vars(theirs.workflow)[_SUBSTITUTED] = stock
     for trainer in made:

@@ -50,6 +50,7 @@ from .callback import RunCallback
 from .checkpoints import CheckpointMixin
 from .handed_on import hands_on_loss
 from .idle import marked, nothing_added
+from .loading import LoadingMixin
 from .packing import PackingMixin
 from .router_loss import is_in_model_loss, more_router_loss
 from .start import cost_of_token, find_pruning, first_repeated, print_start
@@ -62,7 +63,7 @@ _OF_TRAINING = frozenset({"loss", "total_flos"})
 """Of these names, each log of training has one, and no log of an evaluation."""
 
 
-class PruningMixin(PackingMixin, CheckpointMixin):
+class PruningMixin(LoadingMixin, PackingMixin, CheckpointMixin):
     """Prunes the candidates of every optimizer step; the first base of a ``Trainer`` subclass.
 
     ``get_batch_samples`` sees all micro-batches of a step before the loss is normalised. It must
@@ -74,9 +75,6 @@ class PruningMixin(PackingMixin, CheckpointMixin):
     """The pruning arguments, where the training arguments do not carry them."""
 
     train_dataset: Any
-    data_collator: Any
-    _train_batch_size: int
-    _signature_columns: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Construct the trainer; the arguments are those of the trainer class.
@@ -128,23 +126,6 @@ class PruningMixin(PackingMixin, CheckpointMixin):
         self.add_callback(RunCallback(self))
         self._epoch_order = EpochOrder(self.args.process_index)
         self.add_callback(self._epoch_order)
-
-    def get_train_dataloader(self, *args: Any, **kwargs: Any) -> Any:
-        """The trainer class' loader, with raw examples in batches ``pool_factor`` times larger.
-
-        Args:
-            *args: What the trainer class' own method takes.
-            **kwargs: The same; some classes have one for the batches to skip when they resume.
-        """
-        self._set_signature_columns_if_needed()
-        attributes: Any = (self.data_collator, self._train_batch_size, self._signature_columns)
-        self.data_collator = RawBatch
-        self._train_batch_size *= self._pruning_args.pool_factor
-        self._signature_columns = [*attributes[2], SAMPLE_ID]
-        try:
-            return super().get_train_dataloader(*args, **kwargs)
-        finally:
-            self.data_collator, self._train_batch_size, self._signature_columns = attributes
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[RawBatch], num_batches: int, device: torch.device

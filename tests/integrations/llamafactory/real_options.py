@@ -9,7 +9,7 @@ from qtuning import read_ledger
 from qtuning.commands.main import main
 from qtuning.integrations.llamafactory_options import VARIABLES
 
-from .programs import NOTHING_PRUNED, OURS, QUARTER, STOCK, losses, same_weights
+from .programs import NOTHING_PRUNED, OURS, QUARTER, STOCK, same_weights
 from .recorded import FILE, installed
 
 pytest.importorskip("llamafactory", reason="in the environment that `make integrations` makes")
@@ -27,7 +27,7 @@ def test_losses_that_llamafactory_weighs_by_token_are_stocks_at_ratio_1(workshop
 @pytest.mark.parametrize(
     "changes",
     [
-        {"sample_pruner": "infobatch", "token_pruner": "none"},
+        {"sample_pruner": "infobatch", "token_pruner": "none", "max_steps": 10},
         {"one_pass": True, "pool_scope": "micro", "sample_ratio": 0.5},
     ],
     ids=["infobatch", "one_pass"],
@@ -39,17 +39,10 @@ def test_what_replaces_the_loss_trains(workshop, changes):
     assert not all(kept)
 
 
-def test_one_pass_with_nothing_pruned_has_the_losses_of_stock(workshop, stock):
-    ours = workshop.run(
-        OURS, "one-pass-all", one_pass=True, pool_scope="micro", sample_ratio=1.0, token_ratio=0.999
-    )
-    assert losses(ours) == pytest.approx(losses(stock), rel=1e-4)
-
-
 @pytest.mark.parametrize(
     "changes",
     [
-        {"streaming": True, "buffer_size": 8},
+        {"streaming": True, "buffer_size": 8, "dataloader_num_workers": 1},
         {"disable_shuffling": True, "gradient_accumulation_steps": 1},
         {"train_on_prompt": True},
         {
