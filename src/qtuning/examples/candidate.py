@@ -75,6 +75,7 @@ class Candidate:
         repeated: Whether the loader repeated the sample to fill up an epoch's last batch.
         answers: Positions of the answer tokens, ``(T,)``.
         packed: Input tokens of the packed row that the sample comes from; 0 if it was not packed.
+        row: Place in the micro-batch of the row that the sample comes from.
         nll: NLL of the answer tokens in nats, ``(T,)`` float32; None until the sample is scored.
         entropy: Entropy of the answer tokens in nats, ``(T,)`` float32; None until then.
         extras: Further statistics that pruners read, by the name in their ``needs``.
@@ -89,6 +90,7 @@ class Candidate:
     repeated: bool
     answers: Tensor
     packed: int = 0
+    row: int = 0
     nll: Tensor | None = None
     entropy: Tensor | None = None
     extras: dict[str, Tensor] = field(default_factory=dict)

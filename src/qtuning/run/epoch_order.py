@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.data_loader import DataLoaderDispatcher, DataLoaderShard
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -39,8 +40,9 @@ class EpochOrder(TrainerCallback):
     ) -> None:
         """An epoch begins; its order is drawn right after this."""
         self._state = state
+        loader = kwargs["train_dataloader"]
         # A loader of several processes has one that they share, if its sampler draws from it.
-        self._generator = vars(kwargs["train_dataloader"]).get("synchronized_generator")
+        self._generator = vars(loader).get("synchronized_generator")
         if not self._resumes:
             self._noted = self._now()
             return
@@ -48,6 +50,10 @@ class EpochOrder(TrainerCallback):
         torch.set_rng_state(self._noted[_GLOBAL])
         if self._generator is not None and _OWN in self._noted:
             self._generator.set_state(self._noted[_OWN])
+        # Before transformers 5.23, the loader that skips the batches trained on tells the epoch to
+        # its own batch sampler alone. The one below may keep an order drawn when it was made.
+        if isinstance(loader, DataLoaderShard | DataLoaderDispatcher):
+            loader.set_epoch(int(state.epoch or 0.0))
 
     def _now(self) -> dict[str, Tensor]:
         states = {_GLOBAL: torch.get_rng_state()}

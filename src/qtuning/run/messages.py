@@ -33,6 +33,7 @@ def start_lines(
     pool: int,
     cost: float,
     scoring: float = FORWARD_COST,
+    on_average: bool = False,
 ) -> list[str]:
     """The lines that are printed when a run starts: what it prunes, speed-up and warnings.
 
@@ -43,14 +44,16 @@ def start_lines(
         pool: Candidates that compete with each other.
         cost: Cost of training on a token, in forward passes.
         scoring: Cost of scoring the candidates, in forward passes of all of them.
+        on_average: Whether steps have other numbers of candidates, and that is their mean.
     """
+    each = "on average, an optimizer step" if on_average else "each optimizer step"
     if not pruners.prune:
-        return [f"Pruning: none; each optimizer step trains on all of its {candidates} candidates."]
+        return [f"Pruning: none; {each} trains on all of its {candidates} candidates."]
     if pruners.own_budget is not None:
         return [
-            f"Pruning: {method_name(args.sample_pruner)} x {method_name(args.token_pruner)}; each "
-            f"optimizer step has {candidates} candidates and trains on {pruners.own_budget}, "
-            "whatever sample_ratio is."
+            f"Pruning: {method_name(args.sample_pruner)} x {method_name(args.token_pruner)}; "
+            f"{each} has {candidates} candidates and trains on {pruners.own_budget}, whatever "
+            "sample_ratio is."
         ]
     shares = pruners.budget(args)
     n_kept, n_kept_at_first = keep_count(pool, shares[1]), keep_count(pool, shares[0])
@@ -61,7 +64,7 @@ def start_lines(
         n_trained = f"{n_kept_at_first * (candidates // pool)} at first and {n_trained} in the end"
     line = (
         f"Pruning: {method_name(args.sample_pruner)} x {method_name(args.token_pruner)} at "
-        f"{nominal} x {args.token_ratio:.1%}; each optimizer step has {candidates} "
+        f"{nominal} x {args.token_ratio:.1%}; {each} has {candidates} "
         f"candidates and trains on {n_trained}."
     )
     if not pruners.score:

@@ -1,9 +1,9 @@
 """The candidates of a step on one rank, read off the rows that its loader yields."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..examples.candidate import Candidate
-from ..examples.example import SAMPLE_ID, Example, answer_positions, packed_length, unpack
+from ..examples.example import SAMPLE_ID, Example, answer_positions, unpack
 from ..examples.labels import Labels
 from ..examples.loss_weights import take_weights
 from ..examples.names import content_name
@@ -12,7 +12,10 @@ _CONTENT = ("input_ids", "labels")
 
 
 def candidates_of(
-    labels: Labels, lists: Sequence[Sequence[Example]], first_repeated: int
+    labels: Labels,
+    lists: Sequence[Sequence[Example]],
+    first_repeated: int,
+    packed_length: Callable[[Example], int],
 ) -> list[Candidate]:
     """The samples of a rank's rows, packed rows unpacked.
 
@@ -20,6 +23,7 @@ def candidates_of(
         labels: Reads the labels of examples.
         lists: The rows, a list for each micro-batch.
         first_repeated: Place in the last list from which on rows repeat earlier ones.
+        packed_length: Input tokens of a packed row; 0 for any other.
 
     Raises:
         UsageError: A row is not tokenised text, or the weights of its tokens cannot be used.
@@ -43,6 +47,7 @@ def candidates_of(
                         is_repeated,
                         answer_positions(example["labels"]),
                         packed,
+                        row=place,
                         loss_weight=weights,
                     )
                 )

@@ -29,7 +29,6 @@ from ..pruners.pair import Pruners
 from ..signals.entropy_of_all import entropy_of_all
 from ..signals.forward import Projection, model_projection
 from ..signals.scorer import check_labels, split_by_sample
-from .candidates import candidates_of
 from .decide import Decisions, decide
 from .factors import Factors, check_sums
 from .moment import Moment
@@ -88,7 +87,7 @@ class OnePassStep:
         self._moment = Moment(step, pruner.seed, progress, pruner.memory)
         self._autocast, self._weighted_loss = autocast, weighted_loss
         self._earlier: dict[nn.Parameter, Tensor] = {}
-        candidates = candidates_of(pruner.labels, lists, first_repeated)
+        candidates = pruner.candidates(lists, first_repeated)
         self._candidates = [[c for c in candidates if c.micro == m] for m in range(len(lists))]
         self._spare = nothing_to_train_on(candidates[0].example)
         self.micro_batches = [

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..arguments import PruningArguments
+from ..examples.bins import Bins
 from ..examples.candidate import Candidate, CandidateRow, row_of
 from ..examples.end_of_turn import turn_ends
-from ..examples.example import Example, nothing_to_train_on, prune_tokens
+from ..examples.example import Example, nothing_to_train_on, packed_length, prune_tokens
 from ..examples.labels import Labels
 from ..io.weights import LOSS_WEIGHT
 from ..pruners.pair import Pruners
@@ -21,6 +22,7 @@ from ..signals.kept_signals import KeptSignals
 from ..signals.scorer import Scorer
 from ..signals.without_prompt import score_without_prompt
 from ..weighters.protocols import TokenWeighter
+from .binning import deal_bins
 from .candidates import candidates_of
 from .dealing import deal, share_out
 from .decide import Decision, Decisions, decide
@@ -81,6 +83,7 @@ class StepPruner:
         more: Adds signals of the kept samples that no forward of the model being trained gives.
         weighter: The token weighter; None if there is none.
         memory: What the sample pruner remembers from step to step.
+        bins: The bins of a micro-batch, where samples are packed as they are loaded; else None.
     """
 
     args: PruningArguments
@@ -95,6 +98,7 @@ class StepPruner:
     more: KeptSignals | None = None
     weighter: TokenWeighter | None = None
     memory: MutableMapping[str, Tensor] = field(default_factory=dict)
+    bins: Bins | None = None
 
     def __call__(
         self,
@@ -123,7 +127,7 @@ class StepPruner:
                 loss is bad.
         """
         counts = StepCounts(steps=1)
-        candidates = candidates_of(self.labels, lists, first_repeated)
+        candidates = self.candidates(lists, first_repeated)
         started = time.perf_counter()
 
         def score(chosen: Sequence[Candidate], needs: frozenset[str]) -> None:
@@ -177,11 +181,28 @@ class StepPruner:
             # An answer that lost all its tokens gives no gradient, so it is in no forward.
             examples = [one for one, keep in zip(examples, keeps, strict=True) if bool(keep.any())]
             packed = max((row.packed for row in decisions.rows), default=0)
-            dealt = self._deal(examples, candidates, len(lists), packed, is_weighted)
+            homes = [
+                (candidates[place].micro, candidates[place].row)
+                for place, keep in zip(places, keeps, strict=True)
+                if bool(keep.any())
+            ]
+            dealt = self._deal(examples, homes, candidates, len(lists), packed, is_weighted)
         else:  # the stock trainer's micro-batches, with repeated rows
             dealt = Dealt([list(rows) for rows in lists], 0, 0, len(lists) * self.ranks.size)
         counts.selection_seconds = time.perf_counter() - started - counts.scoring_seconds
         return StepResult(*dealt, pruned, decisions, work, counts)
+
+    def candidates(
+        self, lists: Sequence[Sequence[Example]], first_repeated: int
+    ) -> list[Candidate]:
+        """The samples of this rank's rows, packed rows unpacked; arguments as in ``__call__``."""
+        return candidates_of(self.labels, lists, first_repeated, self._packed)
+
+    def _packed(self, row: Example) -> int:
+        """Input tokens of a packed row; with bins, a micro-batch's share of one of its samples."""
+        if self.bins is None:
+            return packed_length(row)
+        return self.bins.length * self.bins.rows // self.micro_batch_size
 
     def _to_score(
         self, candidates: Sequence[Candidate], pruners: Pruners, moment: Moment
@@ -308,6 +329,7 @@ class StepPruner:
     def _deal(
         self,
         examples: Sequence[Example],
+        homes: Sequence[tuple[int, int]],
         candidates: Sequence[Candidate],
         n: int,
         packed: int,
@@ -320,6 +342,7 @@ class StepPruner:
 
         Args:
             examples: This rank's kept examples.
+            homes: The micro-batch and the row in it that each of them comes from.
             candidates: This rank's candidates.
             n: Number of micro-batches.
             packed: Input tokens of the longest packed row of all ranks; 0 if none is packed.
@@ -327,13 +350,20 @@ class StepPruner:
         """
         all_examples = self.ranks.gather_flat(examples)
         lengths = [len(example["input_ids"]) for example in all_examples]
-        size = self.micro_batch_size * max([packed, *lengths])
-        groups_of_ranks = [
-            [
-                [all_examples[share[i]] for i in group]
-                for group in deal([lengths[i] for i in share], n, size, self.overhead)
+        if self.bins is None:
+            size = self.micro_batch_size * max([packed, *lengths])
+            dealt = [
+                [
+                    [share[i] for i in group]
+                    for group in deal([lengths[i] for i in share], n, size, self.overhead)
+                ]
+                for share in share_out(lengths, self.ranks.size)
             ]
-            for share in share_out(lengths, self.ranks.size)
+        else:
+            all_homes = self.ranks.gather_flat([(self.ranks.rank, home) for home in homes])
+            dealt = deal_bins(lengths, all_homes, n, self.ranks.size, self.bins)
+        groups_of_ranks = [
+            [[all_examples[i] for i in group] for group in groups] for groups in dealt
         ]
         micro_batches = groups_of_ranks[self.ranks.rank]
         # NaN activations would make NaN gradients even without a label.

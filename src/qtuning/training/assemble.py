@@ -176,6 +176,7 @@ def assemble(
         ),
         weighter=weighter,
         memory=memory,
+        bins=vars(trainer).get("bins"),
     )
     weighted_loss = WeightedLoss(
         weighter, pruning, ranks, own_scorer.check, log_entropy=isinstance(trainer, SFTTrainer)

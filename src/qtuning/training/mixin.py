@@ -18,6 +18,7 @@ from transformers import Trainer
 
 from ..arguments import PruningArguments, pruning_fields
 from ..errors import UsageError
+from ..examples.bins import as_rows
 from ..examples.example import SAMPLE_ID, NothingHere, NothingToTrain, RawBatch
 from ..examples.labels import Labels
 from ..examples.names import with_sample_ids
@@ -128,7 +129,7 @@ class PruningMixin(LossMixin, LoadingMixin, PackingMixin, CheckpointMixin):
         lists = []
         for _ in range(num_batches):
             try:
-                lists.append(next(epoch_iterator).examples)
+                lists.append(as_rows(next(epoch_iterator).examples))
             except StopIteration:
                 break
         if isinstance(self.train_dataset, TorchIterableDataset):
@@ -259,21 +260,15 @@ class PruningMixin(LossMixin, LoadingMixin, PackingMixin, CheckpointMixin):
 
     def _begin(self) -> None:
         """Build the step pruner and begin the record, from a checkpoint if the run resumes."""
-        self._labels = Labels(self.data_collator, vocabulary_of(self.model))
+        self._labels = Labels(self.sample_collator(), vocabulary_of(self.model))
         assembled = assemble(
             self, self._pruning_args, self._loaded, self._labels, self._ranks, self._pruners
         )
         self._step_pruner, self._weighted_loss = assembled.step_pruner, assembled.weighted_loss
         self._set_signature_columns_if_needed()
         columns = {*self._signature_columns, SAMPLE_ID} if self.args.remove_unused_columns else None
-        self._probe = Probe.of(
-            self,
-            self._pruning_args,
-            self._labels,
-            assembled.own_scorer,
-            self._ranks,
-            columns,
-        )
+        scorer = assembled.own_scorer
+        self._probe = Probe.of(self, self._pruning_args, self._labels, scorer, self._ranks, columns)
         self._record.begin(
             self.state.global_step,
             self._resumed_from,

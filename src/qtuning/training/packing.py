@@ -1,10 +1,11 @@
-"""Packing that does not lose the names of samples, and their weights."""
+"""Packing that does not lose samples, their names and weights: TRL's, and a trainer's loader's."""
 
 import copy
 from typing import Any
 
 from datasets import Dataset
 
+from ..examples.bins import Bins, collator_of
 from ..examples.example import SAMPLE_ID
 from ..examples.packing import token_places, with_packed_ids, with_packed_tokens
 from ..examples.weighing import WeighingMixin
@@ -12,7 +13,18 @@ from ..io.weights import LOSS_WEIGHT
 
 
 class PackingMixin(WeighingMixin):
-    """Names packed samples; a base of ``PruningMixin``, which acts in an ``SFTTrainer`` alone."""
+    """Packed samples of a ``Trainer`` subclass; a base of ``PruningMixin``.
+
+    Attributes:
+        bins: The bins that the trainer class' loader packs samples in, which its collator takes;
+            set before training begins. None if there are none.
+    """
+
+    bins: Bins | None = None
+
+    def sample_collator(self) -> Any:
+        """The trainer's collator for rows and samples, also where its own takes bins."""
+        return collator_of(self.data_collator, self.bins)
 
     def _prepare_dataset(
         self,
@@ -23,7 +35,7 @@ class PackingMixin(WeighingMixin):
         formatting_func: Any,
         dataset_name: str,
     ) -> Any:
-        """Prepare rows as TRL does; packed training rows have names and weights of their samples.
+        """Prepare rows as ``SFTTrainer`` does; packed ones have names and weights of their samples.
 
         TRL tokenises, then packs the tokens, then their places in the same way.
         """

@@ -81,6 +81,10 @@ def print_start(
     """
     args = trainer.args
     micro = vars(trainer)["_train_batch_size"] * pruning.pool_factor
+    packs = vars(trainer).get("bins") is not None
+    if packs:
+        batches = len(trainer.callback_handler.train_dataloader) * ranks.size
+        micro = max(1, round(len(trainer.train_dataset) / batches))
     candidates = micro * args.gradient_accumulation_steps * ranks.size
     pool = candidates if pruning.pool_scope == "step" else micro
     has_initial_scores = bool(loaded.initial_scores)
@@ -96,7 +100,7 @@ def print_start(
     )
     if loaded.scorer is not None:
         scoring *= share(*map(get_model_param_count, (loaded.scorer, trainer.model)))
-    lines = start_lines(pruning, pruners, candidates, pool, cost_of_token(trainer), scoring)
+    lines = start_lines(pruning, pruners, candidates, pool, cost_of_token(trainer), scoring, packs)
     if weighter_of(pruning) is not None:
         lines.append(f"Token weights: {method_name(pruning.token_weight)}.")
     precision = precision_line(args.device, bf16=args.bf16, fp16=args.fp16)
@@ -116,7 +120,8 @@ def first_repeated(trainer: Trainer, ranks: Ranks, n_rows: int) -> int:
     """
     loader = trainer.callback_handler.train_dataloader
     ends = trainer.accelerator.gradient_state.end_of_dataloader
-    if ranks.size == 1 or not ends or trainer.args.dataloader_drop_last:
+    repeats = trainer.accelerator.even_batches and not trainer.args.dataloader_drop_last
+    if ranks.size == 1 or not ends or not repeats:
         return sys.maxsize
     try:
         rest = len(loader.dataset) % loader.total_batch_size
