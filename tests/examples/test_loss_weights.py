@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from transformers import DataCollatorForLanguageModeling
 
 from qtuning.errors import UsageError
-from qtuning.examples.example import SAMPLES, unpack
+from qtuning.examples.example import SAMPLES, packed_length, unpack
 from qtuning.examples.labels import Labels
 from qtuning.examples.loss_weights import take_weights
 from qtuning.io.weights import LOSS_WEIGHT
@@ -69,7 +69,7 @@ def test_packed_and_padded_rows_keep_the_weights_of_their_tokens() -> None:
     row |= {LOSS_WEIGHT: [1.0, 0.5, 1.0, 2.0, 0.0], "sample_id": ["a", "b"]}
     assert [one[LOSS_WEIGHT] for one in unpack(row)] == [[1.0, 0.5], [1.0, 2.0, 0.0]]
     labels = Labels(KEEPERS["trl"])
-    first, second = candidates_of(labels, [[row]], 1)
+    first, second = candidates_of(labels, [[row]], 1, packed_length)
     assert (first.loss_weight.tolist(), second.loss_weight.tolist()) == ([0.5], [2.0])
     assert second.example["labels"] == [-100, 8, -100], "a weight of 0 is no answer"
     assert LOSS_WEIGHT not in second.example
