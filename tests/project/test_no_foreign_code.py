@@ -13,7 +13,7 @@ UNSAFE_CALLS = {"eval", "exec", "compile", "__import__"}
 UNSAFE_YAML = {"unsafe_load", "full_load", "Loader", "UnsafeLoader", "FullLoader"}
 # The user's own pruner by its name, the verbs, and modules of our own; packages of extras.
 IMPORTS = {"__init__.py", "commands/main.py", "io/extras.py"}
-IMPORTS |= {"pruners/registry.py", "pruners/cards.py"}
+IMPORTS |= {"pruners/lookup.py", "pruners/cards.py"}
 
 
 def complaints(tree: ast.AST, name: str) -> Iterator[str]:

@@ -20,6 +20,7 @@ SEED, N = 42, 1000
 # sample that is called by a number may share a draw with a pool of that step, where a step has
 # several pools; to change that would change the decisions of finished runs.
 POOL = SimpleNamespace(seed=SEED, step=3, group=1)
+COPY = SimpleNamespace(_noise=SimpleNamespace(seed=SEED), _copy=1)
 STANDS_FOR = {
     "np": np,
     "random": random,
@@ -27,7 +28,9 @@ STANDS_FOR = {
     "seed_of": seed_of,
     "seeded_generator": seeded_generator,
     "seed": SEED,
-    "self": POOL,
+    "self": SimpleNamespace(**vars(POOL), **vars(COPY)),
+    "example": {"name": "row"},
+    "_NAME": "name",
     "pool": POOL,
     "sample": SimpleNamespace(sample_id="row"),
     "name": "row",
