@@ -11,7 +11,7 @@ from ..arguments import PruningArguments
 from ..core.ratio import share
 from ..errors import UsageError
 from ..io.checks import check_new, check_sizes
-from ..offline.export import FORMATS, export
+from ..offline.export import FORMATS, export, how_to_use
 from ..offline.origin import read_origin
 from ..offline.prune import TableDecisions, decide_offline
 from ..offline.read import read_scores
@@ -87,9 +87,11 @@ def run(argv: Sequence[str]) -> None:
         token_mode=pruning.token_mode,
         with_dropped=options.with_dropped,
     )
-    Console(soft_wrap=True, highlight=False, markup=False).print(
-        summary(table, decisions, options.output)
-    )
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console.print(summary(table, decisions, options.output))
+    use = how_to_use(options.output, options.format)
+    if use is not None:
+        console.print(use)
 
 
 def summary(table: pa.Table, decisions: TableDecisions, output: Path) -> str:
