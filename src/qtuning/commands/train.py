@@ -97,12 +97,20 @@ def run(argv: Sequence[str]) -> None:
     except StoppedError:
         trainer.accelerator.end_training()
         raise
-    with room_for(Path(training_args.output_dir)):
+    folder, data_name = Path(training_args.output_dir), _on_the_hub(script_args.dataset_name)
+    with room_for(folder):
+        # Before the model: PEFT adds what it knows to a card that is there.
+        trainer.create_model_card(folder.resolve().name, dataset_name=data_name)
         trainer.save_model(training_args.output_dir)
     trainer.accelerator.print(f"Model saved to {training_args.output_dir}.")
     if training_args.push_to_hub:
-        trainer.push_to_hub(dataset_name=script_args.dataset_name)
+        trainer.push_to_hub(dataset_name=data_name)
     trainer.accelerator.end_training()
+
+
+def _on_the_hub(name: str | None) -> str | None:
+    """The name of the data if they are on the Hub, so that a card can link to them; else None."""
+    return None if name is None or Path(name).expanduser().exists() else name
 
 
 def _check_room_for_both(adapter: Adapter, folder: Path) -> None:
