@@ -18,6 +18,7 @@ from ..examples.tokenising import Tokenising
 from ..inspection.cheap import tell_findings
 from ..io.adapters import Adapter
 from ..io.data import load_rows
+from ..io.hub import pushing
 from ..io.models import find_adapter, load_causal_lm, load_tokenizer
 from ..io.paths import path_of
 from ..io.token_ids import check_vocabulary, vocabulary_of
@@ -81,7 +82,8 @@ def run(argv: Sequence[str]) -> None:
         tell(training_args, f"{name} is merged into its base {adapter.base}; {new} is trained")
     if model_args.use_peft and (adapter is not None or name.endswith(".gguf")):
         _save_base(model, tokenizer, training_args)
-    with preparing(train_dataset, where, tokenizer, template):
+    on_hub = pushing("--push_to_hub: the Hub does not take the model")
+    with preparing(train_dataset, where, tokenizer, template), on_hub:
         trainer = QTuningTrainer(
             model,
             training_args,
@@ -101,10 +103,11 @@ def run(argv: Sequence[str]) -> None:
     with room_for(folder):
         # Before the model: PEFT adds what it knows to a card that is there.
         trainer.create_model_card(folder.resolve().name, dataset_name=data_name)
-        trainer.save_model(training_args.output_dir)
+        trainer.save_model(training_args.output_dir, _internal_call=True)  # which does not push
     trainer.accelerator.print(f"Model saved to {training_args.output_dir}.")
     if training_args.push_to_hub:
-        trainer.push_to_hub(dataset_name=data_name)
+        with pushing(f"--push_to_hub: {folder} holds the model, which was not pushed"):
+            trainer.push_to_hub(dataset_name=data_name)
     trainer.accelerator.end_training()
 
 

@@ -5,7 +5,7 @@ section is added to it, which a later call replaces.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
@@ -30,10 +30,12 @@ CITATION = """@article{wang2025winning,
   journal = {arXiv preprint arXiv:2509.23873},
   year    = {2025}
 }"""  # noqa: E501 - one line an entry, as BibTeX is written
+CITED = ("Cite Q-Tuning as:", "", "```bibtex", CITATION, "```")
+"""The lines of a card that say whom to cite."""
 _BEGIN, _END = "<!-- qtuning: begin -->", "<!-- qtuning: end -->"
 _SECTION = re.compile(rf"\n*{re.escape(_BEGIN)}.*?{re.escape(_END)}\n*", re.DOTALL)
 _FIRST = ("sample_pruner", "sample_ratio", "token_pruner", "token_ratio")
-_REGISTRIES = (SAMPLE_PRUNERS, TOKEN_PRUNERS, TOKEN_WEIGHTERS)
+_REGISTRIES: tuple[Mapping[str, Any], ...] = (SAMPLE_PRUNERS, TOKEN_PRUNERS, TOKEN_WEIGHTERS)
 
 
 def describe_run(
@@ -79,25 +81,22 @@ def section_lines(
         "## Pruning",
         "",
         "Every optimizer step chose among its candidates the samples, and in them the answer "
-        f"tokens, to train on, by [Q-Tuning](https://arxiv.org/abs/2509.23873) (qtuning "
-        f"{version('qtuning')}).",
+        f"tokens, to train on: qtuning {version('qtuning')}, an implementation of "
+        "[Q-Tuning](https://arxiv.org/abs/2509.23873).",
     ]
     if counts.samples:
         lines[-1] += (
             f" In {counts.steps:,} steps it trained on {_of(counts.kept_samples, counts.samples)} "
             f"samples and {_of(counts.kept_answer_tokens, counts.answer_tokens)} answer tokens."
         )
-    lines += [
-        "",
-        *_table("option", "value", rows=[(f"`{k}`", f"`{v}`") for k, v in _told(settings)]),
-    ]
+    lines += ["", *option_table(settings)]
     if counts.samples:
         head = ("share of training on everything", "nominal", "actual")
         rows = budget_table(counts, nominal_ratio(settings), settings["token_ratio"])
-        lines += ["", *_table(*head, rows=rows)]
+        lines += ["", *_table(head, rows)]
     if picture:
         lines += ["", f"![The Error-Uncertainty plane at the end of the run]({PLANE_FILE})"]
-    return [*lines, "", "Cite Q-Tuning as:", "", "```bibtex", CITATION, "```"]
+    return [*lines, "", *CITED]
 
 
 def nominal_ratio(settings: Mapping[str, Any]) -> float:
@@ -110,22 +109,26 @@ def nominal_ratio(settings: Mapping[str, Any]) -> float:
     return float(settings["sample_ratio"])
 
 
-def _told(settings: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The options that say what was pruned, and those that are not at their default."""
+def option_table(settings: Mapping[str, Any]) -> list[str]:
+    """The lines of a table of the pruners and their ratios, and of options not at their default.
+
+    Args:
+        settings: The fields of ``PruningArguments`` as plain data.
+    """
     others = [
         one.name
         for one in fields(PruningArguments)
         if one.name not in _FIRST and settings.get(one.name, one.default) != one.default
     ]
-    return [(name, settings[name]) for name in (*_FIRST, *others)]
+    rows = [(f"`{name}`", f"`{settings[name]}`") for name in (*_FIRST, *others)]
+    return _table(("option", "value"), rows)
 
 
 def _of(part: int, total: int) -> str:
     return f"{part:,} of {total:,} ({share(part, total):.1%})"
 
 
-def _table(*head: str, rows: list[tuple[str, ...]]) -> list[str]:
-    """A table of Markdown."""
-    lines = [head, tuple("---" for _ in head), *rows]
-    cells = [[str(cell).replace("|", "\\|") for cell in line] for line in lines]
-    return [f"| {' | '.join(line)} |" for line in cells]
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table of Markdown."""
+    cells = [[one.replace("|", "\\|") for one in row] for row in (head, ["---"] * len(head), *rows)]
+    return [f"| {' | '.join(row)} |" for row in cells]
