@@ -134,7 +134,11 @@ def test_the_flags_that_the_text_names_exist(page) -> None:
 
 def runs_here(words: list[str]) -> bool:
     """Whether a command needs no hub, no other data and little time."""
-    return words[0] == "qtuning" and words[1] != "compare" and "--tasks" not in words
+    return (
+        words[0] == "qtuning"
+        and words[1] != "compare"
+        and {"--tasks", "--push_to_hub"}.isdisjoint(words)
+    )
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(map(runs_here, commands(page)))])

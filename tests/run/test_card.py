@@ -47,6 +47,18 @@ def test_the_section_has_options_budget_and_citation(card) -> None:
     assert CITATION in text
 
 
+def test_folders_of_the_machine_are_not_published(card, tmp_path) -> None:
+    files = {
+        "initial_scores": str(tmp_path / "scores.parquet"),
+        "reference_model_name_or_path": "a/b",
+    }
+    describe_run(card, {**SETTINGS, **files}, COUNTS)
+    text = card.read_text()
+    assert "`scores.parquet`" in text
+    assert "`a/b`" in text
+    assert str(tmp_path) not in text
+
+
 def test_what_the_card_said_before_stays(card) -> None:
     before = metadata_load(card)
     describe_run(card, SETTINGS, COUNTS)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
     HFValidationError,
@@ -26,6 +27,17 @@ def check_repo(option: str, repo_id: str) -> None:
         validate_repo_id(repo_id)
     except HFValidationError as error:
         raise UsageError(f"{option} {repo_id}: {first_line(error)}") from error
+
+
+def public_name(name: str) -> str:
+    """A name without the folders of this machine, if it is a path on it.
+
+    Args:
+        name: A path, a name on the Hub, or either with a split in brackets after it.
+    """
+    place, bracket, split = name.partition(" [")
+    path = Path(place).expanduser()
+    return path.name + bracket + split if path.is_absolute() or path.exists() else name
 
 
 @contextmanager

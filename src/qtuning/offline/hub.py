@@ -10,7 +10,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 
 # Its clients are of different packages in different versions; the name is the same in all.
 from ..arguments import PruningArguments, pruning_fields
-from ..io.hub import pushing
+from ..io.hub import public_name, pushing
 from ..run.card import CARD, CITED, TAG, option_table
 from .beside_tokens import TEMPLATE_FILE
 from .origin import DATA_NAME, Origin, tokenising_of
@@ -121,13 +121,13 @@ def dataset_card(
 
 def _from(origin: Origin) -> Sequence[str]:
     """The lines on data, model and options of the scores."""
-    model = _public(origin["model_name"])
+    model = public_name(origin["model_name"])
     if origin["revision"] is not None:
         model += f", revision {origin['revision']}"
     versions = ", ".join(f"{name} {one}" for name, one in origin.get("versions", {}).items())
     lines = [
-        f"- data: {_public(origin.get(DATA_NAME, 'not on record'))} "
-        f"(fingerprint {_public(origin['data'])})",
+        f"- data: {public_name(origin.get(DATA_NAME, 'not on record'))} "
+        f"(fingerprint {public_name(origin['data'])})",
         f"- scored by: {model} in {origin['dtype']}, rows cut at {origin['max_length']} tokens",
     ]
     return [*lines, f"- with: {versions}"] if versions else lines
@@ -139,16 +139,9 @@ def _tokens(origin: Origin, to: str) -> Sequence[str]:
         return []
     how = tokenising_of(origin)
     option = how.chat_template_path
-    template = "the tokenizer's" if option is None else f"that of {_public(option)}"
+    template = "the tokenizer's" if option is None else f"that of {public_name(option)}"
     return [
         f"Tokens, where there are any, are of the scoring model's tokenizer. Conversations carry "
         f"{template} chat template, which is in `{TEMPLATE_FILE}`: prompt the model by it.",
         "",
     ]
-
-
-def _public(name: str) -> str:
-    """A name without the folders of this machine."""
-    path = Path(name.split(" [")[0]).expanduser()
-    folder = name[: len(name) - len(Path(name).name)] if path.exists() or path.is_absolute() else ""
-    return name.removeprefix(folder)

@@ -15,6 +15,7 @@ from huggingface_hub import metadata_load, metadata_save
 
 from ..arguments import METHODS, PruningArguments
 from ..core.ratio import share
+from ..io.hub import public_name
 from ..pruners.pair import Pruners
 from ..pruners.registry import SAMPLE_PRUNERS, TOKEN_PRUNERS
 from ..step.work import StepCounts
@@ -120,7 +121,11 @@ def option_table(settings: Mapping[str, Any]) -> list[str]:
         for one in fields(PruningArguments)
         if one.name not in _FIRST and settings.get(one.name, one.default) != one.default
     ]
-    rows = [(f"`{name}`", f"`{settings[name]}`") for name in (*_FIRST, *others)]
+    values = [(name, settings[name]) for name in (*_FIRST, *others)]
+    rows = [
+        (f"`{name}`", f"`{public_name(value) if isinstance(value, str) else value}`")
+        for name, value in values
+    ]
     return _table(("option", "value"), rows)
 
 
