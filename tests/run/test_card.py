@@ -48,13 +48,10 @@ def test_the_section_has_options_budget_and_citation(card) -> None:
 
 
 def test_folders_of_the_machine_are_not_published(card, tmp_path) -> None:
-    files = {
-        "initial_scores": str(tmp_path / "scores.parquet"),
-        "reference_model_name_or_path": "a/b",
-    }
-    describe_run(card, {**SETTINGS, **files}, COUNTS)
+    files = {"initial_scores": str(tmp_path / "s.parquet"), "score_refresh": 0.5}
+    describe_run(card, {**SETTINGS, **files, "reference_model_name_or_path": "a/b"}, COUNTS)
     text = card.read_text()
-    assert "`scores.parquet`" in text
+    assert "`s.parquet`" in text
     assert "`a/b`" in text
     assert str(tmp_path) not in text
 
