@@ -30,7 +30,7 @@ from progress import waiting_for
 from qtuning import read_ledger
 from qtuning.core.plane import QUADRANT_NAMES
 from qtuning.io.models import load_causal_lm, load_tokenizer
-from qtuning.reports.eu_plane import plot_eu_plane
+from qtuning.run.eu_plane import plot_eu_plane
 
 HERE = Path(__file__).parent
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"

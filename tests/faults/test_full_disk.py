@@ -120,7 +120,7 @@ def test_the_command_says_it_in_a_line(disk, tmp_path, capfd) -> None:
 
 
 def test_an_error_in_closing_is_told_where_nothing_else_ended_the_run(tmp_path, monkeypatch):
-    record = RunRecord(tmp_path)
+    record = RunRecord(tmp_path, {})
 
     def refuse() -> None:
         raise UsageError("cannot write")

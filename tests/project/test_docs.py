@@ -146,7 +146,7 @@ def runs_here(words: list[str]) -> bool:
     return (
         words[0] == "qtuning"
         and words[1] not in ("compare", "llamafactory")
-        and "--tasks" not in words
+        and {"--tasks", "--push_to_hub"}.isdisjoint(words)
     )
 
 

@@ -8,8 +8,8 @@ from qtuning.step.work import StepCounts
 
 
 def begin(folder):
-    record = RunRecord(folder / "out")
-    record.begin(3, folder, is_main=False, stores={}, settings={})
+    record = RunRecord(folder / "out", {})
+    record.begin(3, folder, is_main=False, stores={})
     return record
 
 

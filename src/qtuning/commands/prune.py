@@ -11,12 +11,17 @@ from ..arguments import PruningArguments
 from ..core.ratio import share
 from ..errors import UsageError
 from ..io.checks import check_new, check_sizes
-from ..offline.export import FORMATS, export
+from ..io.hub import check_repo
+from ..offline.export import FORMATS, export, how_to_use
+from ..offline.hub import dataset_card, push
 from ..offline.origin import read_origin
 from ..offline.prune import TableDecisions, decide_offline
 from ..offline.read import read_scores
 from ..offline.schema import typed_scores
 from .parser import OneLineParser
+
+_RULES = ("pool_size", "seed")
+"""Options that a decision depends on, beside those of pruning."""
 
 
 @dataclass
@@ -47,6 +52,22 @@ class PruneArguments:
     with_dropped: bool = field(
         default=False, metadata={"help": "Write the rows that are not kept as well, marked so."}
     )
+    push_to_hub: bool = field(
+        default=False,
+        metadata={
+            "help": "Push what is written to the Hub as the data set repo_id, with a card that "
+            "says from what and by which decision."
+        },
+    )
+    repo_id: str | None = field(
+        default=None, metadata={"help": "The data set on the Hub to push to, as user/name."}
+    )
+    hub_private_repo: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Make the data set on the Hub private; by default what its organisation sets."
+        },
+    )
     seed: int = field(
         default=42, metadata={"help": "Seed of random pruners; a run of the same seed draws alike."}
     )
@@ -69,6 +90,11 @@ def run(argv: Sequence[str]) -> None:
         raise UsageError("no output: give --output a file or folder")
     if options.pool_size is not None:
         check_sizes(pool_size=options.pool_size)
+    repo_id = options.repo_id if options.push_to_hub else None
+    if repo_id is not None:
+        check_repo("--repo_id", repo_id)
+    elif options.push_to_hub:
+        raise UsageError("--push_to_hub: name the data set on the Hub, as --repo_id user/name")
     check_new(options.output)
     table = typed_scores(read_scores(options.scores), str(options.scores))
     decisions = decide_offline(
@@ -78,21 +104,30 @@ def run(argv: Sequence[str]) -> None:
         seed=options.seed,
         where=str(options.scores),
     )
+    origin = read_origin(table.schema, options.scores)
     export(
         table,
         decisions,
         options.output,
         options.format,
-        origin=read_origin(table.schema, options.scores),
+        origin=origin,
         token_mode=pruning.token_mode,
         with_dropped=options.with_dropped,
     )
-    Console(soft_wrap=True, highlight=False, markup=False).print(
-        summary(table, decisions, options.output)
-    )
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    kept = summary(table, decisions)
+    console.print(f"{kept} Written to {options.output}.")
+    use = how_to_use(options.output, options.format)
+    if use is not None:
+        console.print(use)
+    if repo_id is not None:
+        rules = {name: vars(options)[name] for name in _RULES}
+        card = dataset_card(repo_id, kept, pruning, origin, to=options.format, rules=rules)
+        url = push(options.output, options.format, repo_id, card, private=options.hub_private_repo)
+        console.print(f"Pushed to {url}.")
 
 
-def summary(table: pa.Table, decisions: TableDecisions, output: Path) -> str:
+def summary(table: pa.Table, decisions: TableDecisions) -> str:
     """Summarise in a sentence how many rows and answer tokens are kept."""
     lengths = table["n_tokens"].to_numpy()
     is_kept = decisions.kept.numpy()
@@ -111,6 +146,5 @@ def summary(table: pa.Table, decisions: TableDecisions, output: Path) -> str:
         f"{n_kept:,} of {len(is_kept):,} rows ({share(n_kept, len(is_kept)):.1%}), "
         f"{tokens - n_pruned:,} of {all_tokens:,} answer tokens "
         f"({share(tokens - n_pruned, all_tokens):.1%}) kept; "
-        f"{int(decisions.filled.sum()):,} rows only to fill the budget.{left_out} "
-        f"Written to {output}."
+        f"{int(decisions.filled.sum()):,} rows only to fill the budget.{left_out}"
     )

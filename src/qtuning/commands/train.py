@@ -18,6 +18,7 @@ from ..examples.tokenising import Tokenising
 from ..inspection.cheap import tell_findings
 from ..io.adapters import Adapter
 from ..io.data import load_rows
+from ..io.hub import pushing
 from ..io.models import find_adapter, load_causal_lm, load_tokenizer
 from ..io.paths import path_of
 from ..io.token_ids import check_vocabulary, vocabulary_of
@@ -81,7 +82,8 @@ def run(argv: Sequence[str]) -> None:
         tell(training_args, f"{name} is merged into its base {adapter.base}; {new} is trained")
     if model_args.use_peft and (adapter is not None or name.endswith(".gguf")):
         _save_base(model, tokenizer, training_args)
-    with preparing(train_dataset, where, tokenizer, template):
+    on_hub = pushing("--push_to_hub: the Hub does not take the model")
+    with preparing(train_dataset, where, tokenizer, template), on_hub:
         trainer = QTuningTrainer(
             model,
             training_args,
@@ -97,12 +99,21 @@ def run(argv: Sequence[str]) -> None:
     except StoppedError:
         trainer.accelerator.end_training()
         raise
-    with room_for(Path(training_args.output_dir)):
-        trainer.save_model(training_args.output_dir)
+    folder, data_name = Path(training_args.output_dir), _on_the_hub(script_args.dataset_name)
+    with room_for(folder):
+        # Before the model: PEFT adds what it knows to a card that is there.
+        trainer.create_model_card(folder.resolve().name, dataset_name=data_name)
+        trainer.save_model(training_args.output_dir, _internal_call=True)  # which does not push
     trainer.accelerator.print(f"Model saved to {training_args.output_dir}.")
     if training_args.push_to_hub:
-        trainer.push_to_hub(dataset_name=script_args.dataset_name)
+        with pushing(f"--push_to_hub: {folder} holds the model, which was not pushed"):
+            trainer.push_to_hub(dataset_name=data_name)
     trainer.accelerator.end_training()
+
+
+def _on_the_hub(name: str | None) -> str | None:
+    """The name of the data if they are on the Hub, so that a card can link to them; else None."""
+    return None if name is None or Path(name).expanduser().exists() else name
 
 
 def _check_room_for_both(adapter: Adapter, folder: Path) -> None:

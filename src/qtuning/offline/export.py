@@ -19,6 +19,7 @@ from ..examples.example import Example, answer_positions, prune_tokens
 from ..io.arrow_rows import rows_of, write_jsonl
 from ..io.checks import check_new
 from ..io.weights import LOSS_WEIGHT
+from .beside_tokens import warn_of_prompts, write_template
 from .llamafactory import write_for_llamafactory
 from .origin import Origin
 from .prune import TableDecisions
@@ -28,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 OF_TRAINERS = ("trl", "llamafactory", "axolotl")
 FORMATS = ("parquet", "jsonl", "datasets", *OF_TRAINERS)
+_DATASET = "qtuning"
+"""The name of the data set in ``dataset_info.json``."""
+_TOKENISED = "tokenized"
 _ADDED = (*SCORED, ENTROPY_ANSWER, *DECISIONS)
 
 
@@ -70,6 +74,20 @@ def export(
         raise UsageError(
             f"--output {output}: cannot be written ({error.strerror}); make room or name another"
         ) from error
+
+
+def how_to_use(output: Path, to: str) -> str | None:
+    """What to write in a trainer's config to train on its export; None for other formats."""
+    folder = output.absolute()
+    if to == "trl":
+        return f"To train on it: --dataset_name {folder / 'train.parquet'}"
+    if to == "axolotl":
+        return f"To train on it with Axolotl: the entry of {folder / 'datasets.yaml'} in its config"
+    if to != "llamafactory":
+        return None
+    tokens = folder / _TOKENISED
+    more = f", tokenized_path: {tokens}" if tokens.is_dir() else ""
+    return f"To train on it with LLaMA-Factory: dataset_dir: {folder}, dataset: {_DATASET}{more}"
 
 
 def _write(
@@ -168,8 +186,10 @@ _WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
 Keeps = dict[int, Tensor | None]
 
 
-def _examples(rows: pa.Table, keeps: Keeps, origin: Origin, mode: str) -> list[Example]:
-    """Tokenise rows, and mask or drop their pruned tokens.
+def _examples(
+    rows: pa.Table, keeps: Keeps, folder: Path, origin: Origin, mode: str, to: str
+) -> list[Example]:
+    """Tokenise rows, and mask or drop their pruned tokens; their chat template is in ``folder``.
 
     Raises:
         UsageError: A row has another number of answer tokens than when it was scored.
@@ -191,6 +211,8 @@ def _examples(rows: pa.Table, keeps: Keeps, origin: Origin, mode: str) -> list[E
         made = {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": example["labels"]}
         weights = {LOSS_WEIGHT: example[LOSS_WEIGHT]} if LOSS_WEIGHT in example else {}
         examples.append({**made, **weights})
+    write_template(rows, origin, folder)
+    warn_of_prompts(rows, origin, to)
     return examples
 
 
@@ -218,7 +240,7 @@ def _trl(
     rows: pa.Table, keeps: Keeps, folder: Path, output: Path, origin: Origin, mode: str
 ) -> None:
     """Write ``train.parquet`` with ids, labels and weights, and ``rows.jsonl`` with the rows."""
-    examples = _examples(rows, keeps, origin, mode)
+    examples = _examples(rows, keeps, folder, origin, mode, "trl")
     names = ["input_ids", "labels"]
     columns: dict[str, list[list[Any]]] = {name: [one[name] for one in examples] for name in names}
     if any(LOSS_WEIGHT in one for one in examples):
@@ -243,11 +265,12 @@ def _llamafactory(
         logger.warning(told)
     if written.misfits or any(keep is not None for keep in keeps.values()):
         examples = _without_weights(
-            _examples(rows, keeps, origin, mode), None if written.lost else "LLaMA-Factory"
+            _examples(rows, keeps, folder, origin, mode, "llamafactory"),
+            None if written.lost else "LLaMA-Factory",
         )
         data = DatasetDict({"train": Dataset.from_list(examples)})
-        data.save_to_disk(str(folder / "tokenized"))
-    info = {"qtuning": {"file_name": "data.jsonl", **written.entry}}
+        data.save_to_disk(str(folder / _TOKENISED))
+    info = {_DATASET: {"file_name": "data.jsonl", **written.entry}}
     (folder / "dataset_info.json").write_text(json.dumps(info, indent=2) + "\n")
 
 
@@ -255,7 +278,8 @@ def _axolotl(
     rows: pa.Table, keeps: Keeps, folder: Path, output: Path, origin: Origin, mode: str
 ) -> None:
     """Write ``data.jsonl`` with tokens, and ``datasets.yaml`` with the entry for a config."""
-    examples = _without_weights(_examples(rows, keeps, origin, mode), "Axolotl")
+    examples = _examples(rows, keeps, folder, origin, mode, "axolotl")
+    examples = _without_weights(examples, "Axolotl")
     write_jsonl(examples, folder / "data.jsonl")
     stanza = (
         "datasets:\n"

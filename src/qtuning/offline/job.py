@@ -14,7 +14,7 @@ from ..io.models import load_tokenizer
 from ..precision import dtype_name
 from ..signals.noisy_copies import Noise
 from .columns import ScoreColumns
-from .origin import Origin, origin_of
+from .origin import DATA_NAME, Origin, origin_of
 
 ROWS = 8
 """Rows of a forward pass on the CPU, unless the user asks for another number."""
@@ -92,7 +92,7 @@ class ScoreJob:
 
     def origin(self, data: Rows) -> Origin:
         """The origin of the scores of ``data``."""
-        return origin_of(
+        origin = origin_of(
             self.model,
             self.revision,
             load_tokenizer(self.model, **self.source),
@@ -105,3 +105,4 @@ class ScoreJob:
             entropy_over=self.entropy_over,
             noise=self.noise,
         )
+        return {**origin, DATA_NAME: self.where}

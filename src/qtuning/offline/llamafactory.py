@@ -96,7 +96,7 @@ def write_for_llamafactory(table: pa.Table, path: Path, text_field: str) -> Writ
         told = (
             f"{len(misfits):,} of {table.num_rows:,} kept rows do not fit into LLaMA-Factory's "
             f"format and are not in {path.name} ({misfits[0]}); tokenized/ has all of them: name "
-            "it as tokenized_path"
+            "it as tokenized_path, beside dataset: qtuning"
         )
     if reader.names[0] not in TALKS and any(map(_answers_in_prompt, _read(table, reader))):
         hint = (

@@ -19,6 +19,8 @@ from ..signals.score_columns import ALONE, SELECTIVE
 from .schema import TURN_ENDS
 
 METADATA = b"qtuning"
+DATA_NAME = "data_name"
+"""Entry with the name of the data, for people; earlier versions wrote none."""
 _NOISE = "noisy_copies"
 _PACKAGES = ("qtuning", "torch", "transformers", "trl", "datasets")
 # A difference in these changes scores. Versions change only last digits, and are on record.

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..io.extras import need
 from ..offline.suspects import gains
-from .eu_plane import plot_eu_plane
+from ..run.eu_plane import plot_eu_plane
 from .material import Material
 from .over_time import quadrant_shares
 from .probe import probe_series

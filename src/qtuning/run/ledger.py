@@ -252,6 +252,24 @@ def read_record(folder: Path, name: str, schema: pa.Schema) -> pa.Table:
     return pa.concat_tables(tables, promote_options="default")
 
 
+def read_last(folder: Path, n_rows: int) -> pa.Table:
+    """Read the last rows of a run's ledger, and no chunk before theirs.
+
+    Args:
+        folder: The ledger's folder.
+        n_rows: The most rows to read.
+
+    Raises:
+        UsageError: A chunk is damaged.
+    """
+    table = SCHEMA.empty_table()
+    for chunk in reversed(list(_chunks(folder).values())):
+        if table.num_rows >= n_rows:
+            break
+        table = pa.concat_tables([_read(chunk, SCHEMA).select(SCHEMA.names), table])
+    return table.slice(max(0, table.num_rows - n_rows))
+
+
 def _chunks(folder: Path) -> dict[int, Path]:
     """Chunks by number, in ascending order; names do not sort beyond six digits."""
     path_of_number = {p.stem.removeprefix("part-"): p for p in folder.glob("part-*.parquet")}

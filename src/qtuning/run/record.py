@@ -2,11 +2,12 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+import pyarrow as pa
 from accelerate.logging import get_logger
 from transformers import TrainingArguments
 
@@ -14,7 +15,8 @@ from ..arguments import PruningArguments
 from ..errors import UsageError, first_line
 from ..step.two_pass import StepResult
 from ..step.work import StepCounts
-from .ledger import FOLDER, SCHEMA, WEIGHTED_SCHEMA, Ledger, writing
+from .card import CARD, PLANE_FILE, describe_run
+from .ledger import FOLDER, SCHEMA, WEIGHTED_SCHEMA, Ledger, read_last, writing
 from .messages import MetricWindow, is_quiet, print_budget, step_metrics
 from .probe_rows import PROBE_FOLDER, PROBE_SCHEMA, ProbeRow
 from .records import ledger_rows, with_weights
@@ -53,16 +55,17 @@ class RunRecord(AbstractContextManager["RunRecord"]):
         pass_limits: The most tokens of a scoring pass on each rank, see ``PassLimit``.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         """An empty record.
 
         Args:
             folder: The run's output folder.
+            settings: The fields of ``PruningArguments``, for readers of the record.
         """
         self.window = MetricWindow()
         self.counts = StepCounts()
         self.pass_limits: Sequence[int | None] = ()
-        self._folder = folder
+        self._folder, self._settings = folder, settings
         self._is_main = False
         self._stores: Mapping[str, Store] = {}
         self._ledger: Ledger | None = None
@@ -78,7 +81,6 @@ class RunRecord(AbstractContextManager["RunRecord"]):
         *,
         is_main: bool,
         stores: Mapping[str, Store],
-        settings: Mapping[str, Any],
         probes: bool = False,
         data: str | None = None,
         weighs_tokens: bool = False,
@@ -91,7 +93,6 @@ class RunRecord(AbstractContextManager["RunRecord"]):
             is_main: Whether this process writes files.
             stores: State of the run by file name within a checkpoint; loaded from
                 ``checkpoint``.
-            settings: The fields of ``PruningArguments``, for readers of the record.
             probes: Whether there is a probe set.
             data: The mark of the training data, see ``data_mark``; None is not compared.
             weighs_tokens: Whether tokens have weights before the forward, which the ledger notes.
@@ -117,7 +118,9 @@ class RunRecord(AbstractContextManager["RunRecord"]):
             )
             path = self._folder / SETTINGS_FILE
             with writing(self._folder):
-                path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+                if not step:
+                    (self._folder / PLANE_FILE).unlink(missing_ok=True)  # of an earlier run
+                path.write_text(json.dumps(self._settings, indent=2) + "\n", encoding="utf-8")
         if is_main and probes:
             folder = self._folder / PROBE_FOLDER
             self._probe = (
@@ -215,6 +218,25 @@ class RunRecord(AbstractContextManager["RunRecord"]):
             path = self._folder / BUDGET_FILE
             with writing(self._folder):
                 path.write_text(json.dumps(self.counts.state_dict(), indent=2) + "\n")
+                describe_run(self._folder / CARD, self._settings, self.counts, again=True)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done within is not counted as time of the run."""
+        began = time.perf_counter()
+        yield
+        self._started += time.perf_counter() - began
+
+    def last_decisions(self, n_rows: int) -> pa.Table:
+        """The last rows of the ledger, ``n_rows`` at most; none on other processes."""
+        if self._ledger is None:
+            return SCHEMA.empty_table()
+        self._ledger.flush()
+        return read_last(self._folder / FOLDER, n_rows)
+
+    def describe_in(self, card: Path) -> None:
+        """Write what was pruned so far into a model card."""
+        describe_run(card, self._settings, self.counts)
 
     def close(self) -> None:
         """Close the ledger and the probe's record, so that all rows are on disk."""

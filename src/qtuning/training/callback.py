@@ -14,6 +14,8 @@ class _Listener(Protocol):
 
     def _step_ended(self) -> None: ...
 
+    def _ending(self) -> None: ...
+
     def _ended(self) -> None: ...
 
 
@@ -47,3 +49,20 @@ class RunCallback(TrainerCallback):
     ) -> None:
         """Training has ended."""
         self._trainer._ended()
+
+
+class EndCallback(TrainerCallback):
+    """Tells one trainer that training has ended, while the trackers are still open.
+
+    It has to be the first of the trainer's callbacks: trackers close theirs at the same event.
+    """
+
+    def __init__(self, trainer: _Listener) -> None:
+        """Forward the event to ``trainer``."""
+        self._trainer = trainer
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Training has ended, and the trackers are open."""
+        self._trainer._ending()

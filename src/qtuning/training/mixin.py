@@ -40,12 +40,14 @@ from ..step.stopwatch import Stopwatch
 from ..step.two_pass import StepResult
 from ..weighters.registry import weighter_of
 from .assemble import Loaded, assemble
-from .callback import RunCallback
+from .callback import EndCallback, RunCallback
+from .cards import CardMixin
 from .checkpoints import CheckpointMixin
 from .idle import marked
 from .loading import LoadingMixin
 from .losses import LossMixin
 from .packing import PackingMixin
+from .plane_picture import log_plane
 from .router_loss import is_in_model_loss
 from .start import cost_of_token, find_pruning, first_repeated, print_start, weighs_before_forward
 from .support import check_supported
@@ -56,7 +58,7 @@ _OF_TRAINING = frozenset({"loss", "total_flos"})
 """Of these names, each log of training has one, and no log of an evaluation."""
 
 
-class PruningMixin(LossMixin, LoadingMixin, PackingMixin, CheckpointMixin):
+class PruningMixin(LossMixin, LoadingMixin, PackingMixin, CheckpointMixin, CardMixin):
     """Prunes the candidates of every optimizer step; the first base of a ``Trainer`` subclass.
 
     ``get_batch_samples`` sees all micro-batches of a step before the loss is normalised. It must
@@ -106,7 +108,9 @@ class PruningMixin(LossMixin, LoadingMixin, PackingMixin, CheckpointMixin):
         if isinstance(self.train_dataset, Dataset):  # TRL may have dropped the column
             self.train_dataset = with_sample_ids(self.train_dataset)
         self._loaded = Loaded.of(self, self._pruning_args, needs)
-        self._record = RunRecord(Path(vars(self.args)["output_dir"]))
+        self._record = RunRecord(
+            Path(vars(self.args)["output_dir"]), pruning_fields(self._pruning_args)
+        )
         self._resumed_from: Path | None = None
         self._one_pass: OnePassStep | None = None
         self._router_in_model = is_in_model_loss(self)
@@ -114,6 +118,7 @@ class PruningMixin(LossMixin, LoadingMixin, PackingMixin, CheckpointMixin):
         self._probe: Probe | None = None
         self._is_pruned = False
         self.add_callback(RunCallback(self))
+        self.callback_handler.callbacks.insert(0, EndCallback(self))
         self._epoch_order = EpochOrder(self.args.process_index)
         self.add_callback(self._epoch_order)
 
@@ -274,7 +279,6 @@ class PruningMixin(LossMixin, LoadingMixin, PackingMixin, CheckpointMixin):
             self._resumed_from,
             is_main=self._ranks.is_main,
             stores=assembled.stores,
-            settings=pruning_fields(self._pruning_args),
             probes=self._probe is not None,
             data=data_mark(self.train_dataset),
             weighs_tokens=weighs_before_forward(self.train_dataset, self._pruning_args),
@@ -326,6 +330,10 @@ class PruningMixin(LossMixin, LoadingMixin, PackingMixin, CheckpointMixin):
             # Our own log() and SFTTrainer's would empty the windows of the step metrics.
             Trainer.log(self, metrics)
             self.control.should_log = due
+
+    def _ending(self) -> None:
+        with self._record.paused():
+            log_plane(self, self._record)
 
     def _ended(self) -> None:
         # A run that was stopped early has no visit after its last step. Trackers may be closed, so

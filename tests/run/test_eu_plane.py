@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from qtuning import UsageError
-from qtuning.reports.eu_plane import plot_eu_plane
+from qtuning.run.eu_plane import plot_eu_plane
 from qtuning.run.ledger import SCHEMA, LedgerRow
 
 
