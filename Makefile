@@ -9,6 +9,9 @@ SOAK_ARGS ?=
 FUZZ_MINUTES ?= 30
 FUZZ_SEED ?= 0
 GPU_ARGS ?=
+# Other trainers, each with the versions of constraints-<name>.txt and tests/integrations/<name>.
+INTEGRATION_ARGS ?=
+INTEGRATIONS ?= $(filter-out oldest newest,$(patsubst constraints-%.txt,%,$(wildcard constraints-*.txt)))
 BENCH_OUTPUT ?= benchmarks/results/speed.json
 
 VENV := .venv
@@ -27,10 +30,10 @@ pin = $(shell grep '^$(1)==' constraints.txt)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup check docs test test-gpu test-oldest test-newest distributed deepspeed faults demo bench bench-gpu soak fuzz dist clean
+.PHONY: help setup check docs test test-gpu test-oldest test-newest distributed deepspeed integrations faults demo bench bench-gpu soak fuzz dist clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: $(VENV)/.dev ## make .venv with everything for development
 
@@ -64,6 +67,14 @@ deepspeed: ## ZeRO-2 and ZeRO-3 on the CPU, in an environment of their own
 	$(MAKE) .venv-deepspeed/.deepspeed VENV=.venv-deepspeed
 	$(OFFLINE) OMP_NUM_THREADS=1 DS_ACCELERATOR=cpu .venv-deepspeed/bin/pytest \
 	  tests/distributed/test_deepspeed.py -m series
+
+# pytest finds files of other names than test_*.py only where they are given to it.
+integrations: ## train with other trainers, an environment each; only some: INTEGRATIONS=llamafactory
+	for name in $(INTEGRATIONS); do \
+	  $(MAKE) .venv-$$name/.integration VENV=.venv-$$name VERSIONS=constraints-$$name.txt && \
+	  $(OFFLINE) OMP_NUM_THREADS=1 .venv-$$name/bin/pytest $(INTEGRATION_ARGS) \
+	    tests/integrations/$$name/real_*.py || exit; \
+	done
 
 faults: $(VENV)/.dev ## kill runs at 160 random moments and resume them, minutes; results in runs/faults
 	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.series $(FAULTS_ARGS)
@@ -116,6 +127,16 @@ $(VENV)/.build: constraints.txt | $(BIN)/python
 $(VENV)/.deepspeed: $(VENV)/.dev
 	$(PIP) install setuptools wheel
 	DS_BUILD_OPS=0 $(PIP) install -c $(VENV)/constraints.txt --no-build-isolation $(call pin,deepspeed)
+	touch $@
+
+# The lists are whole, so that nothing needs to be resolved, but for what a torch of another build
+# needs. The libraries of torchaudio are built for
+# CUDA and do not load beside a torch for the CPU; without them it is what LLaMA-Factory imports.
+$(VENV)/.integration: $(VERSIONS) | $(BIN)/python
+	$(PIP) install -c $(VERSIONS) torch
+	$(PIP) install --no-deps -r $(VERSIONS)
+	$(PIP) install --no-deps -e .
+	rm -f $(VENV)/lib/python*/site-packages/torchaudio/lib/*.so
 	touch $@
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python

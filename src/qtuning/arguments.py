@@ -379,7 +379,12 @@ class PruningArguments:
         return float(value)
 
 
+def pruning_values(args: PruningArguments) -> dict[str, Any]:
+    """The fields of ``PruningArguments`` alone, as they are."""
+    return {spec.name: vars(args)[spec.name] for spec in fields(PruningArguments)}
+
+
 def pruning_fields(args: PruningArguments) -> dict[str, Any]:
     """The fields of ``PruningArguments`` alone, as plain data; a callable becomes its ``repr``."""
-    values = {spec.name: vars(args)[spec.name] for spec in fields(PruningArguments)}
+    values = pruning_values(args)
     return {name: repr(value) if callable(value) else value for name, value in values.items()}

@@ -1,7 +1,9 @@
 """Every sample has a name that leads back to the user's data."""
 
+import copy
 import datetime
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -176,3 +178,27 @@ def test_packed_rows_keep_the_names_of_their_samples():
     assert with_sample_ids(rows) is rows
     assert sample_names(rows) == ["a", "b", "c"]
     assert sample_names(with_sample_ids(rows.remove_columns("sample_id"))) == ["0", "1"]
+
+
+class WithLengths(Rows):
+    """A data set that a trainer asks for more than rows, as those of ms-swift."""
+
+    lengths = (3, 1)
+
+    def __getitem__(self, i):
+        return self.lengths if i == "lengths" else self.rows[i]
+
+    def __getitems__(self, places):
+        raise AssertionError("the rows would have no names")
+
+
+def test_other_data_sets_keep_their_attributes():
+    named = with_sample_ids(WithLengths([{"x": 7}, {"x": 8, "id": "v"}]))
+    assert named.lengths == named["lengths"] == (3, 1)
+    assert named.rows is named._dataset.rows
+    with pytest.raises(AttributeError, match="no attribute 'widths'"):
+        _ = named.widths
+    for copied in (copy.copy(named), pickle.loads(pickle.dumps(named))):
+        assert ids(copied) == ["0", "v"]
+    (batch,) = DataLoader(named, batch_size=2, collate_fn=list)
+    assert [row["sample_id"] for row in batch] == ["0", "v"]

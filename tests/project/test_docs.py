@@ -25,6 +25,7 @@ from qtuning.pruners.protocols import NEEDS, SamplePool
 from qtuning.run.ledger import SCHEMA
 
 from .. import device, tiny
+from ..integrations.llamafactory import recorded
 from .pages import DOCS, MODEL, PAGES, ROOT, VERBS, blocks, commands, flags, prose, text
 
 QUIET = [*device.flags(), "--max_steps", "1", "--report_to", "none"]
@@ -36,6 +37,14 @@ LOCAL = (
 )
 # Programs on the pages that are not ours; their arguments are not looked at.
 OTHERS = {"git", "cd", ".venv/bin/pre-commit"}
+OTHER_TRAINERS = {
+    "docs/llamafactory.md": {
+        name
+        for names in json.loads(recorded.FILE.read_text())["options"].values()
+        for name in names
+    }
+}
+"""Pages of other trainers, and the options that these have."""
 # Flags in the prose that belong to other programs.
 OTHERS_FLAGS = {"--no-deps", "--disable-pip", "--target", "--case"}
 
@@ -133,8 +142,12 @@ def test_the_flags_that_the_text_names_exist(page) -> None:
 
 
 def runs_here(words: list[str]) -> bool:
-    """Whether a command needs no hub, no other data and little time."""
-    return words[0] == "qtuning" and words[1] != "compare" and "--tasks" not in words
+    """Whether a command needs no hub, no other data or program, and little time."""
+    return (
+        words[0] == "qtuning"
+        and words[1] not in ("compare", "llamafactory")
+        and "--tasks" not in words
+    )
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(map(runs_here, commands(page)))])
@@ -187,6 +200,10 @@ def test_yaml_is_a_grid_or_a_config(page, tmp_path) -> None:
         content = read_yaml(path, page)
         if "grid" in content:
             assert read_grid(path).cells()
+        elif page in OTHER_TRAINERS:
+            assert set(content) <= OTHER_TRAINERS[page] | {
+                one.name for one in fields(PruningArguments)
+            }
         else:
             assert {f"--{name}" for name in content} <= flags("train")
 

@@ -21,7 +21,8 @@ FLOORS = (
     ("training", "offline", "evaluation"),
     ("explanation", "inspection"),
     ("reports", "compare"),
-    ("integrations", "commands"),
+    ("integrations",),
+    ("commands",),
     ("__init__", "__main__"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

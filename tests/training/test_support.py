@@ -80,7 +80,7 @@ def test_what_is_supported_passes() -> None:
     lora = LoraConfig(target_modules=["q_proj"])
     check_supported(stand_in(model=get_peft_model(tiny.llama(), lora)))
     check_supported(stand_in(one_pass=True, world_size=2, loss_type="nll"))
-    check_supported(stand_in(), stock_loss=False)
+    check_supported(stand_in(), stock_loss=lambda: False)
     # An older TRL and a plain Trainer do not have all the options.
     plain = stand_in()
     del plain.args.packing, plain.args.packing_strategy
@@ -185,7 +185,7 @@ def test_weights_of_tokens_need_the_plain_loss(changes, why, weights) -> None:
 def test_one_pass_refuses_a_trainer_class_with_a_loss_of_its_own(tmp_path) -> None:
     class Own(Trainer):
         def compute_loss(self, *args, **kwargs):
-            return super().compute_loss(*args, **kwargs)
+            return 1.0 * super().compute_loss(*args, **kwargs)
 
     @dataclass
     class Arguments(PruningArguments, TrainingArguments):

@@ -83,3 +83,18 @@ def test_arguments_among_others_come_with_them(tmp_path):
     made = Own(str(tmp_path), **device.arguments()).to_dict()
     assert made["sample_ratio"] == 0.25
     assert made["output_dir"] == str(tmp_path)
+
+
+def test_what_a_loader_is_asked_for_is_passed_on(tmp_path):
+    class Skips(Trainer):
+        asked = ()
+
+        def get_train_dataloader(self, skip_batches=0, *, more=None):
+            self.asked = (skip_batches, more)
+            return super().get_train_dataloader()
+
+    args = Own(str(tmp_path), **device.arguments())
+    rows = [{"input_ids": [5, 6], "labels": [-100, 6]}] * 4
+    trainer = with_pruning(Skips)(tiny.llama(), args, train_dataset=rows)
+    trainer.get_train_dataloader(3, more="x")
+    assert trainer.asked == (3, "x")

@@ -15,6 +15,7 @@ from ..errors import PeerLostError, StoppedError, UsageError
 # What each verb does. The module of a verb's name in this package has ``run(arguments)``.
 _VERBS = {
     "train": "fine-tune a model on the samples and tokens worth training on",
+    "llamafactory": "LLaMA-Factory's own training, pruned: llamafactory train config.yaml",
     "inspect": "what a run would be trained on, and what is wrong with it: before it starts",
     "score": "perplexity and entropy of every row of a data set",
     "prune": "decide on scored data, and write what is kept",
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: qtuning <verb> [--config FILE.yaml] [--option value ...]\n")
         for verb, what in _VERBS.items():
-            print(f"  {verb:10} {what}")
+            print(f"  {verb:12} {what}")
         print("\n`qtuning <verb> --help` lists its options.")
         return 0
     try:

@@ -126,7 +126,7 @@ def _own_name(row: Mapping[str, Any]) -> str | None:
 
 
 class NamedRows(TorchDataset[dict[str, Any]]):
-    """A map-style torch data set with a ``sample_id`` in each row."""
+    """A map-style torch data set with a ``sample_id`` in each row, and all attributes it had."""
 
     def __init__(self, dataset: Any) -> None:
         """Wrap the data set."""
@@ -136,8 +136,18 @@ class NamedRows(TorchDataset[dict[str, Any]]):
         """Number of rows."""
         return len(self._dataset)
 
-    def __getitem__(self, number: int) -> dict[str, Any]:
-        """The row with its ``sample_id``."""
+    def __getattr__(self, name: str) -> Any:
+        """An attribute of the data set itself, such as the lengths that some trainers group by."""
+        # Names of Python's own protocols change what a loader or a pickle does with the rows, so
+        # they must be this class'; and before the data set is there, there is nothing to ask.
+        if name.startswith("__") or "_dataset" not in vars(self):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self._dataset, name)
+
+    def __getitem__(self, number: Any) -> Any:
+        """The row with its ``sample_id``; what is asked for by name, as the data set has it."""
+        if isinstance(number, str):
+            return self._dataset[number]
         row = dict(self._dataset[number])
         name = _own_name(row)
         return {**row, SAMPLE_ID: str(number) if name is None else name}

@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from transformers import Trainer
 from trl import SFTTrainer
 
 from ..examples.example import NothingAnywhere, NothingHere
@@ -12,6 +11,7 @@ from ..run.messages import TOKEN_WEIGHT
 from ..run.record import RunRecord
 from ..step.one_pass import OnePassStep
 from ..step.weighted_loss import WeightedLoss
+from .handed_on import hands_on_loss
 from .idle import nothing_added
 from .router_loss import more_router_loss
 
@@ -49,12 +49,10 @@ class LossMixin(_Trainer):
             nll = self._weighted_loss.of_batch(self.model, model, inputs)
         return nll.to(self.args.device) * self._ranks.size / num_items_in_batch
 
-    @property
     def _has_stock_loss(self) -> bool:
-        """Whether the trainer class has the loss of ``Trainer`` or ``SFTTrainer``."""
+        """Whether the trainer class at most hands on the loss of ``Trainer`` or ``SFTTrainer``."""
         theirs: Any = super()
-        stock: tuple[Any, ...] = (Trainer.compute_loss, SFTTrainer.compute_loss)
-        return theirs.compute_loss.__func__ in stock
+        return hands_on_loss(self, theirs.compute_loss)
 
     def _own_loss(self, model: Any, inputs: Any, return_outputs: bool, n_items: Any) -> Any:
         """The trainer class' loss; that of routers weighs as much as if no pass was left out.

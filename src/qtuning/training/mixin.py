@@ -42,6 +42,7 @@ from .assemble import Loaded, assemble
 from .callback import RunCallback
 from .checkpoints import CheckpointMixin
 from .idle import marked
+from .loading import LoadingMixin
 from .losses import LossMixin
 from .packing import PackingMixin
 from .router_loss import is_in_model_loss
@@ -54,7 +55,7 @@ _OF_TRAINING = frozenset({"loss", "total_flos"})
 """Of these names, each log of training has one, and no log of an evaluation."""
 
 
-class PruningMixin(LossMixin, PackingMixin, CheckpointMixin):
+class PruningMixin(LossMixin, LoadingMixin, PackingMixin, CheckpointMixin):
     """Prunes the candidates of every optimizer step; the first base of a ``Trainer`` subclass.
 
     ``get_batch_samples`` sees all micro-batches of a step before the loss is normalised. It must
@@ -66,9 +67,6 @@ class PruningMixin(LossMixin, PackingMixin, CheckpointMixin):
     """The pruning arguments, where the training arguments do not carry them."""
 
     train_dataset: Any
-    data_collator: Any
-    _train_batch_size: int
-    _signature_columns: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Construct the trainer; the arguments are those of the trainer class.
@@ -117,18 +115,6 @@ class PruningMixin(LossMixin, PackingMixin, CheckpointMixin):
         self.add_callback(RunCallback(self))
         self._epoch_order = EpochOrder(self.args.process_index)
         self.add_callback(self._epoch_order)
-
-    def get_train_dataloader(self) -> Any:
-        """The trainer class' loader, with raw examples in batches ``pool_factor`` times larger."""
-        self._set_signature_columns_if_needed()
-        attributes: Any = (self.data_collator, self._train_batch_size, self._signature_columns)
-        self.data_collator = RawBatch
-        self._train_batch_size *= self._pruning_args.pool_factor
-        self._signature_columns = [*attributes[2], SAMPLE_ID, LOSS_WEIGHT]
-        try:
-            return super().get_train_dataloader()
-        finally:
-            self.data_collator, self._train_batch_size, self._signature_columns = attributes
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[RawBatch], num_batches: int, device: torch.device

@@ -1,7 +1,7 @@
 """Refuse combinations that pruning does not support; the one place that does."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any
 
@@ -26,7 +26,7 @@ from ..weighters.registry import weighter_of
 
 def check_supported(
     trainer: Trainer,
-    stock_loss: bool = True,
+    stock_loss: Callable[[], bool] = lambda: True,
     needs: frozenset[str] = frozenset(),
     pruning: PruningArguments | None = None,
 ) -> None:
@@ -34,7 +34,8 @@ def check_supported(
 
     Args:
         trainer: The trainer.
-        stock_loss: Whether the loss is that of ``Trainer`` or ``SFTTrainer``, not of a subclass.
+        stock_loss: Tells whether the loss is that of ``Trainer`` or ``SFTTrainer``, which a
+            subclass at most hands on; asked only where our own loss would replace it.
         needs: What the pruners and the token weighter read.
         pruning: The pruning arguments; None takes them from the training arguments.
 
@@ -124,13 +125,13 @@ _WEIGHTS = ("a sample pruner that weighs samples", "choose another sample_pruner
 
 
 def _own_loss(
-    trainer: Trainer, stock_loss: bool, who: str, instead: str
+    trainer: Trainer, stock_loss: Callable[[], bool], who: str, instead: str
 ) -> Iterator[tuple[bool, str]]:
     """What is refused where our own per-sample loss replaces the trainer's, and why.
 
     Args:
         trainer: The trainer.
-        stock_loss: Whether the trainer's loss is that of ``Trainer`` or ``SFTTrainer``.
+        stock_loss: Tells whether the trainer's loss is that of ``Trainer`` or ``SFTTrainer``.
         who: What replaces the loss, for messages.
         instead: What to do instead, for messages.
     """
@@ -144,17 +145,17 @@ def _own_loss(
         f"{who} with a router auxiliary loss: set router_aux_loss_coef to 0, or {instead}",
     )
     yield (
-        not stock_loss
-        or trainer.compute_loss_func is not None
+        trainer.compute_loss_func is not None
         or args["label_smoothing_factor"] > 0
-        or args.get("loss_type", "nll") != "nll",
+        or args.get("loss_type", "nll") != "nll"
+        or (not _is_sharded(trainer) and not stock_loss()),
         f"{who} with another loss than the plain NLL (compute_loss, compute_loss_func, "
         f"label_smoothing_factor, loss_type): {instead}",
     )
 
 
 def _weighs_tokens(
-    trainer: Trainer, stock_loss: bool, arguments: PruningArguments
+    trainer: Trainer, stock_loss: Callable[[], bool], arguments: PruningArguments
 ) -> Iterator[tuple[bool, str]]:
     """What is refused where tokens are weighted, by a method or by the user, and why."""
     rows = trainer.train_dataset

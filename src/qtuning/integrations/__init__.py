@@ -1,0 +1,1 @@
+"""Pruning within the programs that others train with; one file a program."""
