@@ -1,7 +1,24 @@
 """Errors that the command prints in one line, without a traceback."""
 
+import os
+import sys
 from pathlib import Path
 from signal import Signals
+
+_LONGEST = 900  # characters of a message on stderr
+
+
+def print_error(error: object) -> None:
+    """Print a message as one line on stderr, on the first rank of a machine only."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"qtuning: {_one_line(str(error))}", file=sys.stderr)
+
+
+def _one_line(message: str) -> str:
+    """Make a message one printable line: it may quote names and data from untrusted files."""
+    words = " ".join(message.split())
+    words = words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words)
 
 
 def first_line(error: BaseException) -> str:

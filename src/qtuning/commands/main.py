@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 
-from ..errors import PeerLostError, StoppedError, UsageError
+from ..errors import PeerLostError, StoppedError, UsageError, print_error
 
 # What each verb does. The module of a verb's name in this package has ``run(arguments)``.
 _VERBS = {
     "train": "fine-tune a model on the samples and tokens worth training on",
     "llamafactory": "LLaMA-Factory's own training, pruned: llamafactory train config.yaml",
+    "swift": "print the path of the plug-in for ms-swift's external_plugins",
     "inspect": "what a run would be trained on, and what is wrong with it: before it starts",
     "score": "perplexity and entropy of every row of a data set",
     "prune": "decide on scored data, and write what is kept",
@@ -25,9 +26,6 @@ _VERBS = {
     "evaluate": "benchmark tasks, held-out NLL and calibration of a model",
     "compare": "run a grid of pruners, and make tables and plots of it",
 }
-
-
-_LONGEST = 900  # characters of a message on stderr
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,27 +52,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         module = import_module(f".{arguments[0]}", __package__)
         return int(module.run(arguments[1:]) or 0)
     except UsageError as error:
-        _print_error(error)
+        print_error(error)
         return 2
     except StoppedError as error:
-        _print_error(error)
+        print_error(error)
         return error.exit_code
     except PeerLostError as error:
         print(f"qtuning: {error}", file=sys.stderr)  # on every rank: the first may be the lost one
         return 1
     except KeyboardInterrupt:
-        _print_error("interrupted")
+        print_error("interrupted")
         return 130
-
-
-def _print_error(error: object) -> None:
-    """Print a message as one line on stderr, on the first rank of a machine only."""
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        print(f"qtuning: {_one_line(str(error))}", file=sys.stderr)
-
-
-def _one_line(message: str) -> str:
-    """Make a message one printable line: it may quote names and data from untrusted files."""
-    words = " ".join(message.split())
-    words = words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words)
