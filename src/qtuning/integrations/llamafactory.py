@@ -9,22 +9,18 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import fields
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 from huggingface_hub import ModelCard
 
 from ..arguments import PruningArguments
-from ..errors import StoppedError, UsageError, first_line
-from ..run.stopping import stop_on_signals
-from ..training.combined import with_arguments
-from ..training.trainer import with_pruning
+from ..errors import UsageError, first_line
 from . import torchrun
 from .llamafactory_options import (
     Given,
@@ -35,16 +31,11 @@ from .llamafactory_options import (
     refuse_options,
     refuse_variables,
 )
-
-if TYPE_CHECKING:
-    from transformers import Trainer as _Trainer
-else:
-    _Trainer = object
+from .llamafactory_trainer import TAG, trainer_class
 
 TRIED = "0.9.5"
 """The version of LLaMA-Factory that the integration was tried with."""
 
-TAG = "q-tuning"
 _SUBSTITUTED = "CustomSeq2SeqTrainer"
 _KINDS = (
     *("ModelArguments", "DataArguments", "TrainingArguments"),
@@ -61,57 +52,6 @@ class _Theirs(NamedTuple):
     tuner: Any
 
 
-class PruningOfLlamaFactory(_Trainer):
-    """What is particular to LLaMA-Factory's trainer; the first base of the subclass that prunes.
-
-    Attributes:
-        chosen: The pruning arguments of the run.
-        named: Whether the user has named a checkpoint to resume from. If not, LLaMA-Factory names
-            the last one in the output folder, whole or not.
-    """
-
-    chosen: PruningArguments
-    named: bool
-
-    def __init__(self, *, args: Any, processor: Any = None, **kwargs: Any) -> None:
-        """Construct the trainer; the arguments are those of LLaMA-Factory's.
-
-        Raises:
-            UsageError: The model has a processor of images or sound, or the combination is not
-                supported.
-        """
-        if processor is not None:
-            raise UsageError(
-                f"pruning does not support models with a processor ({type(processor).__name__}): "
-                "LLaMA-Factory averages their loss by micro-batches; train a model of text alone"
-            )
-        args = with_arguments(args, self.chosen)
-        super().__init__(args=args, processor=processor, **kwargs)
-        self.model.add_model_tags([TAG])  # what is pushed to the Hub has them
-
-    def train(self, resume_from_checkpoint: Any = None, **kwargs: Any) -> Any:
-        """Train as LLaMA-Factory does; SIGTERM and Ctrl-C write a checkpoint first.
-
-        Args:
-            resume_from_checkpoint: The checkpoint that the user or LLaMA-Factory has named. In the
-                latter case the last whole one is taken.
-            **kwargs: Other arguments of ``Trainer.train``.
-
-        Raises:
-            UsageError: There is no whole checkpoint.
-            StoppedError: A signal ended the training, and the checkpoint is written.
-        """
-        checkpoint = resume_from_checkpoint
-        if checkpoint is not None and not self.named:
-            checkpoint = True
-        try:
-            with stop_on_signals(self):
-                return super().train(resume_from_checkpoint=checkpoint, **kwargs)
-        except StoppedError:
-            self.accelerator.end_training()
-            raise
-
-
 def train(words: Sequence[str]) -> None:
     """Run LLaMA-Factory's training with pruning.
 
@@ -124,8 +64,8 @@ def train(words: Sequence[str]) -> None:
             refused, or LLaMA-Factory refuses the config.
         StoppedError: SIGTERM or Ctrl-C stopped training; a checkpoint is written.
     """
-    theirs = _imported()
     refuse_variables(os.environ)
+    theirs = _imported()
     n_devices = theirs.misc.get_device_count()
     if torchrun.is_wanted(os.environ, n_devices):
         _start_processes(n_devices, words)
@@ -158,20 +98,22 @@ def _imported() -> _Theirs:
             "a short run at sample_ratio 1.0 with `llamafactory-cli train`",
             file=sys.stderr,
         )
-    names = ("hparams", "extras.misc", "train.sft.workflow", "train.tuner")
     try:
-        theirs = _Theirs(*(import_module(f"llamafactory.{name}") for name in names))
+        from llamafactory import hparams
+        from llamafactory.extras import misc
+        from llamafactory.train import tuner
+        from llamafactory.train.sft import workflow
     except ImportError as error:
         raise UsageError(
             f"LLaMA-Factory {found} cannot be imported ({first_line(error)}): see that "
             "`llamafactory-cli version` runs"
         ) from error
-    if _SUBSTITUTED not in vars(theirs.workflow):
+    if _SUBSTITUTED not in vars(workflow):
         raise UsageError(
             f"LLaMA-Factory {found} has no {_SUBSTITUTED} in its workflow, which is what prunes: "
             f"install {TRIED}"
         )
-    return theirs
+    return _Theirs(hparams, misc, workflow, tuner)
 
 
 def _start_processes(n_devices: int, words: Sequence[str]) -> None:
@@ -263,31 +205,6 @@ def _run(theirs: _Theirs, pruning: PruningArguments, rest: Given) -> None:
     for trainer in made:
         if trainer.is_world_process_zero():
             _tag_card(Path(trainer.args.output_dir) / "README.md")
-
-
-def trainer_class(
-    stock: type[_Trainer],
-    pruning: PruningArguments,
-    *,
-    named: bool,
-    when_made: Callable[[Any], object] = lambda trainer: None,
-) -> Any:
-    """The class that takes the place of LLaMA-Factory's trainer.
-
-    Args:
-        stock: LLaMA-Factory's trainer.
-        pruning: The pruning arguments.
-        named: Whether the user has named a checkpoint to resume from.
-        when_made: Called with each trainer once it is constructed.
-    """
-
-    def __init__(self: Any, **kwargs: Any) -> None:
-        PruningOfLlamaFactory.__init__(self, **kwargs)
-        when_made(self)
-
-    bases = (PruningOfLlamaFactory, with_pruning(stock))
-    attributes = {"chosen": pruning, "named": named, "__init__": __init__}
-    return type(f"Pruning{stock.__name__}", bases, attributes)
 
 
 def _tag_card(path: Path) -> None:

@@ -40,7 +40,7 @@ def command(
     port = environment.get("MASTER_PORT", str(free_port))
     options = {
         "nnodes": n_nodes,
-        "nproc-per-node": environment.get("NPROC_PER_NODE", str(n_devices)),
+        "nproc-per-node": environment.get("NPROC_PER_NODE", str(max(1, n_devices))),
     }
     if "RDZV_ID" in environment:
         least, most = (environment.get(name) for name in ("MIN_NNODES", "MAX_NNODES"))
