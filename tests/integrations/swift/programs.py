@@ -1,4 +1,4 @@
-"""ms-swift's own training, with the plug-in and without, on a tiny model, each in its own process."""
+"""ms-swift's own training, with the plug-in and without, on a tiny model, a process a run."""
 
 import json
 import subprocess

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from trl import SFTConfig, SFTTrainer
 
 from qtuning import QTuningConfig, QTuningTrainer, UsageError, stop_on_signals
-from trl import SFTConfig, SFTTrainer
 
 from ... import tiny
 
@@ -55,9 +55,7 @@ def train(
         model = unsloth.FastLanguageModel.get_peft_model(
             model, r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "up_proj"]
         )
-    config, trainer_class = (
-        (QTuningConfig, QTuningTrainer) if prunes else (SFTConfig, SFTTrainer)
-    )
+    config, trainer_class = (QTuningConfig, QTuningTrainer) if prunes else (SFTConfig, SFTTrainer)
     trainer = trainer_class(
         model=model,
         tokenizer=tokenizer,  # Unsloth's notebooks have it so
