@@ -65,6 +65,8 @@ def line_of(done) -> str:
         ({"sample_ratios": 0.5}, {}, "sample_ratios is no option of pruning; did you mean"),
         ({"sample_ratio": 2}, {}, "sample_ratio must lie in"),
         ({"sample_pruner": "infobatch", "token_pruner": "none"}, {}, "a sample pruner that weighs"),
+        ({"one_pass": True, "pool_scope": "micro"}, {}, "does not support one_pass"),
+        ({"token_weight": "dft"}, {}, "does not support token_weight"),
         ({}, {"streaming": True}, "does not support streaming"),
         ({}, {"loss_scale": "react"}, "does not support loss_scale ('react')"),
         ({}, {"loss_type": "cross_entropy"}, "does not support loss_type"),
@@ -84,6 +86,15 @@ def test_training_of_another_kind_is_refused_in_one_line(workshop):
     command, environment = workshop.command("dpo", {}, dataset=pairs, rlhf_type="dpo")
     command[1:3] = ["-m", "swift.cli.rlhf"]
     assert "are pruned" in line_of(processes.run(command, env=environment))
+
+
+def test_continued_pre_training_is_pruned_too(workshop):
+    command, environment = workshop.command("pt", QUARTER)
+    command[1:3] = ["-m", "swift.cli.pt"]
+    done = processes.run(command, env=environment)
+    assert done.returncode == 0, done.stderr[-4000:]
+    kept = read_ledger(workshop.folder / "pt")["kept"].to_pylist()
+    assert sum(kept) * 4 == len(kept)
 
 
 def test_without_the_variable_it_is_refused_in_one_line(workshop):

@@ -6,6 +6,8 @@ Unsloth replaces much more.
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from importlib.util import find_spec
 
@@ -15,7 +17,8 @@ from safetensors.torch import load_file
 
 from qtuning import read_ledger
 
-from ... import processes
+from ... import processes, tiny
+from ...project.pages import MODEL, blocks
 
 if find_spec("unsloth") is None:
     pytest.skip("in the environment that `make integrations` makes", allow_module_level=True)
@@ -103,3 +106,15 @@ def test_two_processes_decide_as_one(workshop):
         for run in (alone, together)
     )
     assert one == two
+
+
+def test_the_code_of_its_page_runs(tmp_path):
+    tiny.save_model(tmp_path / "model", chat=True)
+    tiny.dataset(32).to_json(tmp_path / "data.jsonl")
+    (code,) = blocks("docs/unsloth.md", "python")
+    (tmp_path / "page.py").write_text(code.code.replace(MODEL, "model"))
+    run = [sys.executable, "page.py"]
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=processes.WAIT)
+    assert done.returncode == 0, done.stderr[-4000:]
+    kept = read_ledger(tmp_path / "out")["kept"].to_pylist()
+    assert sum(kept) * 4 == len(kept) == 32
