@@ -52,7 +52,8 @@ class QTuningSwiftArguments(PruningArguments, Seq2SeqTrainingArguments):
                     f"the trainer is {TrainerFactory.TRAINER_MAPPING[TASK]} of another plug-in, "
                     "which would not prune: take one of the two out of external_plugins"
                 )
-            vars(self).update(pruning_values(options_of(os.environ)))
+            for name, value in pruning_values(options_of(os.environ)).items():
+                setattr(self, name, value)
         found = version("ms_swift")
         if found != TRIED and os.environ.get("LOCAL_RANK", "0") == "0":
             print(
