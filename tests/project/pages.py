@@ -19,7 +19,7 @@ PAGES = sorted(
 )
 VERBS = (
     *("train", "inspect", "score", "prune", "report", "explain", "diff", "evaluate", "compare"),
-    "llamafactory",
+    *("llamafactory", "swift"),
 )
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)

@@ -26,6 +26,7 @@ from qtuning.run.ledger import SCHEMA
 
 from .. import device, tiny
 from ..integrations.llamafactory import recorded
+from ..integrations.swift import recorded as of_swift
 from .pages import DOCS, MODEL, PAGES, ROOT, VERBS, blocks, commands, flags, prose, text
 
 QUIET = [*device.flags(), "--max_steps", "1", "--report_to", "none"]
@@ -36,17 +37,19 @@ LOCAL = (
     ('Config("out", ', f'Config("out", **{device.arguments()}, report_to="none", max_steps=2, '),
 )
 # Programs on the pages that are not ours; their arguments are not looked at.
-OTHERS = {"git", "cd", ".venv/bin/pre-commit"}
+OTHERS = {"git", "cd", ".venv/bin/pre-commit", "swift"}
 OTHER_TRAINERS = {
     "docs/llamafactory.md": {
         name
         for names in json.loads(recorded.FILE.read_text())["options"].values()
         for name in names
-    }
+    },
+    "docs/swift.md": {"ENV", *json.loads(of_swift.FILE.read_text())["options"]},
 }
 """Pages of other trainers, and the options that these have."""
 # Flags in the prose that belong to other programs.
 OTHERS_FLAGS = {"--no-deps", "--disable-pip", "--target", "--case"}
+OTHERS_FLAGS |= {"--external_plugins", "--resume_from_checkpoint"}
 
 
 def module_of(name: str):
@@ -159,7 +162,10 @@ def test_the_commands_run(page, workplace) -> None:
         assert cli.main([*map(localised, words[1:]), *quiet]) == 0, words
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
+# Its page is run by `make integrations`, where Unsloth is.
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page, "python") and page != "docs/unsloth.md"]
+)
 def test_the_python_runs(page, workplace, capsys) -> None:
     names: dict = {"__name__": "page"}
     for block in blocks(page, "python"):

@@ -80,6 +80,7 @@ def test_what_is_supported_passes() -> None:
     lora = LoraConfig(target_modules=["q_proj"])
     check_supported(stand_in(model=get_peft_model(tiny.llama(), lora)))
     check_supported(stand_in(one_pass=True, world_size=2, loss_type="nll"))
+    check_supported(stand_in(one_pass=True, loss_type="chunked_nll"))
     check_supported(stand_in(), stock_loss=lambda: False)
     # An older TRL and a plain Trainer do not have all the options.
     plain = stand_in()

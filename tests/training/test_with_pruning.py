@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 
 import pytest
+import trl
 from transformers import Trainer, TrainingArguments, set_seed
 from trl import SFTConfig, SFTTrainer
 
@@ -98,3 +99,13 @@ def test_what_a_loader_is_asked_for_is_passed_on(tmp_path):
     trainer = with_pruning(Skips)(tiny.llama(), args, train_dataset=rows)
     trainer.get_train_dataloader(3, more="x")
     assert trainer.asked == (3, "x")
+
+
+@pytest.mark.parametrize("name", ["DPOTrainer", "GRPOTrainer", "RewardTrainer"])
+def test_other_trainers_of_trl_are_refused_in_one_line(name) -> None:
+    theirs = getattr(trl, name)
+    mine = type("Mine", (theirs,), {})
+    for kind in (theirs, mine):
+        with pytest.raises(UsageError, match="only SFTTrainer") as refused:
+            with_pruning(kind, PruningArguments())
+        assert "\n" not in str(refused.value)

@@ -10,6 +10,7 @@ from transformers import Trainer, TrainingArguments
 from qtuning import PruningArguments, QTuningConfig, UsageError, with_pruning
 from qtuning.examples.loss_weights import take_weights
 from qtuning.pruners.protocols import BASE
+from qtuning.weighters.check import other_losses
 from qtuning.weighters.protocols import NLL
 
 from .. import device, runs, tiny
@@ -107,6 +108,12 @@ def test_other_losses_are_refused_with_the_arguments_alone(tmp_path, option) -> 
         QTuningConfig(str(tmp_path), token_weight="eaft", **option, **device.arguments())
     assert "\n" not in str(told.value)
     QTuningConfig(str(tmp_path), **option, **device.arguments())
+
+
+@pytest.mark.parametrize("loss_type", [None, "nll", "chunked_nll"])
+def test_ways_to_compute_the_plain_loss_are_no_other_loss(loss_type) -> None:
+    assert list(other_losses({"loss_type": loss_type})) == []
+    assert list(other_losses({})) == []
 
 
 def own_loss(outputs, labels, num_items_in_batch=None):

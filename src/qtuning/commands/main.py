@@ -16,6 +16,7 @@ from ..errors import PeerLostError, StoppedError, UsageError, print_error
 _VERBS = {
     "train": "fine-tune a model on the samples and tokens worth training on",
     "llamafactory": "LLaMA-Factory's own training, pruned: llamafactory train config.yaml",
+    "swift": "print the path of the plug-in for ms-swift's external_plugins",
     "inspect": "what a run would be trained on, and what is wrong with it: before it starts",
     "score": "perplexity and entropy of every row of a data set",
     "prune": "decide on scored data, and write what is kept",

@@ -50,7 +50,7 @@ class LossMixin(_Trainer):
         return nll.to(self.args.device) * self._ranks.size / num_items_in_batch
 
     def _has_stock_loss(self) -> bool:
-        """Whether the loss of the trainer class is the stock one, at most handed on."""
+        """Whether the trainer class at most hands on the loss of ``Trainer`` or ``SFTTrainer``."""
         theirs: Any = super()
         return hands_on_loss(self, theirs.compute_loss)
 

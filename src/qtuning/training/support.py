@@ -19,7 +19,7 @@ from ..examples.prompts import has_prompts
 from ..io.weights import LOSS_WEIGHT
 from ..pruners.pair import remembers_scores
 from ..pruners.protocols import ATTENTION, OF_ALONE, REFERENCE, WEIGHTS
-from ..weighters.check import other_losses
+from ..weighters.check import PLAIN_NLL, other_losses
 from ..weighters.protocols import FROM_REFERENCE
 from ..weighters.registry import weighter_of
 
@@ -147,7 +147,7 @@ def _own_loss(
     yield (
         trainer.compute_loss_func is not None
         or args["label_smoothing_factor"] > 0
-        or args.get("loss_type", "nll") != "nll"
+        or args.get("loss_type") not in PLAIN_NLL
         or (not _is_sharded(trainer) and not stock_loss()),
         f"{who} with another loss than the plain NLL (compute_loss, compute_loss_func, "
         f"label_smoothing_factor, loss_type): {instead}",

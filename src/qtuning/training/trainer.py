@@ -8,6 +8,7 @@ from transformers import Trainer
 from trl import SFTTrainer
 
 from ..arguments import PruningArguments
+from ..errors import UsageError
 from .config import QTuningConfig
 from .mixin import PruningMixin
 
@@ -33,7 +34,15 @@ def with_pruning(
         The subclass, whose constructor is that of ``trainer_class``. The constructor raises
         UsageError for unsupported combinations, without pruning arguments, and if no sample has
         answer tokens.
+
+    Raises:
+        UsageError: The class is a trainer of TRL for something else than supervised fine-tuning.
     """
+    if _is_of_trl(trainer_class) and not issubclass(trainer_class, SFTTrainer):
+        raise UsageError(
+            f"{trainer_class.__name__} is not pruned: of TRL's trainers only SFTTrainer and its "
+            "subclasses are, whose rows have one answer each; train with it as it is"
+        )
     hashable_class: Any = trainer_class  # mypy takes classes of transformers for unhashable
     pruning_class = _pruning(hashable_class)
     return (
@@ -41,6 +50,10 @@ def with_pruning(
         if pruning is None
         else type(pruning_class.__name__, (pruning_class,), {"pruning": pruning})
     )
+
+
+def _is_of_trl(trainer_class: type[Trainer]) -> bool:
+    return any(base.__module__.partition(".")[0] == "trl" for base in trainer_class.__mro__)
 
 
 @functools.cache

@@ -8,6 +8,9 @@ from ..errors import UsageError
 from .protocols import OF_BASE
 from .registry import weighter_of
 
+PLAIN_NLL = (None, "nll", "chunked_nll")
+"""Values of TRL's ``loss_type`` that are the mean NLL; None, where it is not chosen yet."""
+
 
 def check_weighter(args: PruningArguments) -> None:
     """Check the token weighter, its options, and the options of TRL that are other losses.
@@ -52,7 +55,7 @@ def other_losses(args: Mapping[str, Any]) -> Iterator[str]:
     Args:
         args: The training arguments by name; names may be missing.
     """
-    if args.get("loss_type", "nll") not in ("nll", "chunked_nll"):
+    if args.get("loss_type") not in PLAIN_NLL:
         yield f"loss_type={args['loss_type']}"
     if args.get("label_smoothing_factor", 0.0):
         yield f"label_smoothing_factor={args['label_smoothing_factor']}"
