@@ -1,11 +1,13 @@
 """Model cards under each kind of trainer, and the picture of the plane in trackers."""
 
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from datasets import Dataset
 from huggingface_hub import metadata_load
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import DataCollatorForSeq2Seq, Trainer, TrainerCallback, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
 import qtuning
@@ -23,14 +25,9 @@ SHORT = {**runs.SETTINGS, "max_steps": 2}
 def plain(folder: Path) -> Trainer:
     """transformers' own trainer with pruning, on rows that are tokens already."""
     tokenizer = tiny.tokenizer()
-    rows = tiny.dataset().map(
-        lambda row: (lambda ids: {"input_ids": ids, "labels": ids})(
-            tokenizer(row["prompt"] + row["completion"])["input_ids"]
-        ),
-        remove_columns=["prompt", "completion", "id"],
-    )
-    from transformers import DataCollatorForSeq2Seq
-
+    texts = [row["prompt"] + row["completion"] for row in tiny.rows()]
+    ids = tokenizer(texts)["input_ids"]
+    rows = Dataset.from_dict({"input_ids": ids, "labels": ids})
     return with_pruning(Trainer, PruningArguments(sample_ratio=0.5))(
         model=tiny.llama(),
         args=TrainingArguments(str(folder), **SHORT),
@@ -140,6 +137,15 @@ def test_without_scores_or_a_tracker_there_is_no_picture(tmp_path, tracked, prun
     trainer.train()
     assert tracked.seen in (["closed"], [])
     assert not (tmp_path / PLANE_FILE).exists()
+
+
+def test_what_is_not_installed_is_not_imported(tmp_path, tracked, monkeypatch) -> None:
+    for name in ("matplotlib", "tensorboard", "trackio", "wandb"):
+        monkeypatch.setitem(sys.modules, name, None)  # an import of it fails
+    trainer = runs.pruning(tmp_path, max_steps=1)
+    trainer.add_callback(tracked)
+    trainer.train()
+    assert tracked.seen == ["closed"]
 
 
 def test_a_new_run_takes_the_picture_of_an_earlier_one_away(tmp_path) -> None:
