@@ -169,9 +169,14 @@ def test_tensorboard_has_metrics_and_the_plane(tmp_path) -> None:
 
 @pytest.mark.skipif(find_spec("trackio") is None, reason="trackio is not installed")
 def test_trackio_has_metrics_and_the_plane(tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "store"))  # it is read at the import
     from trackio.sqlite_storage import SQLiteStorage
 
+    store = tmp_path / "store"  # the package has read its environment already
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] == "trackio":
+            for constant, path in (("TRACKIO_DIR", store), ("MEDIA_DIR", store / "media")):
+                if constant in vars(module):
+                    monkeypatch.setattr(module, constant, path)
     runs.pruning(tmp_path / "out", max_steps=2, report_to="trackio", project="pruned").train()
     (name,) = SQLiteStorage.get_runs("pruned")
     logs = SQLiteStorage.get_logs("pruned", name)
@@ -179,3 +184,12 @@ def test_trackio_has_metrics_and_the_plane(tmp_path, monkeypatch) -> None:
     (picture,) = [row[plane_picture.NAME] for row in logs if plane_picture.NAME in row]
     (file,) = (tmp_path / "store" / "media").rglob("*.png")
     assert file.name in str(picture)
+
+
+@pytest.mark.skipif(find_spec("wandb") is None, reason="wandb is not installed")
+def test_wandb_has_the_plane(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    runs.pruning(tmp_path / "out", max_steps=2, report_to="wandb").train()
+    (file,) = (tmp_path / "wandb").glob("offline-run-*/files/media/images/pruning/*.png")
+    assert file.name.startswith("plane_")
