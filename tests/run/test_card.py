@@ -1,5 +1,7 @@
 """The section of a model card on what was pruned."""
 
+from importlib.metadata import PackageNotFoundError
+
 import pytest
 from huggingface_hub import ModelCard, metadata_load
 
@@ -87,6 +89,15 @@ def test_any_metadata_get_the_tag(card, head) -> None:
     describe_run(card, SETTINGS, COUNTS)
     tags = metadata_load(card)["tags"]
     assert tags == (["one", TAG] if "one" in head else [TAG])
+
+
+def test_the_program_needs_no_installation(card, monkeypatch) -> None:
+    def unknown(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("qtuning.run.card.version", unknown)
+    describe_run(card, SETTINGS, COUNTS)
+    assert "qtuning, an implementation" in card.read_text()
 
 
 def test_before_the_first_step_there_is_no_budget(card) -> None:

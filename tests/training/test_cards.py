@@ -1,11 +1,13 @@
 """Model cards under each kind of trainer, and the picture of the plane in trackers."""
 
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from datasets import Dataset
 from huggingface_hub import metadata_load
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import DataCollatorForSeq2Seq, Trainer, TrainerCallback, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
 import qtuning
@@ -23,14 +25,9 @@ SHORT = {**runs.SETTINGS, "max_steps": 2}
 def plain(folder: Path) -> Trainer:
     """transformers' own trainer with pruning, on rows that are tokens already."""
     tokenizer = tiny.tokenizer()
-    rows = tiny.dataset().map(
-        lambda row: (lambda ids: {"input_ids": ids, "labels": ids})(
-            tokenizer(row["prompt"] + row["completion"])["input_ids"]
-        ),
-        remove_columns=["prompt", "completion", "id"],
-    )
-    from transformers import DataCollatorForSeq2Seq
-
+    texts = [row["prompt"] + row["completion"] for row in tiny.rows()]
+    ids = tokenizer(texts)["input_ids"]
+    rows = Dataset.from_dict({"input_ids": ids, "labels": ids})
     return with_pruning(Trainer, PruningArguments(sample_ratio=0.5))(
         model=tiny.llama(),
         args=TrainingArguments(str(folder), **SHORT),
@@ -142,6 +139,15 @@ def test_without_scores_or_a_tracker_there_is_no_picture(tmp_path, tracked, prun
     assert not (tmp_path / PLANE_FILE).exists()
 
 
+def test_what_is_not_installed_is_not_imported(tmp_path, tracked, monkeypatch) -> None:
+    for name in ("matplotlib", "tensorboard", "trackio", "wandb"):
+        monkeypatch.setitem(sys.modules, name, None)  # an import of it fails
+    trainer = runs.pruning(tmp_path, max_steps=1)
+    trainer.add_callback(tracked)
+    trainer.train()
+    assert tracked.seen == ["closed"]
+
+
 def test_a_new_run_takes_the_picture_of_an_earlier_one_away(tmp_path) -> None:
     (tmp_path / PLANE_FILE).touch()
     runs.pruning(tmp_path, max_steps=1).train()
@@ -163,9 +169,14 @@ def test_tensorboard_has_metrics_and_the_plane(tmp_path) -> None:
 
 @pytest.mark.skipif(find_spec("trackio") is None, reason="trackio is not installed")
 def test_trackio_has_metrics_and_the_plane(tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "store"))  # it is read at the import
     from trackio.sqlite_storage import SQLiteStorage
 
+    store = tmp_path / "store"  # the package has read its environment already
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] == "trackio":
+            for constant, path in (("TRACKIO_DIR", store), ("MEDIA_DIR", store / "media")):
+                if constant in vars(module):
+                    monkeypatch.setattr(module, constant, path)
     runs.pruning(tmp_path / "out", max_steps=2, report_to="trackio", project="pruned").train()
     (name,) = SQLiteStorage.get_runs("pruned")
     logs = SQLiteStorage.get_logs("pruned", name)
@@ -173,3 +184,12 @@ def test_trackio_has_metrics_and_the_plane(tmp_path, monkeypatch) -> None:
     (picture,) = [row[plane_picture.NAME] for row in logs if plane_picture.NAME in row]
     (file,) = (tmp_path / "store" / "media").rglob("*.png")
     assert file.name in str(picture)
+
+
+@pytest.mark.skipif(find_spec("wandb") is None, reason="wandb is not installed")
+def test_wandb_has_the_plane(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    runs.pruning(tmp_path / "out", max_steps=2, report_to="wandb").train()
+    (file,) = (tmp_path / "wandb").glob("offline-run-*/files/media/images/pruning/*.png")
+    assert file.name.startswith("plane_")

@@ -1,7 +1,6 @@
 """Push a pruned data set to the Hub, with a card that says from what and by which decision."""
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 # Its clients are of different packages in different versions; the name is the same in all.
 from ..arguments import PruningArguments, pruning_fields
 from ..io.hub import public_name, pushing
-from ..run.card import CARD, CITED, TAG, option_table
+from ..run.card import CARD, CITED, TAG, option_table, program
 from .beside_tokens import TEMPLATE_FILE
 from .origin import DATA_NAME, Origin, tokenising_of
 
@@ -54,7 +53,7 @@ def push(
     Raises:
         UsageError: The Hub cannot be reached, or refuses.
     """
-    client = api or HfApi(library_name="qtuning", library_version=version("qtuning"))
+    client = api or HfApi(library_name="qtuning")
     files = {
         path.relative_to(output).as_posix(): path for path in output.rglob("*") if path.is_file()
     }
@@ -107,7 +106,7 @@ def dataset_card(
     lines = ["---", yaml.safe_dump(head, sort_keys=False).strip(), "---", "", f"# {name}", "", kept]
     lines += ["", "## From", "", *_from(origin), "", "## Decision", ""]
     lines += [
-        f"`qtuning prune` of qtuning {version('qtuning')}, an implementation of "
+        f"`qtuning prune` of {program()}, an implementation of "
         "[Q-Tuning](https://arxiv.org/abs/2509.23873), decided on these scores.",
         "",
         *option_table(pruning_fields(args)),

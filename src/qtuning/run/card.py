@@ -7,7 +7,7 @@ section is added to it, which a later call replaces.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def section_lines(
         "## Pruning",
         "",
         "Every optimizer step chose among its candidates the samples, and in them the answer "
-        f"tokens, to train on: qtuning {version('qtuning')}, an implementation of "
+        f"tokens, to train on: {program()}, an implementation of "
         "[Q-Tuning](https://arxiv.org/abs/2509.23873).",
     ]
     if counts.samples:
@@ -98,6 +98,14 @@ def section_lines(
     if picture:
         lines += ["", f"![The Error-Uncertainty plane at the end of the run]({PLANE_FILE})"]
     return [*lines, "", *CITED]
+
+
+def program() -> str:
+    """The name of this program with its version; without, where it is run but not installed."""
+    try:
+        return f"qtuning {version('qtuning')}"
+    except PackageNotFoundError:
+        return "qtuning"
 
 
 def nominal_ratio(settings: Mapping[str, Any]) -> float:
