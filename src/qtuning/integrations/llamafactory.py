@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from huggingface_hub import ModelCard
 
 from ..arguments import PruningArguments
 from ..errors import UsageError, first_line
+from ..training.cards import describe_folder
 from . import torchrun
 from .llamafactory_options import (
     Given,
@@ -31,7 +31,7 @@ from .llamafactory_options import (
     refuse_options,
     refuse_variables,
 )
-from .llamafactory_trainer import TAG, trainer_class
+from .llamafactory_trainer import trainer_class
 
 TRIED = "0.9.5"
 """The version of LLaMA-Factory that the integration was tried with."""
@@ -204,15 +204,4 @@ def _run(theirs: _Theirs, pruning: PruningArguments, rest: Given) -> None:
         vars(theirs.workflow)[_SUBSTITUTED] = stock
     for trainer in made:
         if trainer.is_world_process_zero():
-            _tag_card(Path(trainer.args.output_dir) / "README.md")
-
-
-def _tag_card(path: Path) -> None:
-    """Add our tag to the model card that LLaMA-Factory has written, if it has."""
-    if not path.is_file():
-        return
-    card = ModelCard.load(path, ignore_metadata_errors=True)
-    tags = list(card.data.tags or [])
-    if TAG not in tags:
-        card.data.tags = [*tags, TAG]
-        card.save(path)
+            describe_folder(Path(trainer.args.output_dir))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..arguments import PruningArguments
 from ..errors import StoppedError, UsageError
+from ..run.card import TAG
 from ..run.stopping import stop_on_signals
 from ..training.combined import with_arguments
 from ..training.trainer import with_pruning
@@ -13,9 +14,6 @@ if TYPE_CHECKING:  # super() is a Trainer, since the class is combined with one
     from transformers import Trainer as _Trainer
 else:
     _Trainer = object
-
-TAG = "q-tuning"
-"""The tag of the model card."""
 
 
 def trainer_class(

@@ -100,4 +100,6 @@ class QTuningSwiftTrainer(PruningMixin, Seq2SeqTrainer):
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train as ms-swift does; the arguments are those of its trainer."""
         with ending_in_one_line(), stop_on_signals(self):
-            return super().train(*args, **kwargs)
+            result = super().train(*args, **kwargs)
+        self.create_model_card()  # ms-swift writes one only where it pushes
+        return result
