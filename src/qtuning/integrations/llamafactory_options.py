@@ -53,7 +53,7 @@ class _Parser(HfArgumentParser):
 def divided(given: Given, known: Collection[str], *, lenient: bool) -> tuple[Given, Given]:
     """The pruning options, and what is left for LLaMA-Factory, each in the form it came in.
 
-    A name that both have goes to both: ``eaft_alpha``, the exponent of the loss that either can have.
+    A name that both have goes to both: ``eaft_alpha``, the exponent of a loss that either has.
 
     Args:
         given: The options as LLaMA-Factory reads them.
