@@ -40,7 +40,10 @@ def test_a_quarter_of_the_samples_and_half_the_tokens(workshop, stock, kind):
     assert (ours / "adapter_config.json").exists() == (kind == "lora")
     if kind == "full":
         assert not same_weights(stock, ours)
-    tags = ModelCard.load(ours / "README.md").data.tags
+    card = ModelCard.load(ours / "README.md")
+    assert "sample_ratio" in card.text
+    assert "2509.23873" in card.text
+    tags = card.data.tags
     assert {"q-tuning", "llama-factory", kind} <= set(tags)
     arguments = torch.load(ours / "checkpoint-2" / "training_args.bin", weights_only=False)
     assert arguments.sample_ratio == 0.25

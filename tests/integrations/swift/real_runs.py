@@ -11,6 +11,7 @@ import time
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 
 from qtuning import read_ledger
 from qtuning.integrations.swift_options import VARIABLE
@@ -43,6 +44,9 @@ def test_a_quarter_of_the_samples_and_half_the_tokens(workshop, stock, kind):
     assert 0 < budget["kept_answer_tokens"] < budget["answer_tokens"] / 2
     if kind == "full":
         assert not same_weights(stock, ours)
+    card = ModelCard.load(ours / "README.md")
+    assert "q-tuning" in card.data.tags
+    assert "sample_ratio" in card.text
     arguments = torch.load(ours / "checkpoint-2" / "training_args.bin", weights_only=False)
     assert arguments.sample_ratio == 0.25
 
