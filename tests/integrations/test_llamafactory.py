@@ -17,22 +17,14 @@ from transformers import TrainerCallback
 
 from qtuning import read_ledger
 from qtuning.commands.main import main
-from qtuning.integrations.llamafactory_options import PRUNING, VARIABLES, divided
+from qtuning.integrations.llamafactory_options import PRUNING, VARIABLES
 
 from .llamafactory.recorded import FILE
 
 
-def test_one_option_of_ours_has_the_name_of_one_of_theirs_and_goes_to_both():
-    known = {name for names in json.loads(FILE.read_text())["options"].values() for name in names}
-    assert set(PRUNING) & known == {"eaft_alpha"}
-    given = {"eaft_alpha": 2.0, "sample_ratio": 0.5, "stage": "sft"}
-    own, rest = divided(given, known, lenient=False)
-    assert own == {"eaft_alpha": 2.0, "sample_ratio": 0.5}
-    assert rest == {"eaft_alpha": 2.0, "stage": "sft"}
-    words = ["--eaft_alpha", "2.0", "--stage", "sft", "--sample_ratio=0.5"]
-    own, rest = divided(words, known, lenient=False)
-    assert own == ["--eaft_alpha", "2.0", "--sample_ratio=0.5"]
-    assert rest == ["--eaft_alpha", "2.0", "--stage", "sft"]
+def test_no_option_of_ours_has_the_name_of_one_of_theirs():
+    options = json.loads(FILE.read_text())["options"]
+    assert not set(PRUNING) & {name for names in options.values() for name in names}
 
 
 def said(capsys) -> str:

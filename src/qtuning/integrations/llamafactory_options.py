@@ -53,8 +53,6 @@ class _Parser(HfArgumentParser):
 def divided(given: Given, known: Collection[str], *, lenient: bool) -> tuple[Given, Given]:
     """The pruning options, and what is left for LLaMA-Factory, each in the form it came in.
 
-    A name that both have goes to both: ``eaft_alpha``, the exponent of a loss that either has.
-
     Args:
         given: The options as LLaMA-Factory reads them.
         known: The names of LLaMA-Factory's options.
@@ -76,17 +74,14 @@ def divided(given: Given, known: Collection[str], *, lenient: bool) -> tuple[Giv
             )
     if isinstance(given, dict):
         own = {name: value for name, value in given.items() if name in PRUNING}
-        return own, {name: given[name] for name in given if name not in own or name in known}
+        return own, {name: value for name, value in given.items() if name not in own}
     own_words: list[str] = []
     rest: list[str] = []
-    takers = [rest]
+    words = rest
     for word in given:
         if word.startswith("--"):
-            name = next(_flags([word]))
-            both = ((own_words, name in PRUNING), (rest, name not in PRUNING or name in known))
-            takers = [words for words, takes in both if takes]
-        for words in takers:
-            words.append(word)
+            words = own_words if next(_flags([word])) in PRUNING else rest
+        words.append(word)
     return own_words, rest
 
 
