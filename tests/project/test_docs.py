@@ -25,6 +25,7 @@ from qtuning.pruners.protocols import NEEDS, SamplePool
 from qtuning.run.ledger import SCHEMA
 
 from .. import device, tiny
+from ..integrations.axolotl import recorded as of_axolotl
 from ..integrations.llamafactory import recorded
 from ..integrations.swift import recorded as of_swift
 from .pages import DOCS, MODEL, PAGES, ROOT, VERBS, blocks, commands, flags, prose, text
@@ -37,19 +38,21 @@ LOCAL = (
     ('Config("out", ', f'Config("out", **{device.arguments()}, report_to="none", max_steps=2, '),
 )
 # Programs on the pages that are not ours; their arguments are not looked at.
-OTHERS = {"git", "cd", ".venv/bin/pre-commit", "swift"}
+OTHERS = {"git", "cd", ".venv/bin/pre-commit", "swift", "axolotl"}
 OTHER_TRAINERS = {
     "docs/llamafactory.md": {
         name
         for names in json.loads(recorded.FILE.read_text())["options"].values()
         for name in names
     },
+    "docs/axolotl.md": {"qtuning", *json.loads(of_axolotl.FILE.read_text())["config"]},
     "docs/swift.md": {"ENV", *json.loads(of_swift.FILE.read_text())["options"]},
 }
 """Pages of other trainers, and the options that these have."""
 # Flags in the prose that belong to other programs.
 OTHERS_FLAGS = {"--no-deps", "--disable-pip", "--target", "--case"}
 OTHERS_FLAGS |= {"--external_plugins", "--resume_from_checkpoint"}
+OTHERS_FLAGS |= {"--launcher", "--qtuning__sample_ratio"}
 
 
 def module_of(name: str):
