@@ -20,6 +20,9 @@ BASE_TAIL_MASS = "qtuning_base_tail"
 PER_LABEL = (LOSS_WEIGHT, BASE_NLL, BASE_TAIL_MASS)
 """Keys of what the loss reads of each label, a list as long as ``input_ids``, or ``(B, L)`` in a
 batch that is trained on; no collator is given them."""
+TURN = "qtuning_turn"
+"""Key of the turn that each token belongs to, see ``turns``, a list as long as ``input_ids``; no
+collator is given it."""
 SAMPLES = "qtuning_samples"
 """Key of the ``BatchSamples`` of a batch whose loss is weighted."""
 

@@ -13,6 +13,7 @@ from .example import (
     PER_LABEL,
     SAMPLE_ID,
     SAMPLES,
+    TURN,
     BatchSamples,
     Example,
     answer_positions,
@@ -69,7 +70,7 @@ class Labels:
 
     def collate_as_is(self, examples: Sequence[Example]) -> dict[str, Any]:
         """The batch that the stock trainer would make of the examples."""
-        return self._collator([_without(e, SAMPLE_ID, *PER_LABEL) for e in examples])
+        return self._collator([_without(e, SAMPLE_ID, TURN, *PER_LABEL) for e in examples])
 
     def collate_to_train(self, examples: Sequence[Example]) -> dict[str, Any]:
         """Collate examples as ``collate`` does, with what the loss reads of each label.
@@ -117,7 +118,10 @@ class Labels:
         """
         if _MADE_LABELS in examples[0]:
             batch = self._collator(
-                [_without(e, SAMPLE_ID, _MADE_LABELS, "labels", *PER_LABEL) for e in examples]
+                [
+                    _without(e, SAMPLE_ID, TURN, _MADE_LABELS, "labels", *PER_LABEL)
+                    for e in examples
+                ]
             )
         else:
             batch = self.collate_as_is(examples)

@@ -35,10 +35,10 @@ class KeptSignals:
     store: ReferenceStore
     read_steps: StepReader | None
 
-    def __call__(
+    def add_reference_for(
         self, model: PreTrainedModel, kept: Sequence[Candidate], needs: frozenset[str]
     ) -> None:
-        """Add the extras that this step's token pruner and token weighter need.
+        """Add the extras from the reference model that token pruner and token weighter need.
 
         Args:
             model: The bare model.
@@ -47,19 +47,25 @@ class KeptSignals:
         """
         if needs & FROM_REFERENCE:
             self.add_reference(model, kept)
+
+    def add_steps(self, kept: Sequence[Candidate], needs: frozenset[str]) -> None:
+        """Add the reasoning steps of kept candidates, or turns, where the token pruner reads them.
+
+        Args:
+            kept: This rank's kept candidates or turns.
+            needs: Names that token pruner and token weighter read.
+        """
         if self.read_steps is not None and STEPS in needs:
             for candidate in kept:
                 labels = torch.tensor(candidate.example["labels"])[candidate.answers]
                 candidate.extras[STEPS] = self.read_steps(labels.tolist())
 
-    def add_base_means(self, model: PreTrainedModel, candidates: Sequence[Candidate]) -> None:
+    def add_base_means(self, candidates: Sequence[Candidate]) -> None:
         """Add the mean NLL under the reference model, which sample pruners read.
 
         Args:
-            model: The bare model.
-            candidates: Candidates of this rank with answer tokens, before the decision.
+            candidates: Candidates of this rank, or their turns, after ``add_reference``.
         """
-        self.add_reference(model, candidates)
         for candidate in candidates:
             candidate.extras[BASE_MEAN] = candidate.extras[REFERENCE].double().mean()[None]
 

@@ -42,6 +42,17 @@ class Kept(NamedTuple):
     keep: Tensor
 
 
+def with_tokens(
+    kept: Sequence[Kept], examples: Sequence[Example]
+) -> tuple[list[Candidate], list[Example]]:
+    """The kept units that have kept tokens, and the example of each.
+
+    An answer that lost all its tokens gives no gradient, so it is in no forward.
+    """
+    pairs = [(k.candidate, e) for k, e in zip(kept, examples, strict=True) if bool(k.keep.any())]
+    return [unit for unit, _ in pairs], [example for _, example in pairs]
+
+
 class Factors(NamedTuple):
     """The factors on the kept tokens of one sample, each ``(K,)`` float64.
 

@@ -26,10 +26,11 @@ from .binning import deal_bins
 from .candidates import candidates_of
 from .dealing import deal, share_out
 from .decide import Decision, Decisions, decide
-from .factors import Kept, factors_of, with_factors
+from .factors import Kept, factors_of, with_factors, with_tokens
 from .moment import Moment
 from .refresh import Refresh
 from .token_stage import keep_masks, token_sample
+from .units import give_back, put_together, trained_tokens, units_of, wholes_of
 from .work import StepCounts, Work, count
 
 
@@ -137,23 +138,25 @@ class StepPruner:
 
         moment = Moment(step, self.seed, progress, self.memory)
         if SCORES in pruners.sample.needs:
-            places_to_score = self._to_score(candidates, pruners, moment)
-            score([candidates[place] for place in places_to_score], pruners.needs)
-        rows_of_ranks = self._gather(candidates, step)
+            score(self._to_score(candidates, pruners, moment), pruners.needs)
+        rows_of_ranks = self._gather(self._units(candidates), step)
         decisions = decide(rows_of_ranks, pruners.sample, self.args, moment)
         if pruners.score_kept:
             decisions = self._score_kept(candidates, decisions, score, pruners, step)
-        decisions_here = decisions.of_rank(self.ranks.rank, len(candidates))
-        kept_candidates = [
-            (c, d) for c, d in zip(candidates, decisions_here, strict=True) if d.kept
-        ]
+        units = self._units(candidates)
+        decisions_here = decisions.of_rank(self.ranks.rank, len(units))
+        places = [place for place, decision in enumerate(decisions_here) if decision.kept]
         if self.more is not None:
             scoring_from = time.perf_counter()
             needs = pruners.token.needs
             if self.weighter is not None:
                 needs |= self.weighter.needs
-            self.more(model, [candidate for candidate, _ in kept_candidates], needs)
+            wholes = wholes_of(candidates, [units[place] for place in places])
+            self.more.add_reference_for(model, wholes, needs)
+            units = self._units(candidates)
+            self.more.add_steps([units[place] for place in places], needs)
             counts.scoring_seconds += time.perf_counter() - scoring_from
+        kept_candidates = [(units[place], decisions_here[place]) for place in places]
         keeps = self.token_keeps(kept_candidates, pruners.token, step, self.ranks.gather_flat)
         examples = [
             prune_tokens(candidate.example, candidate.answers, keep, self.args.token_mode)
@@ -163,11 +166,11 @@ class StepPruner:
         kept = [Kept(*pair, keep) for pair, keep in zip(kept_candidates, keeps, strict=True)]
         factors = factors_of(kept, self.weighter, self.args, moment)
 
-        work_here = [Work(scored_tokens=candidate.scored_tokens) for candidate in candidates]
-        places = [place for place, decision in enumerate(decisions_here) if decision.kept]
-        for place, one, example, own in zip(places, kept, examples, factors, strict=True):
-            n_kept, scored_tokens = int(one.keep.sum()), one.candidate.scored_tokens
-            cost = Work(n_kept, len(example["input_ids"]) if n_kept else 0, scored_tokens)
+        work_here = [Work(scored_tokens=unit.scored_tokens) for unit in units]
+        trained = iter(trained_tokens(*with_tokens(kept, examples), cut=pruners.prune))
+        for place, one, own in zip(places, kept, factors, strict=True):
+            n_kept = int(one.keep.sum())
+            cost = Work(n_kept, next(trained) if n_kept else 0, one.candidate.scored_tokens)
             work_here[place] = own.added_to(cost)
         work_of_ranks = self.ranks.gather(work_here)
         work = [work_of_ranks[rank][place] for rank, place in decisions.places]
@@ -178,14 +181,10 @@ class StepPruner:
 
         pruned = pruners.prune or is_weighted
         if pruned:
-            # An answer that lost all its tokens gives no gradient, so it is in no forward.
-            examples = [one for one, keep in zip(examples, keeps, strict=True) if bool(keep.any())]
+            units_left, examples = with_tokens(kept, examples)
+            examples = put_together(units_left, examples, cut=pruners.prune)
             packed = max((row.packed for row in decisions.rows), default=0)
-            homes = [
-                (candidates[place].micro, candidates[place].row)
-                for place, keep in zip(places, keeps, strict=True)
-                if bool(keep.any())
-            ]
+            homes = [(one.micro, one.row) for one in wholes_of(candidates, units_left)]
             dealt = self._deal(examples, homes, candidates, len(lists), packed, is_weighted)
         else:  # the stock trainer's micro-batches, with repeated rows
             dealt = Dealt([list(rows) for rows in lists], 0, 0, len(lists) * self.ranks.size)
@@ -196,7 +195,12 @@ class StepPruner:
         self, lists: Sequence[Sequence[Example]], first_repeated: int
     ) -> list[Candidate]:
         """The samples of this rank's rows, packed rows unpacked; arguments as in ``__call__``."""
-        return candidates_of(self.labels, lists, first_repeated, self._packed)
+        by_turn = self.args.prune_unit == "turn"
+        return candidates_of(self.labels, lists, first_repeated, self._packed, by_turn)
+
+    def _units(self, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+        """What is kept or dropped: the candidates, or their turns as they have been scored."""
+        return units_of(candidates) if self.args.prune_unit == "turn" else candidates
 
     def _packed(self, row: Example) -> int:
         """Input tokens of a packed row; with bins, a micro-batch's share of one of its samples."""
@@ -206,17 +210,20 @@ class StepPruner:
 
     def _to_score(
         self, candidates: Sequence[Candidate], pruners: Pruners, moment: Moment
-    ) -> Sequence[int]:
-        """Places of this rank's candidates to score before the decision."""
+    ) -> Sequence[Candidate]:
+        """This rank's candidates to score before the decision."""
         if self.refresh is None:
-            return range(len(candidates))
-        rows_of_ranks = self.ranks.gather([row_of(candidate) for candidate in candidates])
+            return candidates
+        units = self._units(candidates)
+        rows_of_ranks = self.ranks.gather([row_of(unit) for unit in units])
         places_of_ranks = self.refresh.choose(rows_of_ranks, pruners.sample, self.args, moment)
-        return sorted(places_of_ranks[self.ranks.rank])
+        return wholes_of(
+            candidates, [units[place] for place in sorted(places_of_ranks[self.ranks.rank])]
+        )
 
-    def _gather(self, candidates: Sequence[Candidate], step: int) -> list[list[CandidateRow]]:
+    def _gather(self, units: Sequence[Candidate], step: int) -> list[list[CandidateRow]]:
         """The rows of all ranks; a row not scored in this step has its last known scores."""
-        rows_of_ranks = self.ranks.gather([row_of(candidate) for candidate in candidates])
+        rows_of_ranks = self.ranks.gather([row_of(unit) for unit in units])
         if self.refresh is None:
             return rows_of_ranks
         self.refresh.store.learn((row for rows in rows_of_ranks for row in rows), step)
@@ -244,16 +251,17 @@ class StepPruner:
         ]
         if not unscored_places:  # the same on all ranks, so none waits for another
             return decisions
-        unscored_here = [
-            candidates[place] for rank, place in unscored_places if rank == self.ranks.rank
-        ]
+        here = [place for rank, place in unscored_places if rank == self.ranks.rank]
+        units = self._units(candidates)
         stay = (
             self.refresh is not None
             and self.refresh.share == 0.0
             and SCORES in pruners.sample.needs
         )
-        score(unscored_here, pruners.token.needs if stay else pruners.needs)
-        new_rows = iter(self.ranks.gather_flat([row_of(candidate) for candidate in unscored_here]))
+        unscored = wholes_of(candidates, [units[place] for place in here])
+        score(unscored, pruners.token.needs if stay else pruners.needs)
+        units = self._units(candidates)
+        new_rows = iter(self.ranks.gather_flat([row_of(units[place]) for place in here]))
         # The rows come rank by rank, those of a rank in the order of the data.
         row_at = {
             where: next(new_rows) for where in sorted(unscored_places, key=lambda where: where[0])
@@ -279,20 +287,27 @@ class StepPruner:
             needs: What pruners will read of them; for some of it more passes are made.
         """
         candidates = [c for c in chosen if len(c.answers) and not c.repeated]
+        by_turn = self.args.prune_unit == "turn"
         scores = self.scorer(
             model,
             wrapped,
             [(c.example, len(c.answers)) for c in candidates],
             max((c.packed for c in candidates), default=0),
+            [[turn.n_tokens for turn in c.turns] for c in candidates] if by_turn else None,
         )
         for candidate, sample_scores in zip(candidates, scores, strict=True):
             candidate.nll, candidate.entropy = sample_scores.nll, sample_scores.entropy
             candidate.extras.update(sample_scores.extras)
             candidate.scored_tokens += len(candidate.example["input_ids"])
         if needs & OF_ALONE:
-            score_without_prompt(self.scorer, model, wrapped, candidates)
+            units = self._units(candidates)
+            score_without_prompt(self.scorer, model, wrapped, units)
+            give_back(candidates, units)
         if BASE_MEAN in needs and self.more is not None:
-            self.more.add_base_means(model, candidates)
+            self.more.add_reference(model, candidates)
+            units = self._units(candidates)
+            self.more.add_base_means(units)
+            give_back(candidates, units)
 
     def token_keeps(
         self,
