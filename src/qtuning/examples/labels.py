@@ -118,10 +118,7 @@ class Labels:
         """
         if _MADE_LABELS in examples[0]:
             batch = self._collator(
-                [
-                    _without(e, SAMPLE_ID, TURN, _MADE_LABELS, "labels", *PER_LABEL)
-                    for e in examples
-                ]
+                [_without(e, SAMPLE_ID, TURN, _MADE_LABELS, "labels", *PER_LABEL) for e in examples]
             )
         else:
             batch = self.collate_as_is(examples)

@@ -46,7 +46,7 @@ class Known(NamedTuple):
 
 
 class ScoreStore:
-    """Last known scores by name of sample or turn; the same on all ranks, which see the same rows."""
+    """Last known scores by name of sample or turn; the same on all ranks, which see the same."""
 
     def __init__(
         self, known: Mapping[str, Known] | None = None, extras: frozenset[str] = frozenset()
@@ -78,9 +78,7 @@ class ScoreStore:
             if not row.scored:
                 continue
             if math.isfinite(row.ppl) and math.isfinite(row.entropy):
-                self._known[row.name] = Known(
-                    row.ppl, row.entropy, row.n_tokens, step, row.extras
-                )
+                self._known[row.name] = Known(row.ppl, row.entropy, row.n_tokens, step, row.extras)
             else:
                 self._known.pop(row.name, None)
 
