@@ -107,7 +107,11 @@ def summary(table: pa.Table, decisions: TableDecisions, output: Path) -> str:
             f" {n_emptied:,} kept rows lost all their answer tokens; what trainers read is without "
             "them."
         )
+    turns = [one for of_row in decisions.turns or () for one in of_row]
+    n_turns = sum(one["kept"] for one in turns)
+    units = f"{n_turns:,} of {len(turns):,} turns ({share(n_turns, len(turns)):.1%}) of "
     return (
+        f"{units if turns else ''}"
         f"{n_kept:,} of {len(is_kept):,} rows ({share(n_kept, len(is_kept)):.1%}), "
         f"{tokens - n_pruned:,} of {all_tokens:,} answer tokens "
         f"({share(tokens - n_pruned, all_tokens):.1%}) kept; "

@@ -31,6 +31,7 @@ from .templates import (
 )
 from .token_weights import check_messages_apart
 from .tokenising import Tokenising
+from .turn_columns import TurnMarkingTrainer
 from .weighing import WeighedTrainer
 
 logger = get_logger(__name__)
@@ -134,6 +135,7 @@ def prepared(
     bf16: bool = False,
     use_cpu: bool = False,
     processes: int | None = None,
+    by_turn: bool = False,
 ) -> Iterator[SFTTrainer]:
     """A trainer that only prepares rows: its ``train_dataset`` has the rows as tokens.
 
@@ -148,6 +150,7 @@ def prepared(
         bf16: Autocast passes to bfloat16.
         use_cpu: Leave the model on the CPU.
         processes: Number of processes that tokenise; None for this one alone.
+        by_turn: Whether the turns of rows are marked, see ``turns``.
 
     Raises:
         UsageError: Rows cannot be trained on, or no row has answer tokens.
@@ -155,7 +158,8 @@ def prepared(
     trl_rows = ready_rows(rows, where, tokenizer, how, processes)
     check_vocabulary(trl_rows, vocabulary_of(model), where)
     options = {"bf16": bf16, "use_cpu": use_cpu, "dataset_num_proc": processes}
-    with preparer(trl_rows, model, tokenizer, how, where=where, **options) as trainer:
+    kind = TurnMarkingTrainer if by_turn else WeighedTrainer
+    with preparer(trl_rows, model, tokenizer, how, where=where, kind=kind, **options) as trainer:
         check_answers(trainer, trainer.train_dataset, trl_rows)
         yield trainer
 
@@ -168,6 +172,7 @@ def preparer(
     how: Tokenising,
     *,
     where: str,
+    kind: type[WeighedTrainer] = WeighedTrainer,
     **options: Any,
 ) -> Iterator[SFTTrainer]:
     """A trainer that has made tokens of rows, which are not checked; see ``prepared``.
@@ -178,6 +183,7 @@ def preparer(
         tokenizer: The model's tokenizer.
         how: TRL's options that determine the tokens.
         where: Name of the rows in messages.
+        kind: The class of the trainer.
         **options: More options of TRL's ``SFTConfig``.
 
     Raises:
@@ -195,9 +201,7 @@ def preparer(
             **{"bf16": False, **options, **how.for_trl()},
         )
         with preparing(trl_rows, where, tokenizer, how.template(tokenizer)):
-            trainer = WeighedTrainer(
-                model, args, train_dataset=trl_rows, processing_class=tokenizer
-            )
+            trainer = kind(model, args, train_dataset=trl_rows, processing_class=tokenizer)
         yield trainer
 
 

@@ -9,6 +9,7 @@ from accelerate.logging import get_logger
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from ..arguments import PruningArguments
 from ..core.stats import IGNORE_INDEX
 from ..errors import UsageError
 from ..io.formats import columns_of
@@ -17,7 +18,7 @@ from .spans import SpanError, turn_spans
 from .templates import messages_of
 from .token_weights import as_trl_reads, labels_by_trl
 from .turns import ANSWER, NO_TURN, WHOLE, kind_of, mark
-from .weighing import WeighingMixin, tokenizer_of
+from .weighing import WeighedTrainer, WeighingMixin, tokenizer_of
 
 logger = get_logger(__name__)
 
@@ -70,6 +71,12 @@ class TurnsMixin(WeighingMixin):
         vars(cut).update(use_liger_kernel=False)
         rows = prepare(rows, processing_class, cut, False, None, dataset_name)
         return rows.map(CutMarks(vars(args).get("truncation_mode") == "keep_end"))
+
+
+class TurnMarkingTrainer(TurnsMixin, WeighedTrainer):
+    """TRL's trainer, whose prepared rows have weights and marked turns."""
+
+    pruning = PruningArguments(prune_unit="turn")
 
 
 def with_turns(rows: Any, marks: "TurnMarks", processes: int | None = None) -> Any:

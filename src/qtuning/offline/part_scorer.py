@@ -19,6 +19,7 @@ from ..examples.example import SAMPLE_ID, Example, answer_positions
 from ..examples.labels import Labels
 from ..examples.pass_size import pass_size
 from ..examples.prepare import prepared
+from ..examples.turns import Turn, take_turns
 from ..io.formats import Rows
 from ..io.models import load_causal_lm, load_tokenizer
 from ..io.token_ids import vocabulary_of
@@ -49,6 +50,7 @@ class _Answered(NamedTuple):
         answers: Positions of the answer tokens, ``(T,)``.
         ends: Which answer tokens end a turn, ``(T,)`` bool.
         weights: Users' weights of the answer tokens, ``(T,)``; None for 1.
+        turns: The turns that they are of, where turns are scored.
     """
 
     place: int
@@ -56,6 +58,7 @@ class _Answered(NamedTuple):
     answers: Tensor
     ends: Tensor
     weights: Tensor | None
+    turns: tuple[Turn, ...] = ()
 
 
 class PartScorer:
@@ -128,6 +131,7 @@ class PartScorer:
                         where=job.where,
                         bf16=job.bf16,
                         processes=job.dataset_num_proc,
+                        by_turn=job.by_turn,
                     )
                 )
             waiting.begun()
@@ -158,7 +162,10 @@ class PartScorer:
                     ends = turn_ends(labelled["labels"], answers, ids)
                     said = labelled.pop(LOSS_WEIGHT, None)  # scores are not weighed
                     weights = None if said is None else torch.tensor(said)[answers]
-                    answered.append(_Answered(place, labelled, answers, ends, weights))
+                    turns: tuple[Turn, ...] = ()
+                    if self._job.by_turn:
+                        labelled, turns = take_turns(labelled, answers)
+                    answered.append(_Answered(place, labelled, answers, ends, weights, turns))
             yield part, answered
 
     def _scorer(self, trainer: SFTTrainer) -> Scorer:
@@ -199,9 +206,7 @@ class PartScorer:
             answered, scores_in_order, alone, spreads, strict=True
         ):
             nll_alone = None if other is None else other.nll
-            rows[one.place] = ScoredRow(
-                scores, one.ends, nll_alone, weights=one.weights, noisy=spread
-            )
+            rows[one.place] = ScoredRow(scores, one.ends, nll_alone, one.weights, spread, one.turns)
         return rows
 
 

@@ -5,8 +5,9 @@ decide on.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +29,7 @@ from ..step.sample_stage import PoolScores, select
 from .prune_tokens import KeptRow, token_keeps
 from .reasons import reason, why_of
 from .schema import TOKEN_SCORES
+from .turns import by_conversation, units_of_table
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ class TableDecisions:
             row. Rows that keep all tokens have no entry.
         tokens_known: Whether tokens were decided on; False where the scores of tokens are missing.
         entropy_over: The option ``entropy_over``: whether ``entropy`` or ``entropy_all`` decided.
+        turns: The decisions on the turns of each row; None where rows were decided on.
     """
 
     kept: Tensor
@@ -59,6 +62,7 @@ class TableDecisions:
     token_keeps: dict[int, Tensor] = field(default_factory=dict)
     tokens_known: bool = True
     entropy_over: str = PruningArguments.entropy_over
+    turns: Sequence[Sequence[Mapping[str, Any]]] | None = None
 
     @property
     def emptied(self) -> list[int]:
@@ -67,6 +71,9 @@ class TableDecisions:
 
     def reasons(self) -> list[str]:
         """Why each row is kept or not, in words."""
+        if self.turns is not None:
+            counts = [(sum(one["kept"] for one in turns), len(turns)) for turns in self.turns]
+            return [f"{n_kept} of {n} turns kept" for n_kept, n in counts]
         columns = (self.kept, self.filled, self.quadrant, self.bad, self.empty)
         return [
             reason(kept, filled, why_of(quadrant, bad=bad, empty=empty))
@@ -104,6 +111,32 @@ def decide_offline(
     Raises:
         UsageError: A pruner needs more than scores, or weights samples; scores that it reads are
             missing; or a user's pruner returned something else than decisions on the pool.
+    """
+    if args.prune_unit == "turn":
+        units = units_of_table(scores, where)
+        sizes = units.pools(pool_size)
+        found = _decide(units.table, args, sizes, seed, where, tokens_if_known)
+        return by_conversation(units, found)
+    return _decide(scores, args, pool_size, seed, where, tokens_if_known)
+
+
+def _decide(
+    scores: pa.Table,
+    args: PruningArguments,
+    pool_size: int | list[int] | None,
+    seed: int,
+    where: str,
+    tokens_if_known: bool,
+) -> TableDecisions:
+    """Run the pruners over rows; arguments as in ``decide_offline``.
+
+    Args:
+        scores: The rows.
+        args: The pruners and their budgets.
+        pool_size: Rows of every pool; or of each one, where all rows have answer tokens.
+        seed: Seed of random pruners.
+        where: The name of the scores in messages.
+        tokens_if_known: Decide on samples alone where the scores of tokens are missing.
     """
     pruners = Pruners.of(args)
     check_works_from_scores(args, pruners)
