@@ -1,4 +1,4 @@
-"""Short runs whose units are turns, for `accelerate launch`: turns_worker.py FOLDER ACCUMULATION."""
+"""Short runs whose units are turns, for `accelerate launch`: turns_worker.py FOLDER BATCHES."""
 
 import sys
 from pathlib import Path

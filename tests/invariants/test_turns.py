@@ -68,7 +68,7 @@ def test_last_scores_are_remembered_by_turn(tmp_path, share) -> None:
     first, second = (ledger.filter(pc.equal(ledger["epoch"], epoch)) for epoch in (0, 1))
     assert pc.all(first["scored"]).as_py()
     scored = pc.sum(second["scored"]).as_py()
-    assert scored == 0 if share == 0.0 else 0 < scored
+    assert scored == 0 if share == 0.0 else scored > 0
     known = {(row["sample_id"], row["turn"]): row["ppl"] for row in first.to_pylist()}
     for row in second.to_pylist():
         if not row["scored"]:

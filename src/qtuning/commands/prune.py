@@ -11,9 +11,10 @@ from ..arguments import PruningArguments
 from ..core.ratio import share
 from ..errors import UsageError
 from ..io.checks import check_new, check_sizes
+from ..offline.decisions import TableDecisions
 from ..offline.export import FORMATS, export
 from ..offline.origin import read_origin
-from ..offline.prune import TableDecisions, decide_offline
+from ..offline.prune import decide_offline
 from ..offline.read import read_scores
 from ..offline.schema import typed_scores
 from .parser import OneLineParser

@@ -54,8 +54,8 @@ class ScoreArguments:
     prune_unit: str = field(
         default=PruningArguments.prune_unit,
         metadata={
-            "help": "turn: also write turn_scores, the scores of each trained turn of the assistant, "
-            "by which `qtuning prune --prune_unit turn` decides.",
+            "help": "turn: also write turn_scores, the scores of each trained turn of the "
+            "assistant, by which `qtuning prune --prune_unit turn` decides.",
             "choices": ("sample", "turn"),
         },
     )

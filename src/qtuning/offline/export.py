@@ -19,9 +19,9 @@ from ..examples.example import Example, answer_positions, prune_tokens
 from ..io.arrow_rows import rows_of, write_jsonl
 from ..io.checks import check_new
 from ..io.weights import LOSS_WEIGHT
+from .decisions import TableDecisions
 from .llamafactory import write_for_llamafactory
 from .origin import Origin
-from .prune import TableDecisions
 from .schema import DECISIONS, SCORED, TURN_DECISIONS
 from .turns import with_flags
 

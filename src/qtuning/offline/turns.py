@@ -7,7 +7,7 @@ what is dropped of one is masked as pruned tokens are.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,10 +19,8 @@ from torch import Tensor
 from ..core.plane import BAND
 from ..errors import UsageError
 from ..examples.candidate import unit_name
+from .decisions import TableDecisions
 from .schema import TOKEN_SCORES, TURN_ENDS, TURN_SCORES
-
-if TYPE_CHECKING:  # prune.py builds on this module
-    from .prune import TableDecisions
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ def _turn_ends(scores: pa.Table, ends: NDArray[np.int64]) -> pa.Array:
     return pa.ListArray.from_arrays(offsets.astype(np.int32), values)
 
 
-def by_conversation(units: Units, found: "TableDecisions") -> "TableDecisions":
+def by_conversation(units: Units, found: TableDecisions) -> TableDecisions:
     """The decisions on turns as decisions on conversations, with those on the turns beside them.
 
     A conversation is kept if a turn of it is. Its quadrant is that of its only turn, else 0.
@@ -155,7 +153,7 @@ def by_conversation(units: Units, found: "TableDecisions") -> "TableDecisions":
     )
 
 
-def _mask(units: Units, found: "TableDecisions", unit: int) -> Tensor:
+def _mask(units: Units, found: TableDecisions, unit: int) -> Tensor:
     """Which answer tokens of a turn are kept."""
     n = int(units.lengths[unit])
     if not found.kept[unit]:

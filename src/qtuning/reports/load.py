@@ -18,10 +18,11 @@ from ..errors import UsageError
 from ..explanation.explain import explanation_of
 from ..explanation.kinds import kinds_of, words_of_kind
 from ..offline.decided import one_visit, read_decided
+from ..offline.decisions import TableDecisions
 from ..offline.diff import agreement
 from ..offline.export import with_decisions
 from ..offline.origin import Origin, origin_if_any
-from ..offline.prune import TableDecisions, decide_offline
+from ..offline.prune import decide_offline
 from ..offline.read import named
 from ..offline.rows_of_run import read_rows_of_run
 from ..offline.schema import is_decided
