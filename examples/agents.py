@@ -92,14 +92,14 @@ class Result(NamedTuple):
     right: float
 
 
-def main() -> None:
-    """Run the example."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the example; without ``argv`` with the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--conversations", type=int, default=400)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--warm_up", type=int, default=200, help="steps on everything, at first")
     parser.add_argument("--steps", type=int, default=60, help="steps of the run by turn")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     disable_progress_bar()
     started, console = time.perf_counter(), Console()
     results: dict[str, list[Result]] = {arm: [] for arm in ARMS}

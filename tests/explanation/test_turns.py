@@ -40,7 +40,8 @@ def test_a_turn_has_visits_and_the_text_of_its_conversation(run) -> None:
     assert len(sample.visits) == 2
     assert {visit.kind for visit in sample.visits} == {"thoughts+answer"}
     assert sample.visits[0].to_dict()["kind"] == "thoughts+answer"
-    assert sample.text is not None and "end 2" in sample.text.answer
+    assert sample.text is not None
+    assert "end 2" in sample.text.answer
     assert told.summary().table.num_rows == sum(map(turned.turns_of, turned.rows()))
 
 

@@ -9,7 +9,13 @@ import torch
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
-from qtuning import PruningArguments, UsageError, keep_tokens, read_ledger, select_samples
+from qtuning import (
+    PruningArguments,
+    UsageError,
+    keep_tokens,
+    read_ledger,
+    select_samples,
+)
 from qtuning.core.ratio import keep_count
 from qtuning.examples.example import TURN
 from qtuning.run.record import BUDGET_FILE
@@ -224,3 +230,34 @@ def test_some_conversations_may_be_one_unit(tmp_path, caplog) -> None:
     ledger = by_turn(read_ledger(tmp_path))
     assert ledger[("odd", 0)]["kind"] == "conversation"
     assert ("c0", 2) in ledger
+
+
+def test_runs_of_labels_are_turns_of_rows_that_come_as_tokens(tmp_path) -> None:
+    ids = turned.tokenizer()("<u>a<e>bcd<e><u>ef<e>ghijk<e>")["input_ids"]
+    labels = [-100, -100, -100, *ids[3:7], *[-100] * 4, *ids[11:]]
+    data = Dataset.from_list(
+        [{"input_ids": ids, "labels": labels, "id": f"t{i}"} for i in range(8)]
+    )
+    trainer = turned.pruning(tmp_path, data=data, assistant_only_loss=False)
+    trainer.train()
+    ledger = read_ledger(tmp_path)
+    assert set(ledger["kind"].to_pylist()) == {"turn"}
+    assert {(r["turn"], r["n_tokens"]) for r in ledger.to_pylist()} == {(1, 4), (2, len(ids) - 11)}
+
+
+def test_pruning_may_begin_later(tmp_path) -> None:
+    trainer = turned.pruning(tmp_path, prune_start=0.5, num_train_epochs=2)
+    trainer.train()
+    kept = {
+        step: [row["kept"] for row in read_ledger(tmp_path).to_pylist() if row["step"] == step]
+        for step in range(1, 7)
+    }
+    assert all(all(kept[step]) for step in (1, 2, 3))
+    assert all(sum(kept[step]) == keep_count(len(kept[step]), 0.5) for step in (4, 5, 6))
+
+
+def test_a_weighter_counts_conversations_together(tmp_path) -> None:
+    """A weight of the training forward is read where labels of several turns stand together."""
+    trainer = turned.pruning(tmp_path, token_weight="dft", sample_ratio=0.7)
+    trainer.train()
+    assert all(loss > 0 for loss in runs.losses(trainer))
