@@ -76,7 +76,7 @@ BATCH = 16
 """Conversations of a step."""
 ANSWER_TOKENS = 3 * (4 + 5)
 """Of a conversation: four of each call, five of each answer."""
-ARMS = {
+ARMS: dict[str, dict[str, Any]] = {
     "by turn": {"prune_unit": "turn", "sample_ratio": 1 - BAD},
     "by conversation": {"prune_unit": "sample", "sample_ratio": 1 - BAD},
     "everything": {"prune_unit": "sample", "sample_ratio": 1.0},
@@ -292,7 +292,7 @@ def show_found(console: Console, rows: Sequence[dict[str, Any]], model: Path) ->
             )
             dropped = hits = 0
             for row in decided:
-                turns = range(1, 7)
+                turns: Sequence[int] = range(1, 7)
                 if unit == "turn":
                     turns = [one["turn"] for one in row["turn_decisions"] if not one["kept"]]
                 elif row["kept"]:
