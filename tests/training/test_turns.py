@@ -261,3 +261,31 @@ def test_a_weighter_counts_conversations_together(tmp_path) -> None:
     trainer = turned.pruning(tmp_path, token_weight="dft", sample_ratio=0.7)
     trainer.train()
     assert all(loss > 0 for loss in runs.losses(trainer))
+
+
+def test_turns_that_the_template_does_not_mark_are_counted_with_the_row(tmp_path, caplog) -> None:
+    """A template that marks answers and not calls: the calls are not trained, and no units."""
+    template = turned.TEMPLATE.replace(
+        "{% if m['role'] == 'assistant' %}{% generation %}",
+        "{% if m['tool_calls'] %}call{% for c in m['tool_calls'] %} {{ c['function']['name'] }}"
+        "{% endfor %}<e>{% elif m['role'] == 'assistant' %}{% generation %}",
+    )
+    assert template != turned.TEMPLATE
+    with caplog.at_level(logging.WARNING):
+        trainer = turned.pruning(tmp_path, template=template)
+    (told,) = (r.message for r in caplog.records if "have no trained token" in r.message)
+    assert "3 turns of the assistant in 3 train conversations" in told
+    assert "row 2" in told
+    trainer.train()
+    ledger = by_turn(read_ledger(tmp_path))
+    assert ("c1", 1) not in ledger
+    assert ledger[("c1", 2)]["kind"] == "answer"
+
+
+def test_streams_are_pruned_by_turn(tmp_path) -> None:
+    data = Dataset.from_list(turned.rows()).to_iterable_dataset()
+    trainer = turned.pruning(tmp_path, data=data, max_steps=3)
+    trainer.train()
+    ledger = by_turn(read_ledger(tmp_path))
+    assert len(ledger) == sum(map(turned.turns_of, turned.rows()))
+    assert ledger[("c1", 1)]["kind"] == "call"
