@@ -11,9 +11,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..core.stats import IGNORE_INDEX
 from ..examples.candidate import Candidate
-from ..examples.example import PER_LABEL, Example, per_token
+from ..examples.example import Example
+from ..examples.turn_examples import joined, n_up_to_labels, of_turn
 from ..pruners.protocols import SAMPLE_EXTRAS
 
 
@@ -44,7 +44,7 @@ def _units(whole: Candidate, place: int) -> list[Candidate]:
         units.append(
             replace(
                 whole,
-                example={**whole.example, "labels": _labels_at(whole.example, answers)},
+                example=of_turn(whole.example, answers),
                 answers=answers,
                 nll=_part(nll, part),
                 entropy=_part(whole.entropy, part),
@@ -66,14 +66,6 @@ def _units(whole: Candidate, place: int) -> list[Candidate]:
 def _part(values: Tensor | None, part: slice) -> Tensor | None:
     """A part of the values of answer tokens, in memory of its own, since it may be sent."""
     return None if values is None else values[part].clone()
-
-
-def _labels_at(example: Example, answers: Tensor) -> list[int]:
-    """The labels of an example at some positions; -100 elsewhere."""
-    labels = [IGNORE_INDEX] * len(example["labels"])
-    for position in answers.tolist():
-        labels[position] = example["labels"][position]
-    return labels
 
 
 def give_back(candidates: Sequence[Candidate], units: Sequence[Candidate]) -> None:
@@ -117,8 +109,7 @@ def put_together(
     parts_of: dict[int | None, list[Example]] = {}
     for unit, example in zip(units, examples, strict=True):
         parts_of.setdefault(unit.whole, []).append(example)
-    joined = map(_joined, parts_of.values())
-    return [_cut(example) if cut else example for example in joined]
+    return [joined(parts, cut=cut) for parts in parts_of.values()]
 
 
 def trained_tokens(
@@ -132,31 +123,6 @@ def trained_tokens(
         return [len(example["input_ids"]) for example in examples]
     ends: dict[int | None, int] = {}
     for unit, example in zip(units, examples, strict=True):
-        end = _end(example) if cut else len(example["input_ids"])
+        end = n_up_to_labels(example) if cut else len(example["input_ids"])
         ends[unit.whole] = max(ends.get(unit.whole, 0), end)
     return [ends.pop(unit.whole, 0) for unit in units]
-
-
-def _joined(parts: Sequence[Example]) -> Example:
-    """One example with the labels of several of the same input ids, and what goes with labels."""
-    columns = {key: list(parts[0][key]) for key in _AT_LABELS & parts[0].keys()}
-    for part in parts[1:]:
-        for position, label in enumerate(part["labels"]):
-            if label != IGNORE_INDEX:
-                for key, values in columns.items():
-                    values[position] = part[key][position]
-    return {**parts[0], **columns}
-
-
-def _cut(example: Example) -> Example:
-    """The example up to its last label."""
-    end = _end(example)
-    return {**example, **{key: value[:end] for key, value in per_token(example).items()}}
-
-
-def _end(example: Example) -> int:
-    """Number of tokens of an example up to its last label."""
-    return 1 + max(i for i, label in enumerate(example["labels"]) if label != IGNORE_INDEX)
-
-
-_AT_LABELS = frozenset({"labels", *PER_LABEL})
