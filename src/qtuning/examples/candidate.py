@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..core.stats import stats_of_one
 from ..pruners.protocols import SAMPLE_EXTRAS
-from .example import Example
+from .example import Example, n_input_of
 
 Vector = NDArray[np.floating[Any]]
 """A statistic that is sent and remembered, ``(d,)``: pickled, an array is as large as its numbers,
@@ -111,7 +111,7 @@ def row_of(candidate: Candidate) -> CandidateRow:
         ppl=ppl,
         entropy=entropy,
         n_tokens=len(candidate.answers),
-        n_input=len(candidate.example["input_ids"]),
+        n_input=n_input_of(candidate.example),
         repeated=candidate.repeated,
         scored=candidate.nll is not None,
         extras=tuple(

@@ -1,11 +1,12 @@
 """Token ids that end an answer: a model that never trains on these ids learns not to stop."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from .example import Example, gold_of
 
 
 def end_of_turn_ids(model: PreTrainedModel, processing_class: Any) -> Tensor:
@@ -30,15 +31,15 @@ def end_of_turn_ids(model: PreTrainedModel, processing_class: Any) -> Tensor:
     return torch.tensor(sorted(ids), dtype=torch.int64)
 
 
-def turn_ends(labels: Sequence[int], answers: Tensor, ids: Tensor) -> Tensor:
+def turn_ends(example: Example, answers: Tensor, ids: Tensor) -> Tensor:
     """Which answer tokens of an example end a turn, ``(T,)`` bool.
 
     Args:
-        labels: Labels of the example, ``(L,)``.
+        example: The example, from ``Labels.of``.
         answers: Positions of the answer tokens, ``(T,)``.
         ids: Ids that end a turn, from ``end_of_turn_ids``.
     """
-    return torch.isin(torch.tensor(labels)[answers], ids)
+    return torch.isin(gold_of(example, answers), ids)
 
 
 def _of_template(tokenizer: PreTrainedTokenizerBase) -> set[int]:

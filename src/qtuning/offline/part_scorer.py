@@ -155,7 +155,7 @@ class PartScorer:
                 labelled = labels.of(example)
                 answers = answer_positions(labelled["labels"])
                 if len(answers):
-                    ends = turn_ends(labelled["labels"], answers, ids)
+                    ends = turn_ends(labelled, answers, ids)
                     said = labelled.pop(LOSS_WEIGHT, None)  # scores are not weighed
                     weights = None if said is None else torch.tensor(said)[answers]
                     answered.append(_Answered(place, labelled, answers, ends, weights))

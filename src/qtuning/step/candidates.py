@@ -3,12 +3,10 @@
 from collections.abc import Callable, Sequence
 
 from ..examples.candidate import Candidate
-from ..examples.example import SAMPLE_ID, Example, answer_positions, unpack
+from ..examples.example import Example, answers_of, unpack
 from ..examples.labels import Labels
 from ..examples.loss_weights import take_weights
-from ..examples.names import content_name
-
-_CONTENT = ("input_ids", "labels")
+from ..examples.names import take_name
 
 
 def candidates_of(
@@ -35,17 +33,15 @@ def candidates_of(
             packed = packed_length(row)
             for sample in unpack(row):
                 example = labels.of(sample)
-                name = example.pop(SAMPLE_ID, None)
-                if name is None:  # a torch stream, or a packed one
-                    name = content_name({key: example[key] for key in _CONTENT})
-                example, weights = take_weights(example, str(name))
+                example, name = take_name(example)
+                example, weights = take_weights(example, name)
                 candidates.append(
                     Candidate(
                         example,
-                        str(name),
+                        name,
                         micro,
                         is_repeated,
-                        answer_positions(example["labels"]),
+                        answers_of(example),
                         packed,
                         row=place,
                         loss_weight=weights,

@@ -12,7 +12,13 @@ from ..arguments import PruningArguments
 from ..examples.bins import Bins
 from ..examples.candidate import Candidate, CandidateRow, row_of
 from ..examples.end_of_turn import turn_ends
-from ..examples.example import Example, nothing_to_train_on, packed_length, prune_tokens
+from ..examples.example import (
+    Example,
+    n_input_of,
+    nothing_to_train_on,
+    packed_length,
+    prune_tokens,
+)
 from ..examples.labels import Labels
 from ..io.weights import LOSS_WEIGHT
 from ..pruners.pair import Pruners
@@ -167,7 +173,7 @@ class StepPruner:
         places = [place for place, decision in enumerate(decisions_here) if decision.kept]
         for place, one, example, own in zip(places, kept, examples, factors, strict=True):
             n_kept, scored_tokens = int(one.keep.sum()), one.candidate.scored_tokens
-            cost = Work(n_kept, len(example["input_ids"]) if n_kept else 0, scored_tokens)
+            cost = Work(n_kept, n_input_of(example) if n_kept else 0, scored_tokens)
             work_here[place] = own.added_to(cost)
         work_of_ranks = self.ranks.gather(work_here)
         work = [work_of_ranks[rank][place] for rank, place in decisions.places]
@@ -288,7 +294,7 @@ class StepPruner:
         for candidate, sample_scores in zip(candidates, scores, strict=True):
             candidate.nll, candidate.entropy = sample_scores.nll, sample_scores.entropy
             candidate.extras.update(sample_scores.extras)
-            candidate.scored_tokens += len(candidate.example["input_ids"])
+            candidate.scored_tokens += n_input_of(candidate.example)
         if needs & OF_ALONE:
             score_without_prompt(self.scorer, model, wrapped, candidates)
         if BASE_MEAN in needs and self.more is not None:
@@ -316,7 +322,7 @@ class StepPruner:
             token_sample(
                 candidate.sample_id,
                 decision,
-                turn_ends(candidate.example["labels"], candidate.answers, self.protected_ids),
+                turn_ends(candidate.example, candidate.answers, self.protected_ids),
                 self.args,
                 nll=candidate.nll,
                 entropy=candidate.entropy,
@@ -349,7 +355,7 @@ class StepPruner:
             is_weighted: Whether the loss of the step is weighted.
         """
         all_examples = self.ranks.gather_flat(examples)
-        lengths = [len(example["input_ids"]) for example in all_examples]
+        lengths = [n_input_of(example) for example in all_examples]
         if self.bins is None:
             size = self.micro_batch_size * max([packed, *lengths])
             dealt = [
@@ -374,7 +380,7 @@ class StepPruner:
         if is_weighted:
             # The trainer's own loss waits for the other ranks, so no micro-batch of any rank may
             # use it when another uses the weighted loss.
-            spare[LOSS_WEIGHT] = [1.0] * len(spare["input_ids"])
+            spare[LOSS_WEIGHT] = [1.0] * n_input_of(spare)
         passes = list(map(len, groups_of_ranks))
         idle = n - len(micro_batches)
         return Dealt(
