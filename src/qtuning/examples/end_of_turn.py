@@ -4,9 +4,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
 from .example import Example, gold_of
+from .processors import chat_template_of, tokenizer_of
 
 
 def end_of_turn_ids(model: PreTrainedModel, processing_class: Any) -> Tensor:
@@ -23,11 +24,13 @@ def end_of_turn_ids(model: PreTrainedModel, processing_class: Any) -> Tensor:
         if config is not None and config.eos_token_id is not None:
             eos = config.eos_token_id
             ids |= {eos} if isinstance(eos, int) else set(eos)
-    if isinstance(processing_class, PreTrainedTokenizerBase):
-        if processing_class.eos_token_id is not None:
-            ids.add(processing_class.eos_token_id)
-        if processing_class.chat_template is not None:
-            ids |= _of_template(processing_class)
+    tokenizer, template = tokenizer_of(processing_class), chat_template_of(processing_class)
+    if tokenizer is not None:
+        if tokenizer.eos_token_id is not None:
+            ids.add(tokenizer.eos_token_id)
+        if template is not None:
+            parts = isinstance(processing_class, ProcessorMixin)
+            ids |= _of_template(tokenizer, template, in_parts=parts)
     return torch.tensor(sorted(ids), dtype=torch.int64)
 
 
@@ -42,11 +45,20 @@ def turn_ends(example: Example, answers: Tensor, ids: Tensor) -> Tensor:
     return torch.isin(gold_of(example, answers), ids)
 
 
-def _of_template(tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """Id of the first special token after the assistant's words; an empty set if there is none."""
+def _of_template(tokenizer: PreTrainedTokenizerBase, template: str, *, in_parts: bool) -> set[int]:
+    """Id of the first special token after the assistant's words; an empty set if there is none.
+
+    Args:
+        tokenizer: The tokenizer.
+        template: The chat template.
+        in_parts: Whether it takes contents in parts, as templates of processors do.
+    """
     words = "answer"
-    turn = [{"role": "user", "content": "question"}, {"role": "assistant", "content": words}]
-    text = tokenizer.apply_chat_template(turn, tokenize=False)
+    turn = [
+        {"role": role, "content": [{"type": "text", "text": said}] if in_parts else said}
+        for role, said in (("user", "question"), ("assistant", words))
+    ]
+    text = tokenizer.apply_chat_template(turn, tokenize=False, chat_template=template)
     suffix = tokenizer(text[text.rfind(words) + len(words) :], add_special_tokens=False)
     # Not all_special_ids: Llama 3's <|eot_id|> is special, but has no role that is listed there.
     special_ids = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
