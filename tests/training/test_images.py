@@ -175,10 +175,10 @@ def test_samples_whose_images_do_not_fit_are_left_out_with_a_reason(tmp_path) ->
     data = vision.Dataset.from_list([vision.row(k, n_images=1 + k % 2) for k in range(8)])
     for ratios in ({"sample_ratio": 0.5}, {"sample_ratio": 1.0, "token_ratio": 1.0}):
         folder = tmp_path / str(ratios["sample_ratio"])
-        # The last image token of samples 3 and 7 is the 89th; all other images end before.
+        # The last two image tokens of samples 3 and 7 lie beyond; all other images end before.
         trainer = vision.trainer(folder, "idefics3", data=data, max_length=87, **ratios, **SHORT)
         trainer.train()
-        reason = "1 of its 40 image tokens lie beyond max_length 87"
+        reason = "2 of its 40 image tokens lie beyond max_length 87"
         assert trainer._labels.left_out == {"3": reason, "7": reason}
         counts = json.loads((folder / BUDGET_FILE).read_text())
         assert (counts["samples"], counts["empty_samples"]) == (6, 2)

@@ -33,11 +33,13 @@ def as_stored(rows: Any) -> Any:
     if not isinstance(rows, Dataset):
         return rows
     rows = copy.deepcopy(rows)  # of what is known of the data, not of the data
+    features = rows.info.features
     for name in IMAGE_COLUMNS:
-        feature = rows.features.get(name)
+        feature = features.get(name)
         inner = feature.feature if isinstance(feature, List | LargeList) else feature
         if isinstance(inner, Image):  # cast_column would write lists of pictures anew
             inner.decode = False
+            features[name] = feature  # which has the rows know that nothing is to be decoded
     return rows
 
 
