@@ -80,9 +80,16 @@ def _read(stored: Any, row: Mapping[str, Any], which: str) -> Any:
     except UNREADABLE as error:
         where = f" ({stored['path']})" if stored.get("path") else ""
         raise UsageError(
-            f"{row_name(row)}: {which}{where} cannot be read: "
-            f"{' '.join(str(error).split()) or type(error).__name__}; mend it, or leave the row out"
+            f"{row_name(row)}: {which}{where} cannot be read: {unreadable(error)}; mend it, or "
+            "leave the row out"
         ) from error
+
+
+def unreadable(error: Exception) -> str:
+    """Why a picture cannot be read, as one line."""
+    if isinstance(error, UnidentifiedImageError):  # which names an object in memory
+        return "its content is no picture of a known kind"
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def described(row: Mapping[str, Any]) -> str:
