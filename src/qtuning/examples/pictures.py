@@ -1,7 +1,7 @@
 """The pictures of a row: kept as they are stored until a batch is made, and read with one error."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from datasets import Dataset, Image, LargeList, List
@@ -9,10 +9,9 @@ from PIL import Image as Pictures
 from PIL import UnidentifiedImageError
 
 from ..errors import UsageError
+from ..io.image_rows import IMAGE_COLUMNS
 from .example import SAMPLE_ID, Example
 
-IMAGE_COLUMNS = ("images", "image")
-"""Columns with pictures, of which TRL reads one: a list of them, or a single one."""
 UNREADABLE = (
     UnidentifiedImageError,
     Pictures.DecompressionBombError,
@@ -112,8 +111,3 @@ def described(row: Mapping[str, Any]) -> str:
 def row_name(row: Mapping[str, Any]) -> str:
     """The name of a row for messages."""
     return f"sample {row[SAMPLE_ID]}" if SAMPLE_ID in row else "a sample"
-
-
-def has_images(names: Sequence[str]) -> bool:
-    """Whether columns of these names have pictures."""
-    return any(name in names for name in IMAGE_COLUMNS)
