@@ -1,41 +1,17 @@
 """What a trainer needs to be told where the data have images."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from transformers import Trainer
 from trl import SFTTrainer
 
 from ..arguments import PruningArguments
-from ..examples.images import ImageLabels, image_ids_of
-from ..examples.labels import Labels
-from ..examples.processors import tokenizer_of
-from ..io.token_ids import vocabulary_of
+from ..examples.adapter import has_image_data
+from ..examples.images import image_ids_of
 from ..io.weights import MESSAGE_WEIGHTS
 from ..pruners.pair import Pruners
 from ..pruners.protocols import OF_ALONE, OF_IMAGES
 from ..weighters.registry import weighter_of
-
-
-def has_image_data(trainer: Trainer) -> bool:
-    """Whether the rows of a trainer have images, as TRL has seen; False for other trainers."""
-    return bool(vars(trainer).get("_is_vision_dataset"))
-
-
-def labels_of(trainer: Trainer, collator: Any, pruning: PruningArguments) -> Labels:
-    """The adapter through which steps read the trainer's examples: of text, or with images."""
-    vocabulary = vocabulary_of(trainer.model)
-    if not has_image_data(trainer):
-        return Labels(collator, vocabulary)
-    tokenizer = tokenizer_of(trainer.processing_class)
-    padding = None if tokenizer is None else tokenizer.pad_token_id
-    return ImageLabels(
-        collator,
-        image_ids_of(trainer.model.config),
-        vocabulary,
-        padding_id=padding or 0,
-        drops=pruning.token_mode == "drop" and pruning.token_ratio < 1.0,
-    )
 
 
 def divide_by_items(trainer: Trainer, prunes: bool) -> None:
@@ -48,6 +24,11 @@ def divide_by_items(trainer: Trainer, prunes: bool) -> None:
     """
     if prunes and isinstance(trainer, SFTTrainer) and vars(trainer).get("_is_vlm"):
         trainer.model_accepts_loss_kwargs = True
+
+
+def drops(pruning: PruningArguments) -> bool:
+    """Whether tokens will be taken out of examples."""
+    return pruning.token_mode == "drop" and pruning.token_ratio < 1.0
 
 
 def leaves_stock_loss(trainer: Trainer, pruning: PruningArguments) -> bool:
@@ -85,7 +66,7 @@ def refused(
     )
     labels_all = "prompt" not in names and not args.get("assistant_only_loss")
     yield (
-        labels_all and pruning.token_mode == "drop" and pruning.token_ratio < 1.0,
+        labels_all and drops(pruning),
         "token_mode drop on conversations with images of which every token is trained: set "
         "assistant_only_loss, give prompts and completions, or use token_mode mask",
     )

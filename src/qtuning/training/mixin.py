@@ -18,6 +18,7 @@ from transformers import Trainer
 
 from ..arguments import PruningArguments, pruning_fields
 from ..errors import UsageError
+from ..examples.adapter import has_image_data, labels_of
 from ..examples.bins import as_rows
 from ..examples.example import SAMPLE_ID, NothingHere, NothingToTrain, RawBatch
 from ..examples.names import with_sample_ids
@@ -42,7 +43,7 @@ from .assemble import Loaded, assemble
 from .callback import RunCallback
 from .checkpoints import CheckpointMixin
 from .idle import marked
-from .images import divide_by_items, has_image_data, labels_of
+from .images import divide_by_items, drops
 from .loading import LoadingMixin
 from .losses import LossMixin
 from .packing import PackingMixin
@@ -263,7 +264,8 @@ class PruningMixin(LossMixin, LoadingMixin, PackingMixin, CheckpointMixin):
 
     def _begin(self) -> None:
         """Build the step pruner and begin the record, from a checkpoint if the run resumes."""
-        self._labels = labels_of(self, self.sample_collator(), self._pruning_args)
+        collator = self.sample_collator()
+        self._labels = labels_of(self, collator, drops=drops(self._pruning_args))
         assembled = assemble(
             self, self._pruning_args, self._loaded, self._labels, self._ranks, self._pruners
         )
