@@ -182,3 +182,25 @@ def test_samples_whose_images_do_not_fit_are_left_out_with_a_reason(tmp_path) ->
         assert trainer._labels.left_out == {"3": reason, "7": reason}
         counts = json.loads((folder / BUDGET_FILE).read_text())
         assert (counts["samples"], counts["empty_samples"]) == (6, 2)
+
+
+def test_pruned_losses_of_qwen_are_divided_by_the_kept_tokens(tmp_path) -> None:
+    """Its models take no number of items; TRL's loss divides by it all the same."""
+    settings = {**SHORT, "sample_ratio": 0.5, "max_steps": 1, "optim": "sgd", "learning_rate": 1.0}
+    settings |= {"max_grad_norm": 1e9, "token_pruner": "random", "sample_pruner": "longest"}
+    one = vision.trainer(tmp_path / "a", "qwen3_vl", data=EIGHT, **settings)
+    assert not type(one.model).accepts_loss_kwargs
+    one.train()
+    wide = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 1}
+    other = vision.trainer(tmp_path / "b", "qwen3_vl", data=EIGHT, **{**settings, **wide})
+    other.train()
+    for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@each_family
+def test_a_stored_picture_is_not_read_before_it_is_needed(tmp_path, family) -> None:
+    trainer = vision.trainer(tmp_path, family, data=EIGHT, **SHORT)
+    for row in trainer.train_dataset:
+        assert all(isinstance(image["bytes"], bytes) for image in row["images"])
+    assert not isinstance(EIGHT[0]["images"][0], dict), "the user's data stay as they are"

@@ -21,8 +21,8 @@ def end_of_turn_ids(model: PreTrainedModel, processing_class: Any) -> Tensor:
     """
     ids: set[int] = set()
     for config in (model.generation_config, model.config.get_text_config()):
-        if config is not None and config.eos_token_id is not None:
-            eos = config.eos_token_id
+        eos = getattr(config, "eos_token_id", None)  # the text config of Qwen3-VL has none
+        if eos is not None:
             ids |= {eos} if isinstance(eos, int) else set(eos)
     tokenizer, template = tokenizer_of(processing_class), chat_template_of(processing_class)
     if tokenizer is not None:

@@ -195,7 +195,7 @@ def read_vocabulary(
         size = int(config.get_text_config().vocab_size)
     except LOADING as error:
         raise UsageError(f"{name}: cannot load the config ({first_words(error)})") from error
-    ends = {*as_ids(config.get_text_config().eos_token_id)}
+    ends = {*as_ids(getattr(config.get_text_config(), "eos_token_id", None))}
     if "gguf_file" not in options:
         try:
             generation = GenerationConfig.from_pretrained(source, revision=options["revision"])
