@@ -204,3 +204,43 @@ def test_a_stored_picture_is_not_read_before_it_is_needed(tmp_path, family) -> N
     for row in trainer.train_dataset:
         assert all(isinstance(image["bytes"], bytes) for image in row["images"])
     assert not isinstance(EIGHT[0]["images"][0], dict), "the user's data stay as they are"
+
+
+def single() -> vision.Dataset:
+    """Rows with one picture each, in a column ``image``."""
+    rows = [vision.row(k, n_images=1) for k in range(8)]
+    return vision.Dataset.from_list([{**row, "image": row.pop("images")[0]} for row in rows])
+
+
+@pytest.mark.parametrize(
+    ("family", "data", "settings"),
+    [
+        ("llava", EIGHT, {"token_weight": "power"}),
+        ("llava", EIGHT, {"one_pass": True, "pool_scope": "micro", "token_weight": "dft"}),
+        ("llava", EIGHT, {"token_pruner": "step-entropy"}),
+        ("llava", EIGHT, {"dataloader_num_workers": 1}),
+        ("llava", single(), {}),
+        ("idefics3", EIGHT, {"score_refresh": 0.5}),
+        ("gemma3", EIGHT, {"probe_samples": 4, "probe_steps": 1, "entropy_over": "all"}),
+        ("gemma3", EIGHT.to_iterable_dataset(), {"max_steps": 2}),
+        ("qwen3_vl", EIGHT.add_column("loss_weight", [1.0, 2.0] * 4), {}),
+    ],
+    ids=[
+        "weights of tokens",
+        "one pass",
+        "a tokenizer within the processor",
+        "workers",
+        "a single image",
+        "last scores",
+        "a probe set",
+        "a stream",
+        "users' weights",
+    ],
+)
+def test_what_works_with_text_works_with_images(tmp_path, family, data, settings) -> None:
+    settings = {**SHORT, "sample_ratio": 0.5, **settings}
+    trainer = vision.trainer(tmp_path, family, data=data, **settings)
+    trainer.train()
+    counts = json.loads((tmp_path / BUDGET_FILE).read_text())
+    assert counts["kept_samples"] == 2 * trainer.state.global_step
+    assert all(loss == loss for loss in runs.losses(trainer))
