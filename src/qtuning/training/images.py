@@ -48,10 +48,9 @@ def refused(
         is_sharded: Whether the weights are sharded.
     """
     if not has_image_data(trainer):
-        yield (
-            bool(needs & OF_IMAGES),
-            f"sample_pruner {pruning.sample_pruner} on data without a column images or image",
-        )
+        if needs & OF_IMAGES:
+            name = pruning.sample_pruner
+            yield True, f"sample_pruner {name} on data without a column images or image"
         return
     names = getattr(trainer.train_dataset, "column_names", None) or ()
     args = vars(trainer.args)
