@@ -13,7 +13,7 @@ from .. import runs, tiny, turned
 
 PAIRS = sorted(
     {
-        *((sample, "q-tuning") for sample in SAMPLE_PRUNERS),
+        *((sample, "q-tuning") for sample in runs.TEXT_PRUNERS),
         *(("q-tuning", token) for token in TOKEN_PRUNERS),
         ("random", "q-tuning"),
         ("infobatch", "random"),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..core.stats import stats_of_one
 from ..pruners.protocols import SAMPLE_EXTRAS
-from .example import Example
+from .example import Example, n_input_of
 from .turns import Turn
 
 Vector = NDArray[np.floating[Any]]
@@ -140,7 +140,7 @@ def row_of(candidate: Candidate) -> CandidateRow:
         ppl=ppl,
         entropy=entropy,
         n_tokens=len(candidate.answers),
-        n_input=len(candidate.example["input_ids"]) if candidate.leads else 0,
+        n_input=n_input_of(candidate.example) if candidate.leads else 0,
         repeated=candidate.repeated,
         scored=candidate.nll is not None,
         extras=tuple(

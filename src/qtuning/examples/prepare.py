@@ -13,6 +13,7 @@ from trl import SFTConfig, SFTTrainer
 from ..core.stats import IGNORE_INDEX
 from ..errors import UsageError
 from ..io.formats import Rows, columns_of, find_format, to_trl
+from ..io.image_rows import has_images, image_rows
 from ..io.rows import ALPACA
 from ..io.token_ids import check_vocabulary, vocabulary_of
 from ..io.weights import LOSS_WEIGHT
@@ -144,7 +145,7 @@ def prepared(
     Args:
         rows: The rows as loaded.
         model: The model, which is moved to the device.
-        tokenizer: The model's tokenizer.
+        tokenizer: The model's tokenizer; of rows with images, its processor.
         how: TRL's options that determine the tokens.
         where: Name of the rows in messages.
         bf16: Autocast passes to bfloat16.
@@ -155,7 +156,10 @@ def prepared(
     Raises:
         UsageError: Rows cannot be trained on, or no row has answer tokens.
     """
-    trl_rows = ready_rows(rows, where, tokenizer, how, processes)
+    if has_images(rows):
+        trl_rows = image_rows(rows, where)
+    else:
+        trl_rows = ready_rows(rows, where, tokenizer, how, processes)
     check_vocabulary(trl_rows, vocabulary_of(model), where)
     options = {"bf16": bf16, "use_cpu": use_cpu, "dataset_num_proc": processes}
     kind = TurnMarkingTrainer if by_turn else WeighedTrainer
@@ -200,7 +204,8 @@ def preparer(
             disable_tqdm=True,
             **{"bf16": False, **options, **how.for_trl()},
         )
-        with preparing(trl_rows, where, tokenizer, how.template(tokenizer)):
+        template = None if has_images(trl_rows) else how.template(tokenizer)
+        with preparing(trl_rows, where, tokenizer, template):
             trainer = kind(model, args, train_dataset=trl_rows, processing_class=tokenizer)
         yield trainer
 

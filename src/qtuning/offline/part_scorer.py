@@ -13,16 +13,18 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTTrainer
 
+from ..examples.adapter import labels_of
 from ..examples.candidate import ENTROPY_ALL
 from ..examples.end_of_turn import end_of_turn_ids, turn_ends
 from ..examples.example import SAMPLE_ID, Example, answer_positions
-from ..examples.labels import Labels
 from ..examples.pass_size import pass_size
+from ..examples.pictures import as_stored
 from ..examples.prepare import prepared
 from ..examples.turns import Turn, take_turns
 from ..io.formats import Rows
+from ..io.image_rows import has_images
 from ..io.models import load_causal_lm, load_tokenizer
-from ..io.token_ids import vocabulary_of
+from ..io.processors import load_processor
 from ..io.weights import LOSS_WEIGHT
 from ..signals.noisy_copies import Spread, score_noisy_copies
 from ..signals.pass_limit import PassLimit
@@ -109,6 +111,9 @@ class PartScorer:
         """
         waiting = Waiting() if waiting is None else waiting
         rows_a_part = self._job.rows_a_part
+        processing: Any = self._tokenizer
+        if has_images(data):
+            processing = load_processor(self._job.model, **self._job.source)
 
         @functools.cache  # the second call must agree, though a shard may have been written since
         def is_due(number: int) -> bool:
@@ -126,7 +131,7 @@ class PartScorer:
                     prepared(
                         rows,
                         self._model,
-                        self._tokenizer,
+                        processing,
                         job.tokenising,
                         where=job.where,
                         bf16=job.bf16,
@@ -149,9 +154,9 @@ class PartScorer:
 
         It alone uses the tokenizer, which two threads cannot share, once it has begun.
         """
-        labels = Labels(trainer.data_collator, vocabulary_of(trainer.model))
+        labels = labels_of(trainer, trainer.data_collator)
         ids = end_of_turn_ids(trainer.model, trainer.processing_class)
-        examples = _Examples(iter(trainer.train_dataset))
+        examples = _Examples(iter(as_stored(trainer.train_dataset)))
         for part in parts(data, self._job.rows_a_part, is_due):
             first = part.number * self._job.rows_a_part
             answered = []
@@ -159,7 +164,7 @@ class PartScorer:
                 labelled = labels.of(example)
                 answers = answer_positions(labelled["labels"])
                 if len(answers):
-                    ends = turn_ends(labelled["labels"], answers, ids)
+                    ends = turn_ends(labelled, answers, ids)
                     said = labelled.pop(LOSS_WEIGHT, None)  # scores are not weighed
                     weights = None if said is None else torch.tensor(said)[answers]
                     turns: tuple[Turn, ...] = ()
@@ -173,7 +178,7 @@ class PartScorer:
         device = trainer.args.device
         size = pass_size(trainer, ROWS, asked=self._job.batch_size)
         return Scorer(
-            collate=Labels(trainer.data_collator).collate,
+            collate=labels_of(trainer, trainer.data_collator).collate,
             to_device=functools.partial(to_device, device=device),
             autocast=trainer.accelerator.autocast,
             batch_size=size.batch_size,

@@ -15,13 +15,12 @@ from ..arguments import PruningArguments
 from ..core.plane import Q1, Q2, Q3, Q4, Selection
 from ..core.ratio import keep_count, share
 from ..pruners.pair import Pruners
-from ..pruners.protocols import OF_ALONE, SCORES
+from ..pruners.protocols import OF_ALONE, OF_IMAGES, SCORES
 from ..step.two_pass import StepResult
 from ..step.work import StepCounts
 from .budget import FORWARD_COST, break_even, budget_table, speed_up_bound
 
 _PREFIX = "pruning/"
-_SECOND_PASS = ", and a second pass over the answers without their prompts"
 _NO_BOUND = (
     "Speed-up: not known beforehand, since a conversation has one forward whichever of its turns "
     "are kept; the budget at the end tells what was computed."
@@ -88,7 +87,7 @@ def start_lines(
         if one_pass
         else f"Speed-up over training on all candidates: at most {bound:.2f}x, counted in passes "
         f"over samples of equal length (training on a token: {cost:.2f} forward passes; scoring: "
-        f"{scoring:.2f}{_SECOND_PASS if pruners.sample.needs & OF_ALONE and scoring else ''}).",
+        f"{scoring:.2f}{_second_pass(pruners.sample.needs) if scoring else ''}).",
     ]
     if one_pass and args.score_dtype != "same":
         lines.append(
@@ -224,3 +223,10 @@ def tell(args: TrainingArguments, line: str) -> None:
         print(line)
     else:
         tqdm.write(line)
+
+
+def _second_pass(needs: frozenset[str]) -> str:
+    """What a sample pruner of these needs reads beside the scoring pass, in words."""
+    if needs & OF_ALONE:
+        return ", and a second pass over the answers without their prompts"
+    return ", and a second pass over the text without its images" if needs & OF_IMAGES else ""

@@ -17,7 +17,7 @@ from ..core.logit_stats import logit_stats
 from ..core.places import AnswerPlaces
 from ..core.tail_mass import tail_mass
 from ..examples.candidate import ENTROPY_ALL
-from ..examples.example import Example, answer_positions
+from ..examples.example import Example, answers_of
 from ..pruners.protocols import (
     ATTENTION,
     CONFIDENCE,
@@ -88,7 +88,7 @@ class ExtraStats:
         Returns:
             NLL and entropy of the answer tokens in nats, ``(2, T)``, and the extras of each sample.
         """
-        answers = [answer_positions(example["labels"]) for example in examples]
+        answers = [answers_of(example) for example in examples]
         counts = list(map(len, answers))
         hidden, weight, head = projection.before(places), projection.weight, projection.head
         if hidden.is_cuda:

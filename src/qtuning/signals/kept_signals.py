@@ -6,11 +6,11 @@ Pruners and token weighters read them.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from ..examples.candidate import Candidate
+from ..examples.example import gold_of, n_input_of
 from ..pruners.protocols import BASE_MEAN, REFERENCE, STEPS
 from ..ranks import Ranks
 from ..weighters.protocols import BASE_TAIL, FROM_REFERENCE
@@ -57,7 +57,7 @@ class KeptSignals:
         """
         if self.read_steps is not None and STEPS in needs:
             for candidate in kept:
-                labels = torch.tensor(candidate.example["labels"])[candidate.answers]
+                labels = gold_of(candidate.example, candidate.answers)
                 candidate.extras[STEPS] = self.read_steps(labels.tolist())
 
     def add_base_means(self, candidates: Sequence[Candidate]) -> None:
@@ -92,7 +92,7 @@ class KeptSignals:
         scores = scorer(model, model, examples, packed)
         for candidate, one in zip(new_candidates, scores, strict=True):
             candidate.extras |= {REFERENCE: one.nll, **one.extras}
-            candidate.scored_tokens += len(candidate.example["input_ids"])
+            candidate.scored_tokens += n_input_of(candidate.example)
         new = {
             what: [(c.sample_id, c.extras[extra].numpy()) for c in new_candidates]
             for extra, what in wanted.items()

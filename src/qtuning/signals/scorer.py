@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from ..core.places import AnswerPlaces
 from ..core.stats import IGNORE_INDEX
 from ..errors import UsageError
-from ..examples.example import Example
+from ..examples.example import Example, n_input_of
 from ..examples.grouping import group_by_length
 from .extras import Extras, ExtraStats
 from .forward import check_head, projected
@@ -99,7 +99,7 @@ class Scorer:
             torch.OutOfMemoryError: A pass does not fit the memory, and a smaller one neither, or
                 the pass must not be repeated.
         """
-        lengths = [len(example["input_ids"]) for example, _ in examples]
+        lengths = [n_input_of(example) for example, _ in examples]
         size = self.batch_size * max([packed, *lengths])
         waiting = self._group(range(len(examples)), lengths, size)
         sharded_model = wrapped if self.highest is not None else None

@@ -3,13 +3,11 @@
 from collections.abc import Callable, Sequence
 
 from ..examples.candidate import Candidate
-from ..examples.example import SAMPLE_ID, Example, answer_positions, unpack
+from ..examples.example import Example, answers_of, unpack
 from ..examples.labels import Labels
 from ..examples.loss_weights import take_weights
-from ..examples.names import content_name
+from ..examples.names import take_name
 from ..examples.turns import take_turns
-
-_CONTENT = ("input_ids", "labels")
 
 
 def candidates_of(
@@ -38,16 +36,14 @@ def candidates_of(
             packed = packed_length(row)
             for sample in unpack(row):
                 example = labels.of(sample)
-                name = example.pop(SAMPLE_ID, None)
-                if name is None:  # a torch stream, or a packed one
-                    name = content_name({key: example[key] for key in _CONTENT})
-                example, weights = take_weights(example, str(name))
-                answers = answer_positions(example["labels"])
+                example, name = take_name(example)
+                example, weights = take_weights(example, name)
+                answers = answers_of(example)
                 example, turns = take_turns(example, answers) if by_turn else (example, ())
                 candidates.append(
                     Candidate(
                         example,
-                        str(name),
+                        name,
                         micro,
                         is_repeated,
                         answers,

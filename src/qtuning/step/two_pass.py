@@ -12,19 +12,23 @@ from ..arguments import PruningArguments
 from ..examples.bins import Bins
 from ..examples.candidate import Candidate, CandidateRow, row_of
 from ..examples.end_of_turn import turn_ends
-from ..examples.example import Example, nothing_to_train_on, packed_length, prune_tokens
+from ..examples.example import (
+    Example,
+    n_input_of,
+    packed_length,
+    prune_tokens,
+)
 from ..examples.labels import Labels
-from ..io.weights import LOSS_WEIGHT
 from ..pruners.pair import Pruners
-from ..pruners.protocols import BASE_MEAN, OF_ALONE, SCORES, TokenPruner
+from ..pruners.protocols import BASE_MEAN, OF_ALONE, OF_IMAGES, SCORES, TokenPruner
 from ..ranks import Ranks
 from ..signals.kept_signals import KeptSignals
 from ..signals.scorer import Scorer
+from ..signals.without_image import score_without_image
 from ..signals.without_prompt import score_without_prompt
 from ..weighters.protocols import TokenWeighter
-from .binning import deal_bins
 from .candidates import candidates_of
-from .dealing import deal, share_out
+from .dealer import Dealer, Dealt
 from .decide import Decision, Decisions, decide
 from .factors import Kept, factors_of, with_factors, with_tokens
 from .moment import Moment
@@ -56,15 +60,6 @@ class StepResult(NamedTuple):
     decisions: Decisions
     work: list[Work]
     counts: StepCounts
-
-
-class Dealt(NamedTuple):
-    """The micro-batches of a rank; the fields are those of ``StepResult``."""
-
-    micro_batches: list[list[Example]]
-    skipped: int
-    idle: int
-    passes: int
 
 
 @dataclass(frozen=True)
@@ -179,13 +174,17 @@ class StepPruner:
             examples, kept, factors, decisions, work, self.weighter, step
         )
 
-        pruned = pruners.prune or is_weighted
+        is_left_out = self.labels.leaves_out and any(row.n_tokens == 0 for row in decisions.rows)
+        pruned = pruners.prune or is_weighted or is_left_out
         if pruned:
             units_left, examples = with_tokens(kept, examples)
             examples = put_together(units_left, examples, cut=pruners.prune)
             packed = max((row.packed for row in decisions.rows), default=0)
             homes = [(one.micro, one.row) for one in wholes_of(candidates, units_left)]
-            dealt = self._deal(examples, homes, candidates, len(lists), packed, is_weighted)
+            dealer = Dealer(
+                self.ranks, self.labels, self.micro_batch_size, self.overhead, self.bins
+            )
+            dealt = dealer(examples, homes, candidates, len(lists), packed, is_weighted)
         else:  # the stock trainer's micro-batches, with repeated rows
             dealt = Dealt([list(rows) for rows in lists], 0, 0, len(lists) * self.ranks.size)
         counts.selection_seconds = time.perf_counter() - started - counts.scoring_seconds
@@ -298,11 +297,13 @@ class StepPruner:
         for candidate, sample_scores in zip(candidates, scores, strict=True):
             candidate.nll, candidate.entropy = sample_scores.nll, sample_scores.entropy
             candidate.extras.update(sample_scores.extras)
-            candidate.scored_tokens += len(candidate.example["input_ids"])
+            candidate.scored_tokens += n_input_of(candidate.example)
         if needs & OF_ALONE:
             units = self._units(candidates)
             score_without_prompt(self.scorer, model, wrapped, units)
             give_back(candidates, units)
+        if needs & OF_IMAGES:
+            score_without_image(self.scorer, self.labels, model, wrapped, candidates)
         if BASE_MEAN in needs and self.more is not None:
             self.more.add_reference(model, candidates)
             units = self._units(candidates)
@@ -331,7 +332,7 @@ class StepPruner:
             token_sample(
                 candidate.sample_id,
                 decision,
-                turn_ends(candidate.example["labels"], candidate.answers, self.protected_ids),
+                turn_ends(candidate.example, candidate.answers, self.protected_ids),
                 self.args,
                 nll=candidate.nll,
                 entropy=candidate.entropy,
@@ -340,58 +341,3 @@ class StepPruner:
             for candidate, decision in kept
         ]
         return keep_masks(samples, pruner, self.args, step=step, seed=self.seed, gather=gather)
-
-    def _deal(
-        self,
-        examples: Sequence[Example],
-        homes: Sequence[tuple[int, int]],
-        candidates: Sequence[Candidate],
-        n: int,
-        packed: int,
-        is_weighted: bool,
-    ) -> Dealt:
-        """This rank's micro-batches, exactly ``n``.
-
-        Ranks wait for each other, so the kept examples are shared out evenly before they are
-        grouped. Empty micro-batches come first, since ranks exchange gradients in the last one.
-
-        Args:
-            examples: This rank's kept examples.
-            homes: The micro-batch and the row in it that each of them comes from.
-            candidates: This rank's candidates.
-            n: Number of micro-batches.
-            packed: Input tokens of the longest packed row of all ranks; 0 if none is packed.
-            is_weighted: Whether the loss of the step is weighted.
-        """
-        all_examples = self.ranks.gather_flat(examples)
-        lengths = [len(example["input_ids"]) for example in all_examples]
-        if self.bins is None:
-            size = self.micro_batch_size * max([packed, *lengths])
-            dealt = [
-                [
-                    [share[i] for i in group]
-                    for group in deal([lengths[i] for i in share], n, size, self.overhead)
-                ]
-                for share in share_out(lengths, self.ranks.size)
-            ]
-        else:
-            all_homes = self.ranks.gather_flat([(self.ranks.rank, home) for home in homes])
-            dealt = deal_bins(lengths, all_homes, n, self.ranks.size, self.bins)
-        groups_of_ranks = [
-            [[all_examples[i] for i in group] for group in groups] for groups in dealt
-        ]
-        micro_batches = groups_of_ranks[self.ranks.rank]
-        # NaN activations would make NaN gradients even without a label.
-        finite_examples = (
-            c.example for c in candidates if c.nll is None or bool(c.nll.isfinite().all())
-        )
-        spare = nothing_to_train_on((*all_examples, *finite_examples, candidates[0].example)[0])
-        if is_weighted:
-            # The trainer's own loss waits for the other ranks, so no micro-batch of any rank may
-            # use it when another uses the weighted loss.
-            spare[LOSS_WEIGHT] = [1.0] * len(spare["input_ids"])
-        passes = list(map(len, groups_of_ranks))
-        idle = n - len(micro_batches)
-        return Dealt(
-            [[spare] for _ in range(idle)] + micro_batches, n - max(1, *passes), idle, sum(passes)
-        )

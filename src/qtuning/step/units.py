@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..examples.candidate import Candidate
-from ..examples.example import Example
+from ..examples.example import Example, n_input_of
 from ..examples.turn_examples import joined, n_up_to_labels, of_turn
 from ..pruners.protocols import SAMPLE_EXTRAS
 
@@ -120,9 +120,9 @@ def trained_tokens(
     Those of a conversation count with the first of its units, and with the others as 0.
     """
     if all(unit.whole is None for unit in units):
-        return [len(example["input_ids"]) for example in examples]
+        return [n_input_of(example) for example in examples]
     ends: dict[int | None, int] = {}
     for unit, example in zip(units, examples, strict=True):
-        end = n_up_to_labels(example) if cut else len(example["input_ids"])
+        end = n_up_to_labels(example) if cut else n_input_of(example)
         ends[unit.whole] = max(ends.get(unit.whole, 0), end)
     return [ends.pop(unit.whole, 0) for unit in units]
