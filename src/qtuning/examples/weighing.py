@@ -57,7 +57,7 @@ class WeighingMixin(_Trainer):
         # All that TRL does to rows that it does not pack, and to columns.
         vars(whole).update(max_length=None, shuffle_dataset=False, use_liger_kernel=False)
         rows = prepare(weighted, processing_class, whole, False, formatting_func, dataset_name)
-        tokenizer, template = _tokenizer(processing_class), self._template(processing_class)
+        tokenizer, template = tokenizer_of(processing_class), self._template(processing_class)
         weigh = TokenWeights(where, tokenizer, template, fills=is_dataset)
         in_processes = {"num_proc": args.dataset_num_proc} if is_dataset else {}
         rows = _plain(rows).map(weigh, with_indices=True, **_dropped(rows), **in_processes)
@@ -84,7 +84,7 @@ class WeighedTrainer(WeighingMixin, SFTTrainer):
     """TRL's trainer, whose prepared rows have weights."""
 
 
-def _tokenizer(processing_class: Any) -> PreTrainedTokenizerBase:
+def tokenizer_of(processing_class: Any) -> PreTrainedTokenizerBase:
     """The tokenizer of a processing class, which may be one itself."""
     if isinstance(processing_class, PreTrainedTokenizerBase):
         return processing_class
