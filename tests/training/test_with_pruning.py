@@ -103,7 +103,10 @@ def test_what_a_loader_is_asked_for_is_passed_on(tmp_path):
 
 @pytest.mark.parametrize("name", ["DPOTrainer", "GRPOTrainer", "RewardTrainer"])
 def test_other_trainers_of_trl_are_refused_in_one_line(name) -> None:
-    theirs = getattr(trl, name)
+    try:
+        theirs = getattr(trl, name)
+    except RuntimeError as error:  # TRL 0.24's trainers of preferences import mergekit
+        pytest.skip(f"TRL cannot import it here: {error}")
     mine = type("Mine", (theirs,), {})
     for kind in (theirs, mine):
         with pytest.raises(UsageError, match="only SFTTrainer") as refused:
