@@ -120,7 +120,10 @@ def _cut(text: str, stops: Sequence[str]) -> str:
 
 
 class _Stops(StoppingCriteria):
-    """Ends each text of a batch once it has a stop."""
+    """Ends each text of a batch once it has a stop.
+
+    The ``stop_strings`` of transformers would also find a stop that the prompt begins.
+    """
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, stops: Sequence[str], prompt_width: int

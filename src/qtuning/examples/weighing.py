@@ -53,10 +53,9 @@ class WeighingMixin(_Trainer):
         if packing and not {LOSS_WEIGHT, MESSAGE_WEIGHTS} & set(next(iter(weighted))):
             weighted = weighted.map(_without_weights, with_indices=True)
             return prepare(weighted, processing_class, args, packing, formatting_func, dataset_name)
-        whole = copy.copy(args)
-        # All that TRL does to rows that it does not pack, and to columns.
-        vars(whole).update(max_length=None, shuffle_dataset=False, use_liger_kernel=False)
-        rows = prepare(weighted, processing_class, whole, False, formatting_func, dataset_name)
+        rows = prepare(
+            weighted, processing_class, uncut(args), False, formatting_func, dataset_name
+        )
         tokenizer, template = tokenizer_of(processing_class), self._template(processing_class)
         weigh = TokenWeights(where, tokenizer, template, fills=is_dataset)
         in_processes = {"num_proc": args.dataset_num_proc} if is_dataset else {}
@@ -78,6 +77,18 @@ class WeighingMixin(_Trainer):
         """The chat template in force; newer TRL has some of its own that mark the answers."""
         template: str | None = vars(self).get("chat_template") or processing_class.chat_template
         return template
+
+
+def uncut(args: Any) -> Any:
+    """The training arguments under which TRL makes tokens of rows, and does no more to them.
+
+    Args:
+        args: TRL's training arguments; they stay as they are.
+    """
+    whole = copy.copy(args)
+    # All that TRL does to rows that it does not pack, and to columns.
+    vars(whole).update(max_length=None, shuffle_dataset=False, use_liger_kernel=False)
+    return whole
 
 
 class WeighedTrainer(WeighingMixin, SFTTrainer):

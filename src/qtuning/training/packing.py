@@ -1,6 +1,5 @@
 """Packing that does not lose samples, their names and weights: TRL's, and a trainer's loader's."""
 
-import copy
 from typing import Any
 
 from datasets import Dataset
@@ -9,6 +8,7 @@ from ..examples.bins import Bins, collator_of
 from ..examples.example import SAMPLE_ID, TURN
 from ..examples.packing import token_places, with_packed_ids, with_packed_tokens
 from ..examples.turn_columns import TurnsMixin
+from ..examples.weighing import uncut
 from ..io.weights import LOSS_WEIGHT
 
 
@@ -42,10 +42,7 @@ class PackingMixin(TurnsMixin):
         prepare = super()._prepare_dataset
         if not packing or dataset_name != "train" or not isinstance(dataset, Dataset):
             return prepare(dataset, processing_class, args, packing, formatting_func, dataset_name)
-        whole = copy.copy(args)
-        # All that TRL does to rows that it does not pack, and to columns.
-        vars(whole).update(max_length=None, shuffle_dataset=False, use_liger_kernel=False)
-        rows = prepare(dataset, processing_class, whole, False, formatting_func, dataset_name)
+        rows = prepare(dataset, processing_class, uncut(args), False, formatting_func, dataset_name)
         packed, places = (
             prepare(one, processing_class, args, True, None, dataset_name)
             for one in (rows, token_places(rows))
