@@ -4,9 +4,7 @@
 """
 
 import json
-import os
 import signal
-import time
 
 import pytest
 import torch
@@ -14,7 +12,7 @@ from huggingface_hub import ModelCard
 
 from qtuning import read_ledger
 
-from ... import processes
+from ..stopping import stopped as signalled
 from .programs import NOTHING_PRUNED, OURS, QUARTER, STOCK, losses, same_weights, weights
 
 pytest.importorskip("llamafactory", reason="in the environment that `make integrations` makes")
@@ -51,15 +49,9 @@ def test_a_quarter_of_the_samples_and_half_the_tokens(workshop, stock, kind):
 
 def stopped(workshop, name, number, **changes):
     """Send a signal to a run that has checkpoints; its exit code, and what it said."""
-    log = workshop.folder / f"{name}.log"
-    with log.open("w") as file:
-        process = processes.Forked(workshop.command(OURS, name, **changes), stdout=file)
-    second = workshop.folder / name / "checkpoint-4"  # so that the first is whole
-    end = time.monotonic() + processes.WAIT
-    while not second.exists() and process.poll() is None and time.monotonic() < end:
-        time.sleep(0.01)
-    os.kill(process.pid, number)
-    return process.wait(), log.read_text()
+    command, folder = workshop.command(OURS, name, **changes), workshop.folder
+    log, second = folder / f"{name}.log", folder / name / "checkpoint-4"
+    return signalled(command, log, second, number)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

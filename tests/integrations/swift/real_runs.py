@@ -4,10 +4,8 @@
 """
 
 import json
-import os
 import signal
 import sys
-import time
 
 import pytest
 import torch
@@ -18,6 +16,7 @@ from qtuning.integrations.swift_options import VARIABLE
 from qtuning.integrations.swift_plugin import PLUGIN
 
 from ... import processes
+from ..stopping import stopped as signalled
 from .programs import LORA, NOTHING_PRUNED, QUARTER, logged, same_weights, weights
 
 pytest.importorskip("swift", reason="in the environment that `make integrations` makes")
@@ -54,15 +53,8 @@ def test_a_quarter_of_the_samples_and_half_the_tokens(workshop, stock, kind):
 def stopped(workshop, name, number, **changes):
     """Send a signal to a run that has checkpoints; its exit code, and what it said."""
     command, environment = workshop.command(name, QUARTER, **changes)
-    log = workshop.folder / f"{name}.log"
-    with log.open("w") as file:
-        process = processes.Forked(command, env=environment, stdout=file)
-    second = workshop.folder / name / "checkpoint-8"  # so that the one before is whole
-    end = time.monotonic() + processes.WAIT
-    while not second.exists() and process.poll() is None and time.monotonic() < end:
-        time.sleep(0.01)
-    os.kill(process.pid, number)
-    return process.wait(), log.read_text()
+    log, second = workshop.folder / f"{name}.log", workshop.folder / name / "checkpoint-8"
+    return signalled(command, log, second, number, env=environment)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
