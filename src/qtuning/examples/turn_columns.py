@@ -18,7 +18,7 @@ from .spans import SpanError, turn_spans
 from .templates import messages_of
 from .token_weights import as_trl_reads, labels_by_trl
 from .turns import ANSWER, NO_TURN, WHOLE, kind_of, mark
-from .weighing import WeighedTrainer, WeighingMixin, tokenizer_of
+from .weighing import WeighedTrainer, WeighingMixin, tokenizer_of, uncut
 
 logger = get_logger(__name__)
 
@@ -55,9 +55,7 @@ class TurnsMixin(WeighingMixin):
         by_turn = dataset_name == "train" and vars(pruning).get("prune_unit") == "turn"
         if not by_turn or packing or "input_ids" in columns_of(dataset):
             return prepare(dataset, processing_class, args, packing, formatting_func, dataset_name)
-        whole = copy.copy(args)
-        vars(whole).update(max_length=None, shuffle_dataset=False, use_liger_kernel=False)
-        rows = prepare(dataset, processing_class, whole, False, formatting_func, dataset_name)
+        rows = prepare(dataset, processing_class, uncut(args), False, formatting_func, dataset_name)
         marks = TurnMarks(
             where=f"the {dataset_name} data",
             tokenizer=tokenizer_of(processing_class),
