@@ -4,8 +4,6 @@ This is the one module that needs Triton, which comes with torch where CUDA does
 where ``cuda_head.has_triton``.
 """
 
-from typing import Any
-
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -34,17 +32,18 @@ def fold(logits: Tensor, gold: Tensor, out: Tensor) -> None:
         )
 
 
+# Triton's compiler evaluates annotations as code of the kernel, where only its own names are known.
 @triton.jit  # type: ignore[untyped-decorator]
-def _fold(
-    logits: Any,
-    row_stride: Any,
-    gold: Any,
-    out: Any,
-    out_stride: Any,
-    vocabulary: Any,
+def _fold(  # type: ignore[no-untyped-def]
+    logits,
+    row_stride,
+    gold,
+    out,
+    out_stride,
+    vocabulary,
     MORE: tl.constexpr,
     BLOCK: tl.constexpr,
-) -> None:
+):
     row = tl.program_id(0).to(tl.int64)
     base = logits + row * row_stride
     # Every lane has its own running maximum and sums, so the loop needs no reduction.
