@@ -291,4 +291,4 @@ def naive_nll(model: Any, batch: dict[str, Any]) -> torch.Tensor:
     labels = batch["labels"][0, 1:]
     log_p = torch.log_softmax(logits[0, :-1], -1)
     at = labels != -100
-    return -log_p[at].gather(1, labels[at][:, None]).squeeze(1)
+    return -log_p[at].gather(1, labels[at][:, None]).squeeze(1).cpu()

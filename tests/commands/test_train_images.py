@@ -8,9 +8,9 @@ from qtuning import UsageError, read_ledger
 from qtuning.commands.main import main
 from qtuning.io.image_rows import image_rows
 
-from .. import vision
+from .. import device, vision
 
-OPTIONS = "--max_length null --num_train_epochs 1 --per_device_train_batch_size 2 --use_cpu"
+OPTIONS = "--max_length null --num_train_epochs 1 --per_device_train_batch_size 2"
 OPTIONS += " --save_strategy no --report_to none --bf16 false --sample_ratio 0.5"
 
 
@@ -43,6 +43,7 @@ def write_parquet(folder):
 
 def train(folder, data):
     words = f"train --model_name_or_path {folder / 'model'} --dataset_name {data} {OPTIONS}"
+    words += " " + " ".join(device.flags())
     return main([*words.split(), "--output_dir", str(folder / "out")])
 
 

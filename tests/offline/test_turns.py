@@ -11,7 +11,7 @@ from qtuning import UsageError, read_ledger
 from qtuning.commands.main import main
 from qtuning.core.ratio import keep_count
 
-from .. import tiny, turned
+from .. import device, tiny, turned
 
 SCORING = {"assistant_only_loss": True, "prune_unit": "turn", "progress": False, "bf16": False}
 
@@ -44,6 +44,8 @@ def test_scores_are_of_each_turn(scored) -> None:
 
 @pytest.mark.parametrize(("sample", "token"), [("q-tuning", "q-tuning"), ("random", "ppl")])
 def test_decisions_are_those_of_the_first_step_of_a_run(tmp_path, scored, sample, token) -> None:
+    if device.chosen() != device.CPU:
+        pytest.skip("the last bits of scores decide between turns that are as good")
     methods = {"sample_pruner": sample, "token_pruner": token}
     rows = qtuning.prune(scored, sample_ratio=0.5, prune_unit="turn", with_dropped=True, **methods)
     trainer = turned.pruning(

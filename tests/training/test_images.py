@@ -55,6 +55,7 @@ def test_statistics_are_those_of_full_logits_in_float64(tmp_path, family) -> Non
     alone = [labels.collate_as_is([trainer.train_dataset[k]]) for k in range(8)]
     trainer.model.double()
     for scores, batch in zip(found, alone, strict=True):
+        batch = on_device(trainer, batch)
         pixels = {k: v.double() if v.is_floating_point() else v for k, v in batch.items()}
         expected = vision.naive_nll(trainer.model, pixels).float()
         torch.testing.assert_close(scores.nll, expected, rtol=1e-4, atol=1e-4)
@@ -81,8 +82,12 @@ def test_dropped_tokens_leave_what_a_shorter_answer_would_be(tmp_path, family) -
     for key in dropped:
         assert torch.equal(dropped[key], expected[key]), key
     with torch.no_grad():
-        logits = [trainer.model(**one).logits for one in (dropped, expected)]
+        logits = [trainer.model(**on_device(trainer, one)).logits for one in (dropped, expected)]
     assert torch.equal(*logits)
+
+
+def on_device(trainer, batch):
+    return {key: value.to(trainer.args.device) for key, value in batch.items()}
 
 
 def whole_text(trainer, example, answers) -> str:
@@ -162,7 +167,7 @@ def test_gains_by_images_are_those_of_two_passes(tmp_path) -> None:
         if not row["images"]:
             assert without != without, "a sample without images has no gain"
             continue
-        batch = trainer._labels.collate_as_is([row])
+        batch = on_device(trainer, trainer._labels.collate_as_is([row]))
         assert with_images == pytest.approx(
             float(vision.naive_nll(trainer.model, batch).mean()), 1e-4
         )
