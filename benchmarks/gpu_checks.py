@@ -11,6 +11,7 @@ from subjects import placeholder_tokenizer
 from transformers import TrainerCallback
 
 from qtuning import SAMPLE_PRUNERS, TOKEN_PRUNERS, read_ledger
+from qtuning.pruners.protocols import OF_IMAGES
 
 MODEL = "4 layers"
 STEPS = 4
@@ -56,7 +57,7 @@ def pruners(place: Place) -> Iterator[dict[str, Any]]:
     reference = place.scratch / "reference"
     build(place, "tiny", torch.float32).save_pretrained(reference)
     placeholder_tokenizer().save_pretrained(reference)
-    pairs = [(name, "random") for name in SAMPLE_PRUNERS]
+    pairs = [(name, "random") for name, one in SAMPLE_PRUNERS.items() if not one.needs & OF_IMAGES]
     pairs += [("random", name) for name in TOKEN_PRUNERS if name != "random"]
     if place.tiny:  # the tests of the library have all of them
         pairs = [("q-tuning", "random"), *(("random", name) for name in COMPARING[:1])]

@@ -7,6 +7,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import datasets
 import pytest
 import torch
+import transformers
 from hypothesis import settings
 
 from . import device, quick
@@ -46,9 +47,13 @@ def _settled() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _quiet_and_reproducible() -> None:
+def _quiet_and_reproducible() -> Iterator[None]:
+    """Hand on neither random numbers nor the log level, which any trainer sets for its process."""
     datasets.disable_progress_bars()
     torch.manual_seed(0)
+    level = transformers.logging.get_verbosity()
+    yield
+    transformers.logging.set_verbosity(level)
 
 
 @pytest.fixture

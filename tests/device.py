@@ -37,6 +37,11 @@ def arguments() -> dict[str, bool]:
     return {"use_cpu": chosen() == CPU}
 
 
+def rounding() -> dict[str, float]:
+    """How far sums may be off that the CPU makes in one order and a GPU in another."""
+    return {"rtol": 0.0, "atol": 0.0} if chosen() == CPU else {"rtol": 1e-6, "atol": 1e-6}
+
+
 def flags() -> list[str]:
     """The same on a command line."""
     return ["--use_cpu", str(chosen() == CPU).lower()]

@@ -20,6 +20,7 @@ _CHOICES = {
     "token_rule": ("score", "and"),
     "entropy_over": ("answer", "all"),
     "pool_scope": ("step", "micro"),
+    "prune_unit": ("sample", "turn"),
     "tail_schedule": ("linear", "fixed"),
     "score_dtype": ("same", "bfloat16", "float16"),
     "eaft_form": ("paper", "llamafactory", "axolotl"),
@@ -135,6 +136,14 @@ class PruningArguments:
             "help": "Samples compared with each other: step, all candidates of an optimizer step "
             "on all ranks, or micro, each micro-batch of each device by itself (the paper).",
             "choices": _CHOICES["pool_scope"],
+        },
+    )
+    prune_unit: str = field(
+        default="sample",
+        metadata={
+            "help": "What is kept or dropped: sample; or turn, each trained turn of the assistant, "
+            "which stays in the context without a loss if dropped.",
+            "choices": _CHOICES["prune_unit"],
         },
     )
     bisect_steps: int = field(

@@ -6,7 +6,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from qtuning.examples.end_of_turn import end_of_turn_ids
 
-from .. import tiny
+from .. import tiny, vision
 
 EOS, END = 1, 3
 
@@ -80,3 +80,13 @@ def test_a_special_token_that_has_no_role_in_the_tokenizer_is_found():
     tok.chat_template = tiny.CHAT_TEMPLATE
     assert tok.added_tokens_decoder[END].special
     assert ids(tiny.llama(), tok) == [EOS, END]
+
+
+@pytest.mark.parametrize(
+    ("family", "end"), [("gemma3", "<end_of_turn>"), ("qwen3_vl", "<|im_end|>")]
+)
+def test_the_end_in_a_processor_s_template_is_one(family, end) -> None:
+    model, processor = vision.model_of(family)
+    ids = end_of_turn_ids(model, processor).tolist()
+    assert processor.tokenizer.convert_tokens_to_ids(end) in ids
+    assert processor.tokenizer.eos_token_id in ids

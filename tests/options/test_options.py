@@ -14,7 +14,7 @@ from trl import SFTConfig, SFTTrainer
 
 from qtuning import QTuningTrainer, read_ledger
 
-from .. import quick, runs
+from .. import device, quick, runs
 from . import ends
 
 ROOT = Path(__file__).parents[2]
@@ -87,7 +87,7 @@ def test_at_ratio_1_it_is_the_stock_trainer_bit_by_bit(tried, tmp_path) -> None:
 
 def check_full(case: Case, found: dict[str, Any]) -> None:
     assert found["ours"] == found["theirs"]
-    if case.alike is not None:
+    if case.alike is not None and device.chosen() == device.CPU:  # a GPU repeats nothing exactly
         assert (found["theirs"] == found["without"]) == case.alike, "what difference it makes"
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from .. import processes, runs
+from .. import device, processes, runs
 from . import two
 from .test_options import check_full, check_half, check_refused
 
@@ -14,6 +14,8 @@ CASES = two.cases()
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
+    if device.chosen() != device.CPU:
+        pytest.skip("two processes would need two GPUs")
     folder = tmp_path_factory.mktemp("two")
     processes.launch("tests.options.two", 2, [str(folder)], folder)
     return folder

@@ -24,7 +24,7 @@ from qtuning.offline.schema import DECISIONS, SCORED
 from qtuning.pruners.protocols import NEEDS, SamplePool
 from qtuning.run.ledger import SCHEMA
 
-from .. import device, tiny
+from .. import device, tiny, vision
 from ..integrations.axolotl import recorded as of_axolotl
 from ..integrations.llamafactory import recorded
 from ..integrations.swift import recorded as of_swift
@@ -34,6 +34,7 @@ QUIET = [*device.flags(), "--max_steps", "1", "--report_to", "none"]
 # What stands for a user's own in the code of the pages: theirs, ours.
 LOCAL = (
     (MODEL, "model"),
+    ("HuggingFaceTB/SmolVLM-256M-Instruct", "seeing"),
     ('"trl-lib/Capybara", split', '"json", data_files="data.jsonl", split'),
     ('Config("out", ', f'Config("out", **{device.arguments()}, report_to="none", max_steps=2, '),
 )
@@ -75,6 +76,9 @@ def files(tmp_path_factory) -> Path:
     tiny.save_model(folder / "model", chat=True)
     for name, seed in (("data", 0), ("train", 0), ("held_out", 1)):
         tiny.dataset(seed=seed).to_json(folder / f"{name}.jsonl")
+    for part in vision.model_of("llava"):
+        part.save_pretrained(folder / "seeing")
+    vision.dataset(8).to_parquet(str(folder / "pictures.parquet"))
     (folder / "my_pruners.py").write_text(blocks("docs/your-own-pruner.md", "python")[0].code)
     (folder / "examples").mkdir()
     shutil.copy(ROOT / "examples" / "as_released.yaml", folder / "examples")

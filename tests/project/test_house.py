@@ -1,6 +1,7 @@
 """The plan of the code: who may import whom, and what a visitor sees first."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -152,3 +153,10 @@ def test_the_tests_mirror_the_rooms() -> None:
     rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
     tested = {path.name for path in (PACKAGE.parents[1] / "tests").iterdir() if path.is_dir()}
     assert rooms <= tested
+
+
+def test_no_step_looks_into_an_example() -> None:
+    """What a step knows of an example it asks the room of examples, whatever kind of data it is."""
+    looks = re.compile(r"""example\w*(\[\d\])*\[["']|example\w*\.(get|pop|items|keys)\(""")
+    for path in (PACKAGE / "step").glob("*.py"):
+        assert not looks.search(path.read_text(encoding="utf-8")), path

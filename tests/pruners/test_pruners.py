@@ -29,6 +29,7 @@ from qtuning.pruners.protocols import (
     SAMPLE_EXTRAS,
     SCORES,
     STEPS,
+    WITHOUT_IMAGE,
     WITHOUT_PROMPT,
     SamplePool,
     SamplePruner,
@@ -68,6 +69,7 @@ def pool(n: int = 16, *, step: int = 3, seed: int = 7, group: int = 0) -> Sample
         extras={
             EL2N: torch.rand(n, 1, generator=draw, dtype=torch.float64),
             WITHOUT_PROMPT: 0.2 + torch.rand(n, 2, generator=draw, dtype=torch.float64),
+            WITHOUT_IMAGE: 0.2 + torch.rand(n, 2, generator=draw, dtype=torch.float64),
             S_IFD: 0.2 + torch.rand(n, 1, generator=draw, dtype=torch.float64),
             BASE_MEAN: 3 * torch.rand(n, 1, generator=draw, dtype=torch.float64),
             LOGITS: 100 * torch.rand(n, 1025, generator=draw, dtype=torch.float64),

@@ -6,7 +6,7 @@ from datasets import Dataset
 from qtuning import UsageError
 from qtuning.run.data_mark import data_mark
 
-from .. import runs, tiny
+from .. import runs, tiny, vision
 
 ROWS = {"sample_id": ["a", "b", "c"], "input_ids": [[1, 2], [3], [4, 5]]}
 
@@ -32,3 +32,11 @@ def test_a_checkpoint_of_other_data_is_refused_with_both_marks(tmp_path) -> None
     with pytest.raises(UsageError, match=r"other training data \(then \w{16}, now \w{16}\)"):
         again.train(str(tmp_path / "checkpoint-2"))
     runs.pruning(tmp_path, **settings).train(str(tmp_path / "checkpoint-2"))
+
+
+def test_rows_with_images_are_marked_by_their_texts() -> None:
+    data = vision.dataset(4)
+    assert data_mark(data) == data_mark(vision.dataset(4))
+    assert data_mark(data) != data_mark(data.select([1, 0, 2, 3]))
+    other = data.map(lambda row: {"completion": [{"role": "assistant", "content": "no"}]})
+    assert data_mark(data) != data_mark(other)

@@ -67,8 +67,8 @@ def test_a_pass_that_fails_late_leaves_no_extras_behind(monkeypatch) -> None:
 
     of_batch = ExtraStats.of_batch
 
-    def scarce(self, projection, places, batch, examples):
-        made = of_batch(self, projection, places, batch, examples)
+    def scarce(self, projection, places, batch, examples, parts=None):
+        made = of_batch(self, projection, places, batch, examples, parts)
         if len(examples) > 2:
             raise torch.OutOfMemoryError
         return made

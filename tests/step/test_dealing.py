@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from qtuning.examples.grouping import group_by_length
 from qtuning.examples.pass_size import pass_overhead
-from qtuning.step.dealing import deal, share_out
+from qtuning.step.dealing import deal, share_near, share_out
 
 LENGTHS = st.lists(st.integers(1, 40), max_size=24)
 FEW = st.lists(st.integers(1, 12), max_size=7)
@@ -121,3 +121,20 @@ def test_sharing_out_leaves_no_rank_with_much_more_than_the_others(lengths, rank
 @pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
 def test_a_pass_costs_something_on_any_device(device):
     assert pass_overhead(device) > 0
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 500), st.integers(0, 3)), max_size=40),
+)
+def test_sharing_near_moves_little_and_leaves_no_move_that_would_help(samples) -> None:
+    lengths, homes = [n for n, _ in samples], [home for _, home in samples]
+    shares = share_near(lengths, homes, 4)
+    assert sorted(i for share in shares for i in share) == list(range(len(lengths)))
+    loads = [sum(lengths[i] for i in share) for share in shares]
+    before = [sum(n for n, home in samples if home == rank) for rank in range(4)]
+    assert max(loads) <= max(before)
+    gap = max(loads) - min(loads)
+    fullest = shares[loads.index(max(loads))]
+    assert not any(0 < lengths[i] < gap for i in fullest)
+    even = share_near([5, 5, 7, 7], [0, 1, 0, 1], 2)
+    assert even == [[0, 2], [1, 3]], "where nothing would be gained nothing is moved"

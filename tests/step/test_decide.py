@@ -13,7 +13,15 @@ from qtuning.core.plane import Selection
 from qtuning.core.ratio import keep_count
 from qtuning.errors import UsageError
 from qtuning.examples.candidate import CandidateRow as Row
-from qtuning.pruners.protocols import BASE_MEAN, EL2N, LOGITS, S_IFD, SCORES, WITHOUT_PROMPT
+from qtuning.pruners.protocols import (
+    BASE_MEAN,
+    EL2N,
+    LOGITS,
+    S_IFD,
+    SCORES,
+    WITHOUT_IMAGE,
+    WITHOUT_PROMPT,
+)
 from qtuning.pruners.registry import SAMPLE_PRUNERS, resolve_sample_pruner
 from qtuning.step.decide import Decision, Decisions, decide
 from qtuning.step.moment import Moment
@@ -31,6 +39,7 @@ def row(name: int, ppl: float = 2.0, entropy: float = 1.0, micro: int = 0, **cha
         (EL2N, (entropy,)),
         (LOGITS, (ppl, entropy, *[0.0] * 1023)),
         (WITHOUT_PROMPT, (1.0 + entropy, ppl)),
+        (WITHOUT_IMAGE, (1.0 + entropy, ppl)),
         (S_IFD, (ppl / 25,)),
         (BASE_MEAN, (entropy,)),
     )

@@ -88,11 +88,11 @@ def trained(folder: Path, sample: str, token: str, **changes):
 
 
 CASES = [
-    *((name, "random", {}) for name in SAMPLE_PRUNERS),
+    *((name, "random", {}) for name in runs.TEXT_PRUNERS),
     *(
         (name, "random", {"score_refresh": 0.5})
-        for name, pruner in SAMPLE_PRUNERS.items()
-        if SCORES in pruner.needs
+        for name in runs.TEXT_PRUNERS
+        if SCORES in SAMPLE_PRUNERS[name].needs
     ),
     *(("random", name, {}) for name in TOKEN_PRUNERS),
     *(("q-tuning", name, {}) for name in ("q-tuning", "rho-1", "ss-token")),

@@ -45,6 +45,7 @@ OTHER = {
     "pool_scope": "micro",
     "bisect_steps": 7,
     "entropy_over": "all",
+    "prune_unit": "sample",  # turn needs another token_mode, see tests of turns
     "gain_quantile": 0.25,
     "tail_schedule": "fixed",
     "s_ifd_noisy": True,
@@ -98,6 +99,7 @@ BAD = {
     "token_budget": ("batch", None, True),
     "token_rule": ("or", None, True),
     "entropy_over": ("prompt", None, True),
+    "prune_unit": ("message", None, True),
     "pool_scope": ("micro_batch", None),
     "sample_pruner": ("q_tuning", "no_such_module:x", "math:pi", "none", None, 3),
     "token_pruner": ("q_tuning", "no_such_module:x", "math:pi", "full", None, 3),
@@ -136,7 +138,7 @@ def chosen(args) -> dict:
 def test_every_field_is_tried_here():
     assert {field.name for field in PRUNING} == set(OTHER) == set(BAD) | set(ACCEPTED)
     default = {field.name for field in PRUNING if field.default == OTHER[field.name]}
-    assert default == {"one_pass"}
+    assert default == {"one_pass", "prune_unit"}
 
 
 def test_the_defaults_are_the_promised_ones():
@@ -157,6 +159,7 @@ def test_the_defaults_are_the_promised_ones():
         "pool_scope": "step",
         "bisect_steps": 10,
         "entropy_over": "answer",
+        "prune_unit": "sample",
         "gain_quantile": 0.5,
         "tail_schedule": "linear",
         "s_ifd_noisy": False,

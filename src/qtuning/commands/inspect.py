@@ -16,11 +16,14 @@ from rich.console import Console
 from trl import DatasetMixtureConfig, ScriptArguments
 
 from ..errors import UsageError
+from ..inspection.images import inspect_images
 from ..inspection.inspect import Evaluation, inspect_rows
 from ..inspection.prepare import ModelSource
+from ..inspection.result import Inspection
 from ..inspection.terminal import show
 from ..io.checks import check_new, check_output
 from ..io.data import load_rows
+from ..io.image_rows import has_images
 from ..io.models import check_model
 from .train_arguments import named_model, parse
 
@@ -82,20 +85,30 @@ def run(argv: Sequence[str]) -> int:
         load=options.load_model,
     )
     rows, where = load_rows(script_args, dataset_args, "train")
+    if has_images(rows):
+        if options.output is not None:
+            raise UsageError("--output: no page is written of rows with images: leave it out")
+        return _told(inspect_images(rows, where, name), options)
     evaluation = _evaluation(script_args, dataset_args, training_args, options.eval_dataset)
     found, to_show = inspect_rows(
         rows, where, source, training_args, evaluation=evaluation, show=options.show
     )
-    if options.json:
-        # In ASCII: a terminal would act on some characters of names and texts.
-        print(json.dumps({"format": 1, **found.to_dict()}, indent=1, allow_nan=False))
-    else:
-        show(Console(highlight=False), found)
+    code = _told(found, options)
     if options.output is not None:
         from ..reports.inspection import write_inspection
 
         rows_shown = to_show.in_order(_MOST_TOKENS)
         write_inspection(found, rows_shown, options.output, total=len(to_show.names))
+    return code
+
+
+def _told(found: Inspection, options: Any) -> int:
+    """Print an inspection; returns the exit code."""
+    if options.json:
+        # In ASCII: a terminal would act on some characters of names and texts.
+        print(json.dumps({"format": 1, **found.to_dict()}, indent=1, allow_nan=False))
+    else:
+        show(Console(highlight=False), found)
     return int(options.strict and found.count("error") > 0)
 
 

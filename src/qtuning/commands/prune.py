@@ -12,10 +12,11 @@ from ..core.ratio import share
 from ..errors import UsageError
 from ..io.checks import check_new, check_sizes
 from ..io.hub import check_repo
+from ..offline.decisions import TableDecisions
 from ..offline.export import FORMATS, export, how_to_use
 from ..offline.hub import dataset_card, push
 from ..offline.origin import read_origin
-from ..offline.prune import TableDecisions, decide_offline
+from ..offline.prune import decide_offline
 from ..offline.read import read_scores
 from ..offline.schema import typed_scores
 from .parser import OneLineParser
@@ -142,7 +143,11 @@ def summary(table: pa.Table, decisions: TableDecisions) -> str:
             f" {n_emptied:,} kept rows lost all their answer tokens; what trainers read is without "
             "them."
         )
+    turns = [one for of_row in decisions.turns or () for one in of_row]
+    n_turns = sum(one["kept"] for one in turns)
+    units = f"{n_turns:,} of {len(turns):,} turns ({share(n_turns, len(turns)):.1%}) of "
     return (
+        f"{units if turns else ''}"
         f"{n_kept:,} of {len(is_kept):,} rows ({share(n_kept, len(is_kept)):.1%}), "
         f"{tokens - n_pruned:,} of {all_tokens:,} answer tokens "
         f"({share(tokens - n_pruned, all_tokens):.1%}) kept; "

@@ -51,6 +51,14 @@ class ScoreArguments:
             "choices": ("answer", "all"),
         },
     )
+    prune_unit: str = field(
+        default=PruningArguments.prune_unit,
+        metadata={
+            "help": "turn: also write turn_scores, the scores of each trained turn of the "
+            "assistant, by which `qtuning prune --prune_unit turn` decides.",
+            "choices": ("sample", "turn"),
+        },
+    )
     noisy_copies: int = field(
         default=0,
         metadata={
@@ -170,6 +178,7 @@ def run(argv: Sequence[str]) -> None:
         alone=options.alone,
         entropy_over=options.entropy_over,
         noise=noise,
+        by_turn=options.prune_unit == "turn",
         batch_size=options.batch_size,
         rows_a_part=options.rows_per_part,
         bf16=use_bf16(options.bf16),

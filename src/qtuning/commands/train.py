@@ -8,8 +8,9 @@ A ``trl sft`` user changes one word and adds two flags::
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 from trl import get_peft_config, get_quantization_config
 
 from ..errors import StoppedError, UsageError
@@ -19,8 +20,10 @@ from ..inspection.cheap import tell_findings
 from ..io.adapters import Adapter
 from ..io.data import load_rows
 from ..io.hub import pushing
+from ..io.image_rows import has_images, image_rows
 from ..io.models import find_adapter, load_causal_lm, load_tokenizer
 from ..io.paths import path_of
+from ..io.processors import load_processor
 from ..io.token_ids import check_vocabulary, vocabulary_of
 from ..run.messages import tell
 from ..run.saving import room_for
@@ -61,10 +64,14 @@ def run(argv: Sequence[str]) -> None:
         for kind in ("train", *(["test"] if with_test else []))
     ]
     where = loaded[0][1]
+    with_images = has_images(loaded[0][0])
     train_dataset, *tests = [
-        ready_rows(rows, name, tokenizer, how, training_args.dataset_num_proc)
+        image_rows(rows, name)
+        if with_images
+        else ready_rows(rows, name, tokenizer, how, training_args.dataset_num_proc)
         for rows, name in loaded
     ]
+    processor: Any = load_processor(name, **loading) if with_images else tokenizer
     options = {
         **loading,
         "dtype": model_args.dtype,
@@ -81,15 +88,15 @@ def run(argv: Sequence[str]) -> None:
         new = "a new adapter" if model_args.use_peft else "the whole model"
         tell(training_args, f"{name} is merged into its base {adapter.base}; {new} is trained")
     if model_args.use_peft and (adapter is not None or name.endswith(".gguf")):
-        _save_base(model, tokenizer, training_args)
+        _save_base(model, processor, training_args)
     on_hub = pushing("--push_to_hub: the Hub does not take the model")
-    with preparing(train_dataset, where, tokenizer, template), on_hub:
+    with preparing(train_dataset, where, tokenizer, None if with_images else template), on_hub:
         trainer = QTuningTrainer(
             model,
             training_args,
             train_dataset=train_dataset,
             eval_dataset=tests[0] if tests else None,
-            processing_class=tokenizer,
+            processing_class=processor,
             peft_config=get_peft_config(model_args),
         )
     tell_findings(trainer)
@@ -131,9 +138,7 @@ def _check_room_for_both(adapter: Adapter, folder: Path) -> None:
             )
 
 
-def _save_base(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, training_args: QTuningConfig
-) -> None:
+def _save_base(model: PreTrainedModel, tokenizer: Any, training_args: QTuningConfig) -> None:
     """Save a base that is in no folder, so that the base of the new adapter can be loaded.
 
     It was unpacked from a GGUF file, or an adapter was merged into it.

@@ -36,7 +36,7 @@ def as_rows(batch: Sequence[Example] | Sequence[Sequence[Example]]) -> list[Exam
 
 
 def _joined(samples: Sequence[Example]) -> Example:
-    columns = [name for name in per_token(samples[0]) if name != SAMPLE_ID]
+    columns = list(per_token(samples[0]))
     row: Example = {
         name: [value for sample in samples for value in sample[name]] for name in columns
     }

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..core.stats import stats_of_one
 from ..pruners.protocols import SAMPLE_EXTRAS
-from .example import Example
+from .example import Example, n_input_of
+from .turns import Turn
 
 Vector = NDArray[np.floating[Any]]
 """A statistic that is sent and remembered, ``(d,)``: pickled, an array is as large as its numbers,
@@ -40,6 +41,8 @@ class CandidateRow(NamedTuple):
         scored: Whether the sample was scored in this step; other rows may have earlier scores.
         extras: Further statistics that the sample pruner reads, by the name in its ``needs``.
         packed: Input tokens of the packed row that the sample comes from; 0 if it was not packed.
+        turn: Number of the turn that the row is of, see ``Turn``; 0 if it is of a whole sample.
+        kind: What kind of turn it is; empty for a whole sample.
     """
 
     micro: int
@@ -52,6 +55,13 @@ class CandidateRow(NamedTuple):
     scored: bool = False
     extras: RowExtras = ()
     packed: int = 0
+    turn: int = 0
+    kind: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the unit, which no other row of the data has."""
+        return unit_name(self.sample_id, self.turn)
 
     @property
     def is_known(self) -> bool:
@@ -82,6 +92,11 @@ class Candidate:
         scored_tokens: Input tokens of the forward passes that scored the sample.
         loss_weight: The user's factor on the NLL of each answer token, ``(T,)`` float64; None if
             the row has none.
+        turns: The turns that its answer tokens are of, in order; empty where samples are pruned.
+        whole: Place among the rank's candidates of the one that this is a turn of; None if it is a
+            whole sample.
+        turn: The turn that it is; None for a whole sample, or a conversation without answers.
+        leads: Whether the costs of the whole conversation are counted with this turn.
     """
 
     example: Example
@@ -96,6 +111,20 @@ class Candidate:
     extras: dict[str, Tensor] = field(default_factory=dict)
     scored_tokens: int = 0
     loss_weight: Tensor | None = None
+    turns: tuple[Turn, ...] = ()
+    whole: int | None = None
+    turn: Turn | None = None
+    leads: bool = True
+
+    @property
+    def name(self) -> str:
+        """Name of the unit, which no other candidate of the data has."""
+        return unit_name(self.sample_id, 0 if self.turn is None else self.turn.number)
+
+
+def unit_name(sample_id: str, turn: int) -> str:
+    """Name of a turn of a sample, or of a whole sample: turn 0."""
+    return f"{sample_id}@{turn}" if turn else sample_id
 
 
 def row_of(candidate: Candidate) -> CandidateRow:
@@ -111,7 +140,7 @@ def row_of(candidate: Candidate) -> CandidateRow:
         ppl=ppl,
         entropy=entropy,
         n_tokens=len(candidate.answers),
-        n_input=len(candidate.example["input_ids"]),
+        n_input=n_input_of(candidate.example) if candidate.leads else 0,
         repeated=candidate.repeated,
         scored=candidate.nll is not None,
         extras=tuple(
@@ -120,4 +149,6 @@ def row_of(candidate: Candidate) -> CandidateRow:
             if name in SAMPLE_EXTRAS
         ),
         packed=candidate.packed,
+        turn=0 if candidate.turn is None else candidate.turn.number,
+        kind="" if candidate.turn is None else candidate.turn.kind,
     )

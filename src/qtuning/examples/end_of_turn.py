@@ -1,11 +1,13 @@
 """Token ids that end an answer: a model that never trains on these ids learns not to stop."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
+
+from .example import Example, gold_of
+from .processors import chat_template_of, tokenizer_of
 
 
 def end_of_turn_ids(model: PreTrainedModel, processing_class: Any) -> Tensor:
@@ -19,33 +21,44 @@ def end_of_turn_ids(model: PreTrainedModel, processing_class: Any) -> Tensor:
     """
     ids: set[int] = set()
     for config in (model.generation_config, model.config.get_text_config()):
-        if config is not None and config.eos_token_id is not None:
-            eos = config.eos_token_id
+        eos = getattr(config, "eos_token_id", None)  # the text config of Qwen3-VL has none
+        if eos is not None:
             ids |= {eos} if isinstance(eos, int) else set(eos)
-    if isinstance(processing_class, PreTrainedTokenizerBase):
-        if processing_class.eos_token_id is not None:
-            ids.add(processing_class.eos_token_id)
-        if processing_class.chat_template is not None:
-            ids |= _of_template(processing_class)
+    tokenizer, template = tokenizer_of(processing_class), chat_template_of(processing_class)
+    if tokenizer is not None:
+        if tokenizer.eos_token_id is not None:
+            ids.add(tokenizer.eos_token_id)
+        if template is not None:
+            parts = isinstance(processing_class, ProcessorMixin)
+            ids |= _of_template(tokenizer, template, in_parts=parts)
     return torch.tensor(sorted(ids), dtype=torch.int64)
 
 
-def turn_ends(labels: Sequence[int], answers: Tensor, ids: Tensor) -> Tensor:
+def turn_ends(example: Example, answers: Tensor, ids: Tensor) -> Tensor:
     """Which answer tokens of an example end a turn, ``(T,)`` bool.
 
     Args:
-        labels: Labels of the example, ``(L,)``.
+        example: The example, from ``Labels.of``.
         answers: Positions of the answer tokens, ``(T,)``.
         ids: Ids that end a turn, from ``end_of_turn_ids``.
     """
-    return torch.isin(torch.tensor(labels)[answers], ids)
+    return torch.isin(gold_of(example, answers), ids)
 
 
-def _of_template(tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """Id of the first special token after the assistant's words; an empty set if there is none."""
+def _of_template(tokenizer: PreTrainedTokenizerBase, template: str, *, in_parts: bool) -> set[int]:
+    """Id of the first special token after the assistant's words; an empty set if there is none.
+
+    Args:
+        tokenizer: The tokenizer.
+        template: The chat template.
+        in_parts: Whether it takes contents in parts, as templates of processors do.
+    """
     words = "answer"
-    turn = [{"role": "user", "content": "question"}, {"role": "assistant", "content": words}]
-    text = tokenizer.apply_chat_template(turn, tokenize=False)
+    turn = [
+        {"role": role, "content": [{"type": "text", "text": said}] if in_parts else said}
+        for role, said in (("user", "question"), ("assistant", words))
+    ]
+    text = tokenizer.apply_chat_template(turn, tokenize=False, chat_template=template)
     suffix = tokenizer(text[text.rfind(words) + len(words) :], add_special_tokens=False)
     # Not all_special_ids: Llama 3's <|eot_id|> is special, but has no role that is listed there.
     special_ids = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..core.stats import IGNORE_INDEX
+from ..errors import UsageError
 from ..io.weights import LOSS_WEIGHT
 
 Example = dict[str, Any]
@@ -20,6 +21,28 @@ BASE_TAIL_MASS = "qtuning_base_tail"
 PER_LABEL = (LOSS_WEIGHT, BASE_NLL, BASE_TAIL_MASS)
 """Keys of what the loss reads of each label, a list as long as ``input_ids``, or ``(B, L)`` in a
 batch that is trained on; no collator is given them."""
+TURN = "qtuning_turn"
+"""Key of the turn that each token belongs to, see ``turns``, a list as long as ``input_ids``; no
+collator is given it."""
+TOKEN_PLACES = "qtuning_token_places"
+"""Key of the place of each token in the whole example, where only a part of it is scored."""
+TOKEN_COLUMNS = frozenset(
+    {
+        "input_ids",
+        "labels",
+        "attention_mask",
+        "position_ids",
+        "token_type_ids",
+        "mm_token_type_ids",
+        "completion_mask",
+        "assistant_masks",
+        "special_tokens_mask",
+        *PER_LABEL,
+        TOKEN_PLACES,
+        TURN,
+    }
+)
+"""The columns that have a value for each token; all others belong to the whole example."""
 SAMPLES = "qtuning_samples"
 """Key of the ``BatchSamples`` of a batch whose loss is weighted."""
 
@@ -73,8 +96,7 @@ def unpack(example: Mapping[str, Any]) -> list[Example]:
     if "seq_lengths" not in example:
         return [dict(example)]
     samples, start = [], 0
-    # Of samples of one token each, there are as many lengths and names as tokens.
-    tokens = {k: v for k, v in per_token(example).items() if k not in ("seq_lengths", SAMPLE_ID)}
+    tokens = per_token(example)
     for place, length in enumerate(example["seq_lengths"]):
         sample: Example = {k: v[start : start + length] for k, v in tokens.items()}
         if SAMPLE_ID in example:
@@ -88,6 +110,21 @@ def unpack(example: Mapping[str, Any]) -> list[Example]:
 def packed_length(row: Mapping[str, Any]) -> int:
     """Input tokens of a row packed by TRL's ``bfd``; 0 for any other row."""
     return len(row["input_ids"]) if "seq_lengths" in row else 0
+
+
+def n_input_of(example: Example) -> int:
+    """Number of input tokens of an example."""
+    return len(example["input_ids"])
+
+
+def answers_of(example: Example) -> Tensor:
+    """Positions of the answer tokens of an example from ``Labels.of``, ``(T,)``."""
+    return answer_positions(example["labels"])
+
+
+def gold_of(example: Example, answers: Tensor) -> Tensor:
+    """Ids of the answer tokens of an example at ``answers``, ``(T,)`` int64."""
+    return torch.tensor(example["labels"])[answers]
 
 
 def answer_positions(labels: Sequence[int] | Tensor) -> Tensor:
@@ -170,10 +207,21 @@ def nothing_to_train_on(example: Example) -> Example:
 
 
 def per_token(example: Mapping[str, Any]) -> dict[str, list[Any] | Tensor]:
-    """The per-token columns of an example: lists as long as its ``input_ids``."""
+    """The columns of an example that ``TOKEN_COLUMNS`` names, but for one number for all tokens.
+
+    Raises:
+        UsageError: One is not as long as ``input_ids``.
+    """
     length = len(example["input_ids"])
-    return {
+    columns = {
         key: value
         for key, value in example.items()
-        if isinstance(value, list | Tensor) and len(value) == length
+        if key in TOKEN_COLUMNS and isinstance(value, list | Tensor)
     }
+    for key, value in columns.items():
+        if len(value) != length:
+            raise UsageError(
+                f"sample {example.get(SAMPLE_ID, '')}: {key} has {len(value)} values for {length} "
+                "tokens; mend the column"
+            )
+    return columns

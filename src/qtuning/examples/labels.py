@@ -13,9 +13,11 @@ from .example import (
     PER_LABEL,
     SAMPLE_ID,
     SAMPLES,
+    TURN,
     BatchSamples,
     Example,
     answer_positions,
+    nothing_to_train_on,
     per_token,
 )
 
@@ -28,7 +30,18 @@ class Labels:
     TRL's collator pads the labels that an example brings. Others, such as transformers'
     ``DataCollatorForLanguageModeling``, make labels from the input ids. Then the labels of an
     example are read from a batch of this example alone, and replace the collator's after pruning.
+
+    This is the adapter of text. ``images.ImageLabels`` is that of text with images; a step reads
+    and collates examples through either.
+
+    Attributes:
+        leaves_out: Whether samples without answer tokens must be taken out even where nothing is
+            pruned, since the trainer's own batches cannot have them.
+        is_heavy: Whether examples are dear to send, so that they stay on their rank if they can.
     """
+
+    leaves_out = False
+    is_heavy = False
 
     def __init__(self, collator: Collator, vocabulary: int | None = None) -> None:
         """Wrap the trainer's own collator.
@@ -67,9 +80,17 @@ class Labels:
         labels = batch["labels"][0][_token_positions(batch, 0, len(example["input_ids"]))]
         return {**example, "labels": labels.tolist(), _MADE_LABELS: True}
 
+    def nothing_to_train_on(self, example: Example) -> Example:
+        """What is passed forward in the place of examples, see ``example.nothing_to_train_on``."""
+        return nothing_to_train_on(example)
+
+    def without_images(self, example: Example) -> Example | None:
+        """The example without its images; None if it has none."""
+        return None
+
     def collate_as_is(self, examples: Sequence[Example]) -> dict[str, Any]:
         """The batch that the stock trainer would make of the examples."""
-        return self._collator([_without(e, SAMPLE_ID, *PER_LABEL) for e in examples])
+        return self._collator([_without(e, SAMPLE_ID, TURN, *PER_LABEL) for e in examples])
 
     def collate_to_train(self, examples: Sequence[Example]) -> dict[str, Any]:
         """Collate examples as ``collate`` does, with what the loss reads of each label.
@@ -117,7 +138,7 @@ class Labels:
         """
         if _MADE_LABELS in examples[0]:
             batch = self._collator(
-                [_without(e, SAMPLE_ID, _MADE_LABELS, "labels", *PER_LABEL) for e in examples]
+                [_without(e, SAMPLE_ID, TURN, _MADE_LABELS, "labels", *PER_LABEL) for e in examples]
             )
         else:
             batch = self.collate_as_is(examples)

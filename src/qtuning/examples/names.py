@@ -80,6 +80,18 @@ def _is_name(value: Any) -> bool:
     return value is not None and not (isinstance(value, str) and not value)
 
 
+def take_name(example: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """An example from ``Labels.of`` without its ``sample_id``, and the name of the sample.
+
+    A sample of a torch stream, or of a packed one, has no id and is named after its tokens.
+    """
+    rest = {key: value for key, value in example.items() if key != SAMPLE_ID}
+    name = example.get(SAMPLE_ID)
+    if name is None:
+        name = content_name({key: rest[key] for key in ("input_ids", "labels")})
+    return rest, str(name)
+
+
 def content_name(row: Mapping[str, Any]) -> str:
     """A name that rows of equal content share, in any order and on any machine.
 

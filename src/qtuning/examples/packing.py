@@ -21,6 +21,10 @@ ENDING_OF_PIECES = r"#[0-9]+$"
 """Regular expression of what the second and later pieces of a sample have behind its name."""
 
 
+ENDING_OF_TURNS = r"@[0-9]+$"
+"""Regular expression of what a turn of a sample has behind the sample's name."""
+
+
 def token_places(rows: Dataset) -> Dataset:
     """Rows with the place of each token in ``input_ids`` and ``labels``, in place of the token.
 

@@ -13,6 +13,7 @@ from trl import SFTConfig, SFTTrainer
 from ..core.stats import IGNORE_INDEX
 from ..errors import UsageError
 from ..io.formats import Rows, columns_of, find_format, to_trl
+from ..io.image_rows import has_images, image_rows
 from ..io.rows import ALPACA
 from ..io.token_ids import check_vocabulary, vocabulary_of
 from ..io.weights import LOSS_WEIGHT
@@ -31,6 +32,7 @@ from .templates import (
 )
 from .token_weights import check_messages_apart
 from .tokenising import Tokenising
+from .turn_columns import TurnMarkingTrainer
 from .weighing import WeighedTrainer
 
 logger = get_logger(__name__)
@@ -134,6 +136,7 @@ def prepared(
     bf16: bool = False,
     use_cpu: bool = False,
     processes: int | None = None,
+    by_turn: bool = False,
 ) -> Iterator[SFTTrainer]:
     """A trainer that only prepares rows: its ``train_dataset`` has the rows as tokens.
 
@@ -142,20 +145,25 @@ def prepared(
     Args:
         rows: The rows as loaded.
         model: The model, which is moved to the device.
-        tokenizer: The model's tokenizer.
+        tokenizer: The model's tokenizer; of rows with images, its processor.
         how: TRL's options that determine the tokens.
         where: Name of the rows in messages.
         bf16: Autocast passes to bfloat16.
         use_cpu: Leave the model on the CPU.
         processes: Number of processes that tokenise; None for this one alone.
+        by_turn: Whether the turns of rows are marked, see ``turns``.
 
     Raises:
         UsageError: Rows cannot be trained on, or no row has answer tokens.
     """
-    trl_rows = ready_rows(rows, where, tokenizer, how, processes)
+    if has_images(rows):
+        trl_rows = image_rows(rows, where)
+    else:
+        trl_rows = ready_rows(rows, where, tokenizer, how, processes)
     check_vocabulary(trl_rows, vocabulary_of(model), where)
     options = {"bf16": bf16, "use_cpu": use_cpu, "dataset_num_proc": processes}
-    with preparer(trl_rows, model, tokenizer, how, where=where, **options) as trainer:
+    kind = TurnMarkingTrainer if by_turn else WeighedTrainer
+    with preparer(trl_rows, model, tokenizer, how, where=where, kind=kind, **options) as trainer:
         check_answers(trainer, trainer.train_dataset, trl_rows)
         yield trainer
 
@@ -168,6 +176,7 @@ def preparer(
     how: Tokenising,
     *,
     where: str,
+    kind: type[WeighedTrainer] = WeighedTrainer,
     **options: Any,
 ) -> Iterator[SFTTrainer]:
     """A trainer that has made tokens of rows, which are not checked; see ``prepared``.
@@ -178,6 +187,7 @@ def preparer(
         tokenizer: The model's tokenizer.
         how: TRL's options that determine the tokens.
         where: Name of the rows in messages.
+        kind: The class of the trainer.
         **options: More options of TRL's ``SFTConfig``.
 
     Raises:
@@ -194,10 +204,9 @@ def preparer(
             disable_tqdm=True,
             **{"bf16": False, **options, **how.for_trl()},
         )
-        with preparing(trl_rows, where, tokenizer, how.template(tokenizer)):
-            trainer = WeighedTrainer(
-                model, args, train_dataset=trl_rows, processing_class=tokenizer
-            )
+        template = None if has_images(trl_rows) else how.template(tokenizer)
+        with preparing(trl_rows, where, tokenizer, template):
+            trainer = kind(model, args, train_dataset=trl_rows, processing_class=tokenizer)
         yield trainer
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from .templates import RENDERING, messages_of, one_line, rendered
+from .templates import RENDERING, blocks_of, messages_of, one_line, rendered
 
 
 class SpanError(ValueError):
@@ -74,6 +74,56 @@ def message_ends(
     if offsets is None:
         return dict(_by_prefixes(text, ends, encoded, tokenizer))
     return dict(_by_offsets(ends, offsets))
+
+
+def turn_spans(
+    row: Mapping[str, Any],
+    ids: Sequence[int],
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+) -> list[range]:
+    """The places of the tokens of each of the assistant's messages, in order.
+
+    Where the template marks what is the assistant's, and does so once a message, these are the
+    tokens of the marked text; else they are those of ``message_spans``.
+
+    Args:
+        row: The row, as in ``message_spans``.
+        ids: The row's tokens before it is cut, ``(L,)``.
+        tokenizer: The tokenizer.
+        template: The chat template in force.
+
+    Raises:
+        SpanError: The spans cannot be told.
+    """
+    messages = messages_of(row) or []
+    own = [place for place, one in enumerate(messages) if one.get("role") == "assistant"]
+    spans = _block_spans(row, ids, tokenizer, template)
+    if len(spans) != len(own):
+        every = message_spans(row, ids, tokenizer, template)
+        spans = [every[place] for place in own]
+    return spans
+
+
+def _block_spans(
+    row: Mapping[str, Any],
+    ids: Sequence[int],
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+) -> list[range]:
+    """The tokens of the parts that a template marks as the assistant's; none where in doubt."""
+    text, blocks = blocks_of(row, tokenizer, template)
+    if not blocks:
+        return []
+    encoded, offsets = _encoded(text, tokenizer)
+    if offsets is None or encoded != list(ids):
+        return []
+    spans = []
+    for start, end in blocks:
+        inside = [i for i, (first, last) in enumerate(offsets) if first < end and last > start]
+        spans.append(range(inside[0], inside[-1] + 1) if inside else range(0))
+    overlap = any(a.stop > b.start for a, b in pairwise(spans))
+    return [] if overlap or not all(spans) else spans
 
 
 def text_ends(

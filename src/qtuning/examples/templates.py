@@ -7,6 +7,7 @@ from typing import Any
 from datasets import Dataset
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
+from transformers.utils.chat_template_utils import render_jinja_template
 
 from ..errors import UsageError
 from ..io.formats import Rows
@@ -41,6 +42,31 @@ def rendered(
         **(row.get("chat_template_kwargs") or {}),
     )
     return text
+
+
+def blocks_of(
+    row: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, template: str
+) -> tuple[str, list[tuple[int, int]]]:
+    """The text of a row's conversation, and where in it the template marks the assistant's parts.
+
+    There are none without such marks, for a row that is no conversation, or one that the template
+    is not made for.
+    """
+    messages = messages_of(row)
+    if messages is None or "generation" not in template:
+        return "", []
+    tools = row.get("tools")
+    try:
+        texts, blocks = render_jinja_template(
+            conversations=[messages],
+            tools=json.loads(tools) if isinstance(tools, str) else tools,
+            chat_template=template,
+            return_assistant_tokens_mask=True,
+            **{**tokenizer.special_tokens_map, **(row.get("chat_template_kwargs") or {})},
+        )
+    except RENDERING:
+        return "", []
+    return str(texts[0]), list(blocks[0])
 
 
 def unfit(place: str, error: Exception) -> UsageError:

@@ -175,7 +175,7 @@ class TokenWeights:
             return weights[:1] * n
         if self.template is None:
             raise SpanError("there is no chat template")
-        row = _as_trl_reads(row)
+        row = as_trl_reads(row)
         if len(weights) != len(messages_of(row) or ()):
             raise SpanError("they are not the messages that have them")
         ends = message_ends(row, row["input_ids"], self.tokenizer, self.template, changes)
@@ -207,7 +207,7 @@ def check_messages_apart(
         if not changes:
             continue
         try:
-            text_ends(_as_trl_reads(rows[index]), tokenizer, template, changes)
+            text_ends(as_trl_reads(rows[index]), tokenizer, template, changes)
         except SpanError as error:
             raise _not_apart(where, index, error) from error
 
@@ -217,7 +217,7 @@ def _changes(weights: Sequence[float]) -> list[int]:
     return [n for n in range(1, len(weights)) if weights[n] != weights[n - 1]]
 
 
-def _as_trl_reads(row: Mapping[str, Any]) -> dict[str, Any]:
+def as_trl_reads(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of a conversation without the nulls that older TRL takes out."""
     read = {"messages": messages_of(row), "tools": row.get("tools")}
     return {**row, **(read if TOOLS_AS_TEXT else without_nulls(read))}
@@ -254,15 +254,28 @@ class WeightedLabels:
         ids = row["input_ids"]
         n, whole = len(ids), len(weights)
         weights = weights[whole - n :] if self.keep_end else weights[:n]
-        labels = list(row.get("labels") or ids)
-        if row.get("labels") is None:
-            masks = ["assistant_masks", *(["completion_mask"] if self.completion_only else [])]
-            for mask in (row[name] for name in masks if row.get(name) is not None):
-                labels = [y if bit else IGNORE_INDEX for y, bit in zip(labels, mask, strict=True)]
+        labels = labels_by_trl(row, self.completion_only)
         kept = [y if w > 0 else IGNORE_INDEX for y, w in zip(labels, weights, strict=True)]
         emptied = _has_label(labels) and not _has_label(kept)
         told = {EMPTIED: emptied} if self.tells else {}
         return {LOSS_WEIGHT: list(weights), "labels": kept, **told}
+
+
+def labels_by_trl(row: Mapping[str, Any], completion_only: bool) -> list[int]:
+    """The labels of a row that TRL has prepared, ``(L,)``; older TRL gives masks instead.
+
+    Args:
+        row: The prepared row.
+        completion_only: Whether ``completion_mask`` is followed.
+    """
+    if row.get("labels") is not None:
+        return list(row["labels"])
+    labels = list(row["input_ids"])
+    for name in ("assistant_masks", *(("completion_mask",) if completion_only else ())):
+        if row.get(name) is not None:
+            pairs = zip(labels, row[name], strict=True)
+            labels = [y if bit else IGNORE_INDEX for y, bit in pairs]
+    return labels
 
 
 def _has_label(labels: list[int]) -> bool:

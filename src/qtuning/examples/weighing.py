@@ -56,7 +56,7 @@ class WeighingMixin(_Trainer):
         rows = prepare(
             weighted, processing_class, uncut(args), False, formatting_func, dataset_name
         )
-        tokenizer, template = _tokenizer(processing_class), self._template(processing_class)
+        tokenizer, template = tokenizer_of(processing_class), self._template(processing_class)
         weigh = TokenWeights(where, tokenizer, template, fills=is_dataset)
         in_processes = {"num_proc": args.dataset_num_proc} if is_dataset else {}
         rows = _plain(rows).map(weigh, with_indices=True, **_dropped(rows), **in_processes)
@@ -95,7 +95,7 @@ class WeighedTrainer(WeighingMixin, SFTTrainer):
     """TRL's trainer, whose prepared rows have weights."""
 
 
-def _tokenizer(processing_class: Any) -> PreTrainedTokenizerBase:
+def tokenizer_of(processing_class: Any) -> PreTrainedTokenizerBase:
     """The tokenizer of a processing class, which may be one itself."""
     if isinstance(processing_class, PreTrainedTokenizerBase):
         return processing_class

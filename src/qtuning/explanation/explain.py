@@ -13,7 +13,7 @@ from ..errors import UsageError
 from ..io.paths import path_of
 from ..io.row_text import Text
 from ..offline.schema import typed_scores
-from ..run.ledger import FOLDER, read_ledger
+from ..run.ledger import FOLDER, by_unit, read_ledger
 from ..run.settings import read_settings
 from ..run.train_log import LoggedLoss, read_losses
 from .history import History
@@ -139,7 +139,7 @@ def explanation_of(folder: Path, ledger: pa.Table) -> Explanation:
     """
     settings = read_settings(folder) or {}
     scorer = settings.get("scorer_model_name_or_path")
-    history = History.of(typed_scores(ledger, str(folder)), settings.get("sample_pruner"))
+    history = History.of(typed_scores(by_unit(ledger), str(folder)), settings.get("sample_pruner"))
     kept_tokens = history.by_step(history.tokens_kept).astype(np.int64)
     return Explanation(
         folder=folder,

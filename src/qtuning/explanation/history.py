@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..core.plane import BAND, Q1, Q2, Q3, Q4
 from ..offline.reasons import reason, why_of
+from .kinds import KindCount, kinds_of
 
 NO_PLANE, UNPRUNED, BAD, EMPTY = 5, 6, 7, 8
 """Places of visits that are not on a plane: chosen without one, in a step in which nothing was
@@ -48,6 +49,8 @@ class History:
         place: Quadrant, 1 to 4; 0 for the middle band; or one of ``NO_PLANE``, ``UNPRUNED``,
             ``BAD`` and ``EMPTY``.
         pruner: Name of the run's sample pruner; None if not known.
+        kinds: The decisions by kind of turn; none where samples were pruned.
+        kind: Kind of each visit's turn, see ``examples.turns.KINDS``; None of whole samples.
     """
 
     names: pa.Array
@@ -65,6 +68,8 @@ class History:
     quadrant: NDArray[np.int64]
     place: NDArray[np.int64]
     pruner: str | None = None
+    kinds: tuple[KindCount, ...] = ()
+    kind: NDArray[np.object_] | None = None
 
     @classmethod
     def of(cls, ledger: pa.Table, pruner: str | None = None) -> "History":
@@ -102,6 +107,8 @@ class History:
             scored=_bools(ledger["scored"]),
             place=_places(is_bad=is_bad, is_empty=n_tokens == 0, **columns),
             pruner=pruner,
+            kinds=kinds_of(ledger),
+            kind=_kind(ledger),
             **columns,
         )
 
@@ -191,6 +198,12 @@ def _places(
     place[is_bad & ~kept] = BAD
     place[is_empty] = EMPTY
     return place
+
+
+def _kind(ledger: pa.Table) -> NDArray[np.object_] | None:
+    if "kind" not in ledger.column_names:
+        return None
+    return np.array(ledger["kind"].to_pylist(), dtype=object)
 
 
 def _is_bad(column: pa.ChunkedArray, values: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from .history import PLACE_LABELS, History
+from .kinds import KindCount
 
 NEVER, ALWAYS, FLIPPING = "never", "always", "flipping"
 FATES = (NEVER, ALWAYS, FLIPPING)
@@ -48,10 +49,12 @@ class Summary:
             ``kept`` (visits at which it was kept), ``fate`` (``"never"``, ``"always"`` or
             ``"flipping"``) and ``path``, the quadrants that it went through.
         paths: The samples by path, the path of most samples first.
+        kinds: The decisions by kind of turn; none where samples were pruned.
     """
 
     table: pa.Table
     paths: tuple[QuadrantPath, ...]
+    kinds: tuple[KindCount, ...] = ()
 
     def names(self, fate: str) -> pa.Array:
         """Names of the samples that are ``"never"`` kept, ``"always"`` kept or ``"flipping"``."""
@@ -80,6 +83,7 @@ class Summary:
                 }
                 for one in self.paths
             ],
+            **({"kinds": [one.to_dict() for one in self.kinds]} if self.kinds else {}),
         }
 
 
@@ -105,7 +109,7 @@ def summary_of(history: History) -> Summary:
     order = np.argsort(-counts.sum(1), kind="stable")
     examples = history.names.take(pa.array(first)).to_pylist()
     paths = [QuadrantPath(texts[i], tuple(counts[i].tolist()), examples[i]) for i in order.tolist()]
-    return Summary(table, tuple(paths))
+    return Summary(table, tuple(paths), history.kinds)
 
 
 def path_text(places: Iterable[int]) -> str:

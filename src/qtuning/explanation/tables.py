@@ -8,9 +8,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..core.ratio import share
 from ..io.row_text import Text as RowText
 from ..io.row_text import clean
 from .history import PLACE_LABELS
+from .kinds import words_of_kind
 from .losses import LOG
 from .robust import LEAST, WINDOW
 from .sample import Sample
@@ -116,18 +118,25 @@ def show_summary(
         limit: Largest number of paths to print.
     """
     n = summary.table.num_rows
+    what = "turns" if summary.kinds else "samples"
     visits = summary.table["visits"].to_numpy()
     least, most = visits.min(), visits.max()
     times = f"{most}" if least == most else f"{least} to {most}"
-    _say(console, f"{n:,} samples, {visits.sum():,} decisions: {times} visits of each.")
+    _say(console, f"{n:,} {what}, {visits.sum():,} decisions: {times} visits of each.")
     for fate in FATES:
         names = summary.names(fate)
         if not len(names):
             continue
         some = ", ".join(clean(name, 40) for name in names.slice(0, _NAMED).to_pylist())
         more = ", ..." if len(names) > _NAMED else ""
-        share = f"{len(names):,} ({len(names) / n:.1%})"
-        _say(console, f"{FATE_WORDS[fate]}: {share}: {some}{more}")
+        n_of_all = f"{len(names):,} ({len(names) / n:.1%})"
+        _say(console, f"{FATE_WORDS[fate]}: {n_of_all}: {some}{more}")
+    for kind in summary.kinds:
+        _say(
+            console,
+            f"{words_of_kind(kind.kind)}: {kind.visits:,} decisions, {kind.kept_share:.1%} kept; "
+            f"{share(kind.tokens_kept, kind.tokens):.1%} of their tokens.",
+        )
     if not limit:
         return
     table = Table(
@@ -136,7 +145,7 @@ def show_summary(
         expand=bool(texts),
     )
     table.add_column("path")
-    for name in ("samples", *FATES):
+    for name in (what, *FATES):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("such as", no_wrap=True)
     if texts:
@@ -149,7 +158,8 @@ def show_summary(
 
 
 def _by_sample(visit: Visit) -> dict[str, Text]:
-    return {"sample": Text(clean(visit.sample_id, 40))}
+    kind = f" {visit.kind}" if visit.kind else ""
+    return {"sample": Text(clean(visit.sample_id, 40) + kind)}
 
 
 def _by_step(visit: Visit) -> dict[str, Text]:

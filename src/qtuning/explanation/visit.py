@@ -21,7 +21,7 @@ class Visit:
     """A candidate at a step, with what the run decided.
 
     Attributes:
-        sample_id: Name of the sample.
+        sample_id: Name of the sample; of a turn, with ``@<turn>`` behind it.
         epoch: Epoch, counted from 0.
         step: Optimizer step, counted from 1.
         ppl: Perplexity of the answer; NaN if not known, NaN or inf of a bad loss.
@@ -36,6 +36,7 @@ class Visit:
         loss_after: The same at the next visit that scored the sample; NaN if there is none.
         step_after: The step of that visit; None if there is none.
         text: Prompt and answer; None if not known.
+        kind: What kind of turn it is; empty for a whole sample.
     """
 
     sample_id: str
@@ -53,10 +54,13 @@ class Visit:
     loss_after: float
     step_after: int | None
     text: Text | None = None
+    kind: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The visit as plain data for JSON; NaN and infinity are None."""
         content = {name: finite(value) for name, value in vars(self).items()}
+        if not self.kind:
+            del content["kind"]
         return {**content, "text": text_as_dict(self.text)}
 
 
@@ -87,6 +91,7 @@ def visits_at(
             loss_after=float(history.loss[later]) if later >= 0 else math.nan,
             step_after=int(history.step[later]) if later >= 0 else None,
             text=text,
+            kind="" if history.kind is None else history.kind[place],
             **dict(zip(_COPIED, values, strict=True)),
         )
         for name, text, kept, filled, reason, place, later, values in zip(

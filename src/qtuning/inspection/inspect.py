@@ -13,6 +13,7 @@ from ..examples.prepare import ready_rows
 from ..examples.tokenising import Tokenising
 from ..io.data import load_rows
 from ..io.formats import Rows
+from ..io.image_rows import has_images
 from ..io.models import check_model
 from .batches import batch_facts
 from .conversations import conversation_findings
@@ -20,6 +21,7 @@ from .duplicates import duplicate_prompts
 from .ends import end_facts
 from .figures import Figures, figures_of
 from .findings import ordered, repeated
+from .images import inspect_images
 from .lengths import longest_rows, row_facts, token_facts, weight_facts
 from .overlap import Known, overlap_findings
 from .plain_text import plain_findings
@@ -87,7 +89,7 @@ def inspect(
         show: How many rows to show as tokens.
 
     Returns:
-        Figures, findings and some rows.
+        Figures, findings and some rows; of rows with images, what their pictures are, and no more.
 
     Raises:
         UsageError: Data or model cannot be read, or a row cannot be trained on.
@@ -101,6 +103,8 @@ def inspect(
     evaluation = None
     if eval_dataset is not None:
         evaluation = Evaluation(*_loaded(eval_dataset, "train", "the evaluation data"))
+    if has_images(rows):
+        return inspect_images(rows, where, str(model))
     source = ModelSource(str(model), revision=revision, load=load_model)
     found, _ = inspect_rows(rows, where, source, args, evaluation=evaluation, show=show)
     return found

@@ -169,9 +169,12 @@ def check_unread(values: Sequence[Any], name: str, where: str, start: int = 0) -
     """
     for index, value in enumerate(values, start):
         if value not in _EMPTY:
+            instead = "put it into the conversation, or remove the column"
+            if name in ("image", "images"):
+                instead = "`qtuning train` and `qtuning score` read it; here remove the column"
             raise UsageError(
                 f"{where}, row {index + 1}: {name} is not read in this format, and would change "
-                f"what is trained: put it into the conversation, or remove the column"
+                f"what is trained: {instead}"
             )
 
 

@@ -15,6 +15,7 @@ from .adapters import Adapter, adapter_in, adapter_on_hub, merged
 from .extras import need
 from .model_folder import check_folder
 from .paths import path_of
+from .vision import auto_class
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _WEIGHT_FILES = (".gguf", ".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
-# What transformers and its dependencies raise for files and names that they cannot use. A truncated
-# GGUF file raises struct.error.
-_LOADING = (
+LOADING = (
     *(OSError, ValueError, RuntimeError, ImportError, LookupError, TypeError, AttributeError),
     *(AssertionError, ArithmeticError, MemoryError, struct.error, StrictDataclassError),
 )
+"""What transformers and its dependencies raise for files and names that they cannot use.
+
+A truncated GGUF file raises ``struct.error``.
+"""
 
 
 def check_model(name: str, option: str = "--model_name_or_path") -> None:
@@ -190,14 +193,14 @@ def read_vocabulary(
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code, **options)
         size = int(config.get_text_config().vocab_size)
-    except _LOADING as error:
-        raise UsageError(f"{name}: cannot load the config ({_brief(error)})") from error
-    ends = {*as_ids(config.get_text_config().eos_token_id)}
+    except LOADING as error:
+        raise UsageError(f"{name}: cannot load the config ({first_words(error)})") from error
+    ends = {*as_ids(getattr(config.get_text_config(), "eos_token_id", None))}
     if "gguf_file" not in options:
         try:
             generation = GenerationConfig.from_pretrained(source, revision=options["revision"])
             ends |= {*as_ids(generation.eos_token_id)}
-        except _LOADING:  # a model need not have one
+        except LOADING:  # a model need not have one
             pass
     return Vocabulary(size, tuple(sorted(ends)))
 
@@ -222,12 +225,14 @@ class _TokenizerErrors(AbstractContextManager[None]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: object
     ) -> None:
-        if isinstance(error, _LOADING):
+        if isinstance(error, LOADING):
             raise UsageError(
-                f"{self._name}: cannot load the tokenizer ({_brief(error)})"
+                f"{self._name}: cannot load the tokenizer ({first_words(error)})"
             ) from error
         if error is not None and (kind is Exception or type(error).__name__ == "PanicException"):
-            raise UsageError(f"{self._name}: its tokenizer is damaged ({_brief(error)})") from error
+            raise UsageError(
+                f"{self._name}: its tokenizer is damaged ({first_words(error)})"
+            ) from error
 
 
 def _take_special_tokens(tokenizer: "PreTrainedTokenizerBase") -> None:
@@ -267,7 +272,7 @@ def load_causal_lm(
             Hub cannot be reached, or an adapter does not fit its base.
     """
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     check_model(name)
     if isinstance(dtype, str) and dtype != "auto":
@@ -293,8 +298,15 @@ def load_causal_lm(
         key: value for key, value in {**options, **gguf_options}.items() if value is not None
     }
     try:
+        kind: Any = AutoModelForCausalLM
+        if not gguf_options:
+            kind = auto_class(
+                AutoConfig.from_pretrained(
+                    source, revision=revision or "main", trust_remote_code=trust_remote_code
+                )
+            )
         model: PreTrainedModel
-        model, loading_info = AutoModelForCausalLM.from_pretrained(
+        model, loading_info = kind.from_pretrained(
             source,
             dtype=dtype,
             revision=revision or "main",
@@ -302,8 +314,8 @@ def load_causal_lm(
             output_loading_info=True,
             **arguments,
         )
-    except (*_LOADING, SafetensorError) as error:
-        raise UsageError(f"{name}: cannot load the model ({_brief(error)})") from error
+    except (*LOADING, SafetensorError) as error:
+        raise UsageError(f"{name}: cannot load the model ({first_words(error)})") from error
     check_complete(name, loading_info)
     return _forget_packing(model) if gguf_options else model
 
@@ -376,7 +388,7 @@ def _forget_packing(model: "PreTrainedModel") -> "PreTrainedModel":
     return model
 
 
-def _brief(error: BaseException) -> str:
+def first_words(error: BaseException) -> str:
     """The first line of an error's message: transformers adds general advice after it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     # huggingface_hub names the wrong field in the first line, and the reason in the second.

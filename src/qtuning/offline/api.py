@@ -40,6 +40,7 @@ def score(
     float16: bool = False,
     alone: bool = False,
     entropy_over: str = PruningArguments.entropy_over,
+    prune_unit: str = PruningArguments.prune_unit,
     noisy_copies: int = 0,
     noise_alpha: float = 5.0,
     noise_seed: int = 0,
@@ -83,6 +84,9 @@ def score(
             it.
         entropy_over: "all" to add ``entropy_all``, the mean entropy over all positions of a row,
             prompt included, in nats, by which ``prune`` decides with ``entropy_over="all"``.
+        prune_unit: "turn" to add ``turn_scores``: a list for each row with number, kind, answer
+            tokens, perplexity and entropy of each trained turn of the assistant, by which ``prune``
+            decides with ``prune_unit="turn"``.
         noisy_copies: Add ``s_ifd_mean`` and ``s_ifd_deviation``, of selective IFD over so many
             copies with noise on their embeddings, each scored with and without its prompt; 0 adds
             none, published are 30. ``s-ifd`` with ``s_ifd_noisy`` needs them.
@@ -139,6 +143,7 @@ def score(
         alone=alone,
         entropy_over=PruningArguments(entropy_over=entropy_over).entropy_over,
         noise=noise,
+        by_turn=PruningArguments(prune_unit=prune_unit).prune_unit == "turn",
         batch_size=batch_size,
         rows_a_part=rows_per_part,
         bf16=use_bf16(bf16),
@@ -200,7 +205,8 @@ def prune(
     Returns:
         The rows with ``quadrant``, ``quadrant_name``, ``kept``, ``filled`` and ``reason``. If
         tokens were pruned, also with ``token_kept``: a list of ``n_tokens`` bool, null for samples
-        that keep all tokens.
+        that keep all tokens. With ``prune_unit`` turn also with ``turn_decisions``, and a row is
+        kept if a turn of it is; the format jsonl gives messages that are dropped ``weight`` 0.
 
     Raises:
         UsageError: The scores or a value cannot be used, or the output exists already or cannot be

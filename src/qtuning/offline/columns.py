@@ -1,5 +1,6 @@
 """The columns that scoring adds to a data set."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,10 +13,11 @@ from ..core.selective_ifd import selective_ifd
 from ..core.stats import stats_of_one
 from ..errors import UsageError
 from ..examples.candidate import ENTROPY_ALL
+from ..examples.turns import Turn
 from ..signals.noisy_copies import Spread
 from ..signals.score_columns import ALONE, NLL_SUM, NOISY, SELECTIVE
 from ..signals.scorer import Scores
-from .schema import MEAN_WEIGHT, SCORES, TOKEN_SCORES, TOKEN_WEIGHTS, TURN_ENDS
+from .schema import MEAN_WEIGHT, SCORES, TOKEN_SCORES, TOKEN_WEIGHTS, TURN_ENDS, TURN_SCORES, TYPES
 
 
 class ScoredRow(NamedTuple):
@@ -28,6 +30,7 @@ class ScoredRow(NamedTuple):
             prompt, or was not scored without.
         weights: Weights of its answer tokens, ``(T,)``; None for 1.
         noisy: Selective IFD over noisy copies; None without a prompt or copies.
+        turns: The turns that its answer tokens are of; empty where they are not told.
     """
 
     scores: Scores
@@ -35,6 +38,7 @@ class ScoredRow(NamedTuple):
     nll_alone: Tensor | None = None
     weights: Tensor | None = None
     noisy: Spread | None = None
+    turns: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class ScoreColumns:
         entropy_of_all: Whether to add the mean entropy over all positions of a row, in nats.
         noisy: Whether to add selective IFD over noisy copies.
         weighted: Whether to add the users' weights.
+        by_turn: Whether to add the scores of turns.
     """
 
     per_token: bool
@@ -56,6 +61,7 @@ class ScoreColumns:
     entropy_of_all: bool = False
     weighted: bool = False
     noisy: bool = False
+    by_turn: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -65,6 +71,7 @@ class ScoreColumns:
         names += [ENTROPY_ALL] if self.entropy_of_all else []
         names += NOISY if self.noisy else ()
         names += TOKEN_SCORES if self.per_token else ()
+        names += [TURN_SCORES] if self.by_turn else []
         names += [MEAN_WEIGHT] if self.weighted else []
         return (*names, *([TOKEN_WEIGHTS] if self.weighted and self.per_token else []))
 
@@ -137,6 +144,9 @@ class ScoreColumns:
             for place, name in enumerate(TOKEN_SCORES):
                 lists = [[] if one is None else one.scores[:2][place].tolist() for one in scored]
                 columns[name] = self._lists(lists)
+        if self.by_turn:
+            turns = [[] if one is None else _turns(one) for one in scored]
+            columns[TURN_SCORES] = pa.array(turns, TYPES[TURN_SCORES])
         if self.weighted:
             columns |= self._weights(scored)
         for name, values in columns.items():
@@ -176,6 +186,26 @@ def _weights_of(row: ScoredRow) -> list[float]:
         [1.0] * len(row.scores.nll) if row.weights is None else row.weights.tolist()
     )
     return weights
+
+
+def _turns(row: ScoredRow) -> list[dict[str, int | float | str]]:
+    """The scores of the turns of a row; NaN in all of them where one token's is not finite."""
+    told: list[dict[str, int | float | str]] = []
+    is_sound = bool(row.scores.nll.isfinite().all())
+    lengths = [turn.n_tokens for turn in row.turns]
+    parts = zip(*(values.split(lengths) for values in row.scores[:2]), strict=True)
+    for turn, (nll, entropy) in zip(row.turns, parts, strict=True):
+        stats = stats_of_one(nll, entropy)
+        told.append(
+            {
+                "turn": turn.number,
+                "kind": turn.kind,
+                "n_tokens": turn.n_tokens,
+                "ppl": float(stats.ppl) if is_sound else math.nan,
+                "entropy": float(stats.entropy) if is_sound else math.nan,
+            }
+        )
+    return told
 
 
 def _alone_sum(row: ScoredRow | None) -> float | None:

@@ -9,7 +9,7 @@ from datasets import Dataset
 
 from ..arguments import PruningArguments
 from ..errors import UsageError
-from ..run.ledger import is_ledger
+from ..run.ledger import by_unit, is_ledger
 from .export import with_decisions
 from .prune import decide_offline
 from .read import named, read_table
@@ -37,7 +37,7 @@ def read_decided(
         A table with ``sample_id``, ``ppl``, ``entropy`` (nats) and ``n_tokens``; with decisions
         also ``kept``, ``quadrant`` (1 to 4, 0 for the middle band or none), ``filled``, and
         ``tokens_kept`` if known; of a ledger also ``epoch`` and ``step``, with a row for each
-        visit of a sample; and all other columns of the source.
+        visit of a sample, or turn of one; and all other columns of the source.
 
     Raises:
         UsageError: The source is missing, cannot be read or has no scores, or the pruners need
@@ -46,6 +46,8 @@ def read_decided(
     table = read_table(source)
     if not is_ledger(table.column_names):  # in other sources they are columns of the user
         table = table.drop_columns([name for name in OF_RUNS if name in table.column_names])
+    else:
+        table = by_unit(table)
     table = typed_scores(table, named(source))
     if args is not None and not is_decided(table):
         return _decide(table, args, pool_size, seed, named(source))

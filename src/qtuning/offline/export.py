@@ -20,10 +20,11 @@ from ..io.arrow_rows import rows_of, write_jsonl
 from ..io.checks import check_new
 from ..io.weights import LOSS_WEIGHT
 from .beside_tokens import warn_of_prompts, write_template
+from .decisions import TableDecisions
 from .llamafactory import write_for_llamafactory
 from .origin import Origin
-from .prune import TableDecisions
-from .schema import DECISIONS, SCORED
+from .schema import DECISIONS, SCORED, TURN_DECISIONS
+from .turns import with_flags
 
 logger = logging.getLogger(__name__)
 
@@ -145,6 +146,8 @@ def with_decisions(table: pa.Table, found: TableDecisions) -> pa.Table:
         keeps = [found.token_keeps.get(i) for i in range(table.num_rows)]
         lists = [None if keep is None else keep.tolist() for keep in keeps]
         columns["token_kept"] = pa.array(lists, pa.list_(pa.bool_()))
+    if found.turns is not None:
+        columns[TURN_DECISIONS] = pa.array(found.turns)
     for name, values in columns.items():
         table = table.append_column(name, values)
     return table
@@ -170,6 +173,10 @@ def _parquet(rows: pa.Table, path: Path) -> None:
 
 
 def _jsonl(rows: pa.Table, path: Path) -> None:
+    if TURN_DECISIONS in rows.column_names:
+        flagged = (with_flags(row, row[TURN_DECISIONS] or ()) for row in rows_of(rows))
+        write_jsonl(flagged, path)
+        return
     write_jsonl(rows_of(rows), path)
 
 

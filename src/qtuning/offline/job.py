@@ -56,6 +56,7 @@ class ScoreJob:
         tokenising: The options that decide on the tokens of a row.
         dataset_num_proc: Number of processes that tokenise; None for this process alone.
         weighted: Whether to write users' weights; ``score`` asks the data.
+        by_turn: Whether to write the scores of turns.
     """
 
     model: str
@@ -73,6 +74,7 @@ class ScoreJob:
     tokenising: Tokenising = field(default_factory=Tokenising)
     dataset_num_proc: int | None = None
     weighted: bool = False
+    by_turn: bool = False
 
     @property
     def source(self) -> dict[str, Any]:
@@ -88,6 +90,7 @@ class ScoreJob:
             entropy_of_all=self.entropy_over == "all",
             noisy=self.noise is not None,
             weighted=self.weighted,
+            by_turn=self.by_turn,
         )
 
     def origin(self, data: Rows) -> Origin:
@@ -104,5 +107,6 @@ class ScoreJob:
             alone=self.alone,
             entropy_over=self.entropy_over,
             noise=self.noise,
+            by_turn=self.by_turn,
         )
         return {**origin, DATA_NAME: self.where}

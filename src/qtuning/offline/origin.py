@@ -16,7 +16,7 @@ from ..examples.tokenising import Tokenising
 from ..io.adapters import CONFIG, adapter_in
 from ..signals.noisy_copies import Noise
 from ..signals.score_columns import ALONE, SELECTIVE
-from .schema import TURN_ENDS
+from .schema import TURN_ENDS, TURN_SCORES
 
 METADATA = b"qtuning"
 DATA_NAME = "data_name"
@@ -58,6 +58,7 @@ def origin_of(
     alone: bool,
     entropy_over: str,
     noise: Noise | None = None,
+    by_turn: bool = False,
 ) -> Origin:
     """All that determines the scores, as plain data.
 
@@ -73,6 +74,7 @@ def origin_of(
         alone: Whether answers are scored without their prompts as well.
         entropy_over: "all" where the entropy over all positions is written as well.
         noise: Noisy copies that are scored as well; None for none.
+        by_turn: Whether the scores of turns are written.
     """
     return {
         "model": _model(model),
@@ -89,6 +91,7 @@ def origin_of(
         _ENTROPY_OVER: entropy_over,
         SELECTIVE: alone,  # nor did they write this one
         _NOISE: None if noise is None else asdict(noise),
+        **({TURN_SCORES: True} if by_turn else {}),
         "versions": {name: version(name) for name in _PACKAGES},
     }
 

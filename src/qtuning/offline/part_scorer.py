@@ -13,15 +13,18 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTTrainer
 
+from ..examples.adapter import labels_of
 from ..examples.candidate import ENTROPY_ALL
 from ..examples.end_of_turn import end_of_turn_ids, turn_ends
 from ..examples.example import SAMPLE_ID, Example, answer_positions
-from ..examples.labels import Labels
 from ..examples.pass_size import pass_size
+from ..examples.pictures import as_stored
 from ..examples.prepare import prepared
+from ..examples.turns import Turn, take_turns
 from ..io.formats import Rows
+from ..io.image_rows import has_images
 from ..io.models import load_causal_lm, load_tokenizer
-from ..io.token_ids import vocabulary_of
+from ..io.processors import load_processor
 from ..io.weights import LOSS_WEIGHT
 from ..signals.noisy_copies import Spread, score_noisy_copies
 from ..signals.pass_limit import PassLimit
@@ -49,6 +52,7 @@ class _Answered(NamedTuple):
         answers: Positions of the answer tokens, ``(T,)``.
         ends: Which answer tokens end a turn, ``(T,)`` bool.
         weights: Users' weights of the answer tokens, ``(T,)``; None for 1.
+        turns: The turns that they are of, where turns are scored.
     """
 
     place: int
@@ -56,6 +60,7 @@ class _Answered(NamedTuple):
     answers: Tensor
     ends: Tensor
     weights: Tensor | None
+    turns: tuple[Turn, ...] = ()
 
 
 class PartScorer:
@@ -106,6 +111,9 @@ class PartScorer:
         """
         waiting = Waiting() if waiting is None else waiting
         rows_a_part = self._job.rows_a_part
+        processing: Any = self._tokenizer
+        if has_images(data):
+            processing = load_processor(self._job.model, **self._job.source)
 
         @functools.cache  # the second call must agree, though a shard may have been written since
         def is_due(number: int) -> bool:
@@ -123,11 +131,12 @@ class PartScorer:
                     prepared(
                         rows,
                         self._model,
-                        self._tokenizer,
+                        processing,
                         job.tokenising,
                         where=job.where,
                         bf16=job.bf16,
                         processes=job.dataset_num_proc,
+                        by_turn=job.by_turn,
                     )
                 )
             waiting.begun()
@@ -145,9 +154,9 @@ class PartScorer:
 
         It alone uses the tokenizer, which two threads cannot share, once it has begun.
         """
-        labels = Labels(trainer.data_collator, vocabulary_of(trainer.model))
+        labels = labels_of(trainer, trainer.data_collator)
         ids = end_of_turn_ids(trainer.model, trainer.processing_class)
-        examples = _Examples(iter(trainer.train_dataset))
+        examples = _Examples(iter(as_stored(trainer.train_dataset)))
         for part in parts(data, self._job.rows_a_part, is_due):
             first = part.number * self._job.rows_a_part
             answered = []
@@ -155,10 +164,13 @@ class PartScorer:
                 labelled = labels.of(example)
                 answers = answer_positions(labelled["labels"])
                 if len(answers):
-                    ends = turn_ends(labelled["labels"], answers, ids)
+                    ends = turn_ends(labelled, answers, ids)
                     said = labelled.pop(LOSS_WEIGHT, None)  # scores are not weighed
                     weights = None if said is None else torch.tensor(said)[answers]
-                    answered.append(_Answered(place, labelled, answers, ends, weights))
+                    turns: tuple[Turn, ...] = ()
+                    if self._job.by_turn:
+                        labelled, turns = take_turns(labelled, answers)
+                    answered.append(_Answered(place, labelled, answers, ends, weights, turns))
             yield part, answered
 
     def _scorer(self, trainer: SFTTrainer) -> Scorer:
@@ -166,7 +178,7 @@ class PartScorer:
         device = trainer.args.device
         size = pass_size(trainer, ROWS, asked=self._job.batch_size)
         return Scorer(
-            collate=Labels(trainer.data_collator).collate,
+            collate=labels_of(trainer, trainer.data_collator).collate,
             to_device=functools.partial(to_device, device=device),
             autocast=trainer.accelerator.autocast,
             batch_size=size.batch_size,
@@ -199,9 +211,7 @@ class PartScorer:
             answered, scores_in_order, alone, spreads, strict=True
         ):
             nll_alone = None if other is None else other.nll
-            rows[one.place] = ScoredRow(
-                scores, one.ends, nll_alone, weights=one.weights, noisy=spread
-            )
+            rows[one.place] = ScoredRow(scores, one.ends, nll_alone, one.weights, spread, one.turns)
         return rows
 
 

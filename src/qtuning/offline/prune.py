@@ -6,7 +6,6 @@ decide on.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -25,55 +24,12 @@ from ..signals.score_columns import check_columns, extras_in
 from ..step.decide import Decision
 from ..step.moment import Moment
 from ..step.sample_stage import PoolScores, select
+from .decisions import TableDecisions
 from .prune_tokens import KeptRow, token_keeps
-from .reasons import reason, why_of
 from .schema import TOKEN_SCORES
+from .turns import by_conversation, units_of_table
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TableDecisions:
-    """The decisions on each row, in the order of the scores.
-
-    Attributes:
-        kept: Whether each row is kept, ``(N,)`` bool.
-        quadrant: Quadrant of each row, ``(N,)`` int64; 0 for the middle band, or for a choice
-            without the plane.
-        filled: Whether each row is kept only to fill the budget, ``(N,)`` bool.
-        bad: Whether each row is left out because its loss is NaN or infinite, ``(N,)`` bool.
-        empty: Whether each row has no answer tokens, so that it is no candidate, ``(N,)`` bool.
-        selections: The selection of each pool.
-        token_keeps: Which answer tokens of a kept row are kept, ``(T,)`` bool, by the place of the
-            row. Rows that keep all tokens have no entry.
-        tokens_known: Whether tokens were decided on; False where the scores of tokens are missing.
-        entropy_over: The option ``entropy_over``: whether ``entropy`` or ``entropy_all`` decided.
-    """
-
-    kept: Tensor
-    quadrant: Tensor
-    filled: Tensor
-    bad: Tensor
-    empty: Tensor
-    selections: Sequence[Selection]
-    token_keeps: dict[int, Tensor] = field(default_factory=dict)
-    tokens_known: bool = True
-    entropy_over: str = PruningArguments.entropy_over
-
-    @property
-    def emptied(self) -> list[int]:
-        """Places of the kept rows that keep none of their answer tokens."""
-        return [place for place, keep in self.token_keeps.items() if not bool(keep.any())]
-
-    def reasons(self) -> list[str]:
-        """Why each row is kept or not, in words."""
-        columns = (self.kept, self.filled, self.quadrant, self.bad, self.empty)
-        return [
-            reason(kept, filled, why_of(quadrant, bad=bad, empty=empty))
-            for kept, filled, quadrant, bad, empty in zip(
-                *(column.tolist() for column in columns), strict=True
-            )
-        ]
 
 
 def decide_offline(
@@ -104,6 +60,32 @@ def decide_offline(
     Raises:
         UsageError: A pruner needs more than scores, or weights samples; scores that it reads are
             missing; or a user's pruner returned something else than decisions on the pool.
+    """
+    if args.prune_unit == "turn":
+        units = units_of_table(scores, where)
+        sizes = units.pools(pool_size)
+        found = _decide(units.table, args, sizes, seed, where, tokens_if_known)
+        return by_conversation(units, found)
+    return _decide(scores, args, pool_size, seed, where, tokens_if_known)
+
+
+def _decide(
+    scores: pa.Table,
+    args: PruningArguments,
+    pool_size: int | list[int] | None,
+    seed: int,
+    where: str,
+    tokens_if_known: bool,
+) -> TableDecisions:
+    """Run the pruners over rows; arguments as in ``decide_offline``.
+
+    Args:
+        scores: The rows.
+        args: The pruners and their budgets.
+        pool_size: Rows of every pool; or of each one, where all rows have answer tokens.
+        seed: Seed of random pruners.
+        where: The name of the scores in messages.
+        tokens_if_known: Decide on samples alone where the scores of tokens are missing.
     """
     pruners = Pruners.of(args)
     check_works_from_scores(args, pruners)

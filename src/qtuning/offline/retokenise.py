@@ -9,6 +9,7 @@ from ..examples.labels import Labels
 from ..examples.prepare import prepared
 from ..examples.quiet import quiet
 from ..examples.stand_in import stand_in
+from ..io.image_rows import IMAGE_COLUMNS
 from ..io.models import load_tokenizer
 from .origin import Origin, tokenising_of, tokenizer_hashes
 
@@ -23,6 +24,11 @@ def tokenised(rows: pa.Table, origin: Origin) -> list[Example]:
     Raises:
         UsageError: The tokenizer is not that of the scores, or a row has no answer tokens.
     """
+    if any(name in rows.column_names for name in IMAGE_COLUMNS):
+        raise UsageError(
+            "rows with images are not written as tokens, which have no pictures: use --format "
+            "parquet or jsonl with token_ratio 1.0"
+        )
     tokenizer = load_tokenizer(origin["model_name"], revision=origin["revision"])
     hashes = tokenizer_hashes(tokenizer, tokenising_of(origin))
     if hashes != {name: origin[name] for name in hashes}:

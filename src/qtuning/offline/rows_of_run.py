@@ -11,7 +11,7 @@ from datasets import Dataset
 from ..errors import UsageError
 from ..examples.candidate import ENTROPY_ANSWER
 from ..examples.example import SAMPLE_ID
-from ..examples.packing import ENDING_OF_PIECES
+from ..examples.packing import ENDING_OF_PIECES, ENDING_OF_TURNS
 from ..io.arrow_rows import rows_of
 from .origin import Origin, origin_if_any
 from .read import named, read_table
@@ -43,7 +43,7 @@ def read_rows_of_run(rows: Path | str | Dataset) -> tuple[pa.Table, Origin | Non
 
 
 def places_of(names: pa.Array, rows: pa.Table) -> tuple[pa.Array, list[str]]:
-    """Places of samples in the rows of a run's data; those of pieces are their sample's.
+    """Places of samples in the rows of a run's data; those of turns and pieces are their sample's.
 
     Args:
         names: Names of samples of the run.
@@ -57,8 +57,9 @@ def places_of(names: pa.Array, rows: pa.Table) -> tuple[pa.Array, list[str]]:
         UsageError: None of the samples is there.
     """
     ids = rows[SAMPLE_ID].combine_chunks()
-    whole = pc.replace_substring_regex(names, ENDING_OF_PIECES, "")
-    names = pc.if_else(pc.is_in(names, ids), names, whole)
+    for ending in (ENDING_OF_TURNS, ENDING_OF_PIECES):
+        whole = pc.replace_substring_regex(names, ending, "")
+        names = pc.if_else(pc.is_in(names, ids), names, whole)
     places = pc.index_in(names, value_set=ids)
     if places.null_count == len(places):
         raise UsageError("the rows have none of the samples: give the data that the run was of")

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import UsageError, first_line
 from ..examples.candidate import ENTROPY_ALL, ENTROPY_ANSWER
+from ..examples.turns import KINDS
 from ..signals.score_columns import ALONE, NLL_SUM, NOISY, SELECTIVE
 
 TURN_ENDS = "turn_ends"
@@ -18,14 +20,20 @@ without any. Tokens of weight 0 are no answer tokens."""
 TOKEN_WEIGHTS = "token_loss_weight"
 """Column that scoring adds to data with weights with ``per_token``: the weight of each answer
 token."""
+TURN_SCORES = "turn_scores"
+"""Column that scoring adds with ``prune_unit`` turn: for each turn its number, kind, answer tokens,
+perplexity and mean entropy in nats."""
+TURN_DECISIONS = "turn_decisions"
+"""Column that pruning adds with ``prune_unit`` turn: for each turn its number, kind, and what was
+decided on it."""
 SCORES = ("sample_id", "ppl", "entropy", NLL_SUM, "n_tokens", TURN_ENDS)
 """Columns that scoring adds to rows."""
 TOKEN_SCORES = ("token_nll", "token_entropy")
 """Columns that scoring adds with ``per_token``: lists with a value in nats per answer token."""
 _OF_ROWS = (ALONE, SELECTIVE, ENTROPY_ALL, *NOISY)
-SCORED = (*SCORES, *_OF_ROWS, *TOKEN_SCORES, MEAN_WEIGHT, TOKEN_WEIGHTS)
+SCORED = (*SCORES, *_OF_ROWS, *TOKEN_SCORES, MEAN_WEIGHT, TOKEN_WEIGHTS, TURN_SCORES)
 """All columns that scoring may add."""
-DECISIONS = ("quadrant", "quadrant_name", "kept", "filled", "reason", "token_kept")
+DECISIONS = ("quadrant", "quadrant_name", "kept", "filled", "reason", "token_kept", TURN_DECISIONS)
 """Columns that pruning adds to scored rows."""
 OF_RUNS = ("epoch", "step", "tokens_kept", "scored")
 """Columns of a run's ledger that scored and pruned files do not have."""
@@ -35,7 +43,7 @@ _DECIDED = ("kept", "quadrant", "filled")
 LONGEST = 2**24
 """Largest number of answer tokens of a sample: masks of that length must fit into memory."""
 
-_TYPES = {
+TYPES: dict[str, pa.DataType] = {
     "sample_id": pa.string(),
     "ppl": pa.float64(),
     "entropy": pa.float64(),
@@ -53,6 +61,17 @@ _TYPES = {
     "token_nll": pa.list_(pa.float32()),
     "token_entropy": pa.list_(pa.float32()),
     "token_kept": pa.list_(pa.bool_()),
+    TURN_SCORES: pa.list_(
+        pa.struct(
+            [
+                ("turn", pa.int64()),
+                ("kind", pa.string()),
+                ("n_tokens", pa.int64()),
+                ("ppl", pa.float64()),
+                ("entropy", pa.float64()),
+            ]
+        )
+    ),
 }
 _RANGES = {
     "n_tokens": (0, LONGEST),
@@ -94,12 +113,20 @@ def typed_scores(table: pa.Table, where: str) -> pa.Table:
             f"{where}: no column {', '.join(missing)}; name a file of `qtuning score` or `qtuning "
             "prune`, or a run's output folder"
         )
-    columns = [*needed, TURN_ENDS, *_OF_ROWS, *TOKEN_SCORES, MEAN_WEIGHT, TOKEN_WEIGHTS]
+    columns = [
+        *needed,
+        TURN_ENDS,
+        TURN_SCORES,
+        *_OF_ROWS,
+        *TOKEN_SCORES,
+        MEAN_WEIGHT,
+        TOKEN_WEIGHTS,
+    ]
     if is_decided(table):
         columns += [
             ENTROPY_ANSWER,
             *_DECIDED,
-            *(name for name in OF_RUNS if name in _TYPES),
+            *(name for name in OF_RUNS if name in TYPES),
             "token_kept",
         ]
     for name in columns:
@@ -108,6 +135,8 @@ def typed_scores(table: pa.Table, where: str) -> pa.Table:
             table = table.set_column(names.index(name), name, column)
     if TURN_ENDS in names:
         _check_turn_ends(table, where)
+    if TURN_SCORES in names:
+        _check_turns(table, where)
     _check_tokens(table, where, [n for n in _OF_TOKENS if n in columns])
     return table
 
@@ -120,7 +149,7 @@ def _column(column: pa.ChunkedArray, name: str, where: str) -> pa.ChunkedArray:
     """
     try:
         if not _is_list_of_floats(column.type):  # float16 stays, at half the size
-            column = column.cast(_TYPES[name])
+            column = column.cast(TYPES[name])
         elif name not in (*TOKEN_SCORES, TOKEN_WEIGHTS):
             raise pa.ArrowInvalid("a list")
     except pa.ArrowException as error:
@@ -155,6 +184,32 @@ def _check_turn_ends(table: pa.Table, where: str) -> None:
     if places.null_count or pc.any(is_outside).as_py():
         raise UsageError(
             f"{where}: column {TURN_ENDS} names tokens that an answer does not have; score again"
+        )
+
+
+def _check_turns(table: pa.Table, where: str) -> None:
+    """Check that the turns of each row have all of its answer tokens, and a sound number and kind.
+
+    Raises:
+        UsageError: They do not.
+    """
+    column = table[TURN_SCORES].combine_chunks()
+    turns = column.flatten()
+    row = pc.list_parent_indices(column).to_numpy()
+    fields = [pc.struct_field(turns, name) for name in ("turn", "kind", "n_tokens")]
+    is_sound = not any(values.null_count for values in (turns, *fields))
+    if is_sound:
+        n_tokens = fields[2].to_numpy()
+        sums = np.bincount(row, n_tokens, table.num_rows)
+        is_sound = bool(
+            (sums == table["n_tokens"].to_numpy()).all()
+            and (n_tokens > 0).all()
+            and (fields[0].to_numpy() >= 0).all()
+            and set(fields[1].to_pylist()) <= set(KINDS)
+        )
+    if not is_sound:
+        raise UsageError(
+            f"{where}: column {TURN_SCORES} does not tell the turns of each row; score again"
         )
 
 

@@ -3,7 +3,9 @@
 What: prunes the answer tokens that receive the least attention from later tokens: from all of them
     (``fastv``), or from those that resemble the prompt (``sparse-vlm``).
 Cost: a forward of what is kept, with one layer's attention.
-When: for comparison; both were made to drop image tokens.
+When: for comparison; both were made to drop image tokens from the input, so as to save time.
+    Here they prune answer tokens only, also where the data have images: image tokens are never
+    trained on, and all of them stay in the input.
 Source: FastV, arXiv:2403.06764; SparseVLM, arXiv:2410.04417; in the tables of arXiv:2509.23873.
 Differs: attention is that of the last layer, as in the Q-Tuning paper (FastV itself reads the last
     token's attention in the second layer). Attention received is a mean over the tokens that could

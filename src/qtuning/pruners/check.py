@@ -29,6 +29,7 @@ def check_pruners(args: PruningArguments) -> None:
             "anew: set score_refresh below 1"
         )
     _check_token_options(args)
+    _check_turns(args)
     if args.token_budget == "pool" and args.token_ratio < 1.0:
         whatever = sample is SAMPLE_PRUNERS["full"] and args.sample_ratio < 1.0
         if whatever or isinstance(sample, OwnBudget):
@@ -55,6 +56,32 @@ def check_pruners(args: PruningArguments) -> None:
             f"one_pass has perplexity and entropy alone, and {args.sample_pruner} x "
             f"{args.token_pruner} need more ({', '.join(sorted(other_needs))}): turn it off"
         )
+
+
+_NOT_OF_TURNS = (
+    ("one_pass", False, "a conversation has one loss there"),
+    ("token_mode", "mask", "later turns would lose what was said before"),
+    ("entropy_over", "answer", "a turn has no input of its own"),
+    ("initial_scores", None, "scores of turns are not in files"),
+)
+"""Options that must have a value where turns are pruned, and why."""
+
+
+def _check_turns(args: PruningArguments) -> None:
+    """Refuse what cannot be done with turns as units.
+
+    Raises:
+        UsageError: Such an option is set.
+    """
+    if args.prune_unit == "sample":
+        return
+    for option, value, why in _NOT_OF_TURNS:
+        if vars(args)[option] != value:
+            instead = "leave it out" if value in (None, False) else f"set it to {value}"
+            raise UsageError(
+                f"{option} {vars(args)[option]} does not go with prune_unit turn, since {why}: "
+                f"{instead}, or set prune_unit to sample"
+            )
 
 
 def _check_token_options(args: PruningArguments) -> None:

@@ -30,6 +30,10 @@ S_IFD = "s_ifd"
 """Need of a sample pruner: ``extras["s_ifd"]``, ``(N, 1)``: selective IFD of the answer, see
 ``core.selective_ifd``; NaN for a sample without a prompt. From the pass of ``WITHOUT_PROMPT``;
 offline with ``s_ifd_noisy`` ``(N, 2)``: mean and deviation over noisy copies."""
+WITHOUT_IMAGE = "without_image"
+"""Need of a sample pruner: ``extras["without_image"]``, ``(N, 2)``: mean NLL of the answer tokens
+without the sample's images, and with them, in nats; NaN for a sample without images. A second
+scoring pass, over text alone."""
 BASE_MEAN = "base_mean"
 """Need of a sample pruner: ``extras["base_mean"]``, ``(N, 1)``: mean NLL of the answer tokens in
 nats under the reference model; without ``reference_model_name_or_path``, under the model before
@@ -56,9 +60,11 @@ token, and 1 where that is the right one, else 0."""
 STEPS = "steps"
 """Need of a token pruner: ``extras["steps"]``, ``(T,)``: number of each token's reasoning step."""
 
-SAMPLE_EXTRAS = frozenset({EL2N, WITHOUT_PROMPT, S_IFD, LOGITS, BASE_MEAN})
+SAMPLE_EXTRAS = frozenset({EL2N, WITHOUT_PROMPT, WITHOUT_IMAGE, S_IFD, LOGITS, BASE_MEAN})
 OF_ALONE = frozenset({WITHOUT_PROMPT, S_IFD})
 """Needs that are met in a second scoring pass, over the answers without their prompts."""
+OF_IMAGES = frozenset({WITHOUT_IMAGE})
+"""Needs that are met in a second scoring pass, over the samples without their images."""
 OF_REFERENCE = frozenset({REFERENCE, BASE, BASE_MEAN})
 """Needs of the reference model, or of the model before training."""
 ATTENTION = frozenset({PROMPT_ATTENTION, RECEIVED_ATTENTION, RATER_ATTENTION})

@@ -17,6 +17,7 @@ from .excess_loss import ExcessLoss
 from .full import FullSamples, NoTokenPruning
 from .gain import GainHigh, GainRandom, QTuningGain
 from .ifd import InstructionFollowingDifficulty
+from .image_gain import ImageGain
 from .importance import Importance
 from .infobatch import InfoBatch, InfoBatchBudget
 from .length import Longest, Shortest
@@ -60,6 +61,7 @@ SAMPLE_PRUNERS: dict[str, SamplePruner] = {
     "gain-random": GainRandom(),
     "q-tuning-gain": QTuningGain(),
     "s-ifd": SelectiveIfd(),
+    "image-gain": ImageGain(),
     "tail": Tail(),
 }
 """The sample pruners by registered name."""

@@ -16,15 +16,17 @@ from ..arguments import PruningArguments, pruning_fields
 from ..core.ratio import share
 from ..errors import UsageError
 from ..explanation.explain import explanation_of
+from ..explanation.kinds import kinds_of, words_of_kind
 from ..offline.decided import one_visit, read_decided
+from ..offline.decisions import TableDecisions
 from ..offline.diff import agreement
 from ..offline.export import with_decisions
 from ..offline.origin import Origin, origin_if_any
-from ..offline.prune import TableDecisions, decide_offline
+from ..offline.prune import decide_offline
 from ..offline.read import named
 from ..offline.rows_of_run import read_rows_of_run
 from ..offline.schema import is_decided
-from ..run.ledger import FOLDER, read_ledger
+from ..run.ledger import FOLDER, by_unit, read_ledger
 from ..run.probe_rows import PROBE_FOLDER, read_probe
 from ..run.record import BUDGET_FILE
 from ..run.settings import read_settings
@@ -157,12 +159,12 @@ def _of_decisions(
 def _of_run(path: Path, args: PruningArguments, rows: Source | None) -> Material:
     folder = path.parent if path.name == FOLDER else path
     table = read_ledger(path)
-    facts = {"decisions": f"{table.num_rows:,}", **_cost(folder / BUDGET_FILE)}
+    facts = {"decisions": f"{table.num_rows:,}", **_turns(table), **_cost(folder / BUDGET_FILE)}
     data, origin = (None, None) if rows is None else read_rows_of_run(rows)
     settings = pruning_fields(args) | (read_settings(folder) or {})
     return Material(
         title="/".join(folder.absolute().parts[-2:]),
-        table=table,
+        table=by_unit(table),
         by_id=True,
         how=f"as the run decided: {_how(settings)}",
         sample_ratio=settings["sample_ratio"],
@@ -215,6 +217,14 @@ def _facts(origin: Origin | None, table: pa.Table) -> dict[str, str]:
             "cut at": f"{origin['max_length']:,} tokens",
         }
     return facts
+
+
+def _turns(ledger: pa.Table) -> dict[str, str]:
+    """Return the decisions on each kind of turn, and how many of them were kept."""
+    return {
+        f"decisions on {words_of_kind(one.kind)}": f"{one.visits:,}, {one.kept_share:.1%} kept"
+        for one in kinds_of(ledger)
+    }
 
 
 def _cost(path: Path) -> dict[str, str]:

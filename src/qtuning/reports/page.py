@@ -37,7 +37,7 @@ def page(payload: Mapping[str, Any], kind: Literal["report", "inspection"] = "re
 
     The payload is gzipped JSON in base64, so that none of its texts can be parsed as markup. The
     page's content security policy allows its style and its script, by their hashes, and nothing
-    else.
+    else but pictures that are in the page, where there are some.
 
     Args:
         payload: The data of the page: of a report, from ``payload.payload_of``. Its ``title`` is
@@ -51,6 +51,8 @@ def page(payload: Mapping[str, Any], kind: Literal["report", "inspection"] = "re
         f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
         "base-uri 'none'; form-action 'none'"
     )
+    if any("images" in one for one in payload.get("texts", ())):
+        policy += "; img-src data:"
     text = json.dumps(payload, separators=(",", ":"), allow_nan=False)
     payload_text = base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
     template = Template((_FOLDER / "template.html").read_text(encoding="utf-8"))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..core.seeds import seed_of
 from ..errors import UsageError
 from ..io.arrow_rows import rows_of
+from ..io.image_rows import IMAGE_COLUMNS
 from ..io.json_files import finite
 from ..io.row_text import columns_beside, text_columns, text_of
 from ..offline.rows_of_run import ADDED, places_of
@@ -23,6 +24,7 @@ from .course import course_of
 from .material import Material
 from .over_time import migrations, most_often_dropped, quadrant_shares
 from .page import TEXT_BYTES, array
+from .pictures import shown_pictures
 from .probe import probe_series
 from .token_shares import token_shares
 from .token_texts import answer_pieces
@@ -211,7 +213,8 @@ def _texts(
     names = text_columns(rows.column_names)
     if not names:
         return [], ["The texts are not in this page: the data have no column of a known format."]
-    columns = [*names, *columns_beside(names, rows.column_names)]
+    pictures = [name for name in IMAGE_COLUMNS if name in rows.column_names]
+    columns = [*names, *columns_beside(names, rows.column_names), *pictures]
     texts: list[dict[str, Any]] = []
     size = 0
     for start in range(0, len(samples), 256):
@@ -219,9 +222,13 @@ def _texts(
         for sample, row in zip(batch, rows_of(rows.select(columns).take(batch)), strict=True):
             if all(row[name] is None for name in names):
                 continue
+            shown = shown_pictures({name: row.pop(name) for name in pictures})
             text = text_of(row, names)
             size += len(text.prompt) + len(text.answer) + 200
-            texts.append({"sample": sample, **text._asdict()})
+            size += sum(len(value) for one in shown for value in one.values())
+            texts.append(
+                {"sample": sample, **text._asdict(), **({"images": shown} if shown else {})}
+            )
         if size > TEXT_BYTES:
             break
     notes = []

@@ -84,17 +84,18 @@ def _rest_seconds(counts: StepCounts) -> float:
 
 
 def budget_table(
-    counts: StepCounts, sample_ratio: float, token_ratio: float
+    counts: StepCounts, sample_ratio: float, token_ratio: float, unit: str = "sample"
 ) -> list[tuple[str, str, str]]:
     """Rows (what, nominal, actual) of the table at the end of a run.
 
     Shares are relative to a full run, which is the same number of steps without pruning. The time
     of the full run is an estimate: forward and backward of all input tokens at this run's speed,
     plus this run's time in the optimizer and in whatever else does not grow with the tokens.
+    ``unit`` is the ``prune_unit`` of the run.
     """
     nothing = "-"
     rows = [
-        ("samples trained on", f"{sample_ratio:.1%}", _of(counts.kept_samples, counts.samples)),
+        (f"{unit}s trained on", f"{sample_ratio:.1%}", _of(counts.kept_samples, counts.samples)),
         (
             "answer tokens trained on",
             f"{sample_ratio * token_ratio:.1%}",
@@ -131,7 +132,7 @@ def budget_table(
         ("kept, and all answer tokens pruned", counts.emptied_samples),
     ):
         if n:
-            rows.append((name, nothing, f"{n:,} samples"))
+            rows.append((name, nothing, f"{n:,} {unit}s"))
     return rows
 
 

@@ -12,7 +12,7 @@ import logging
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, count
@@ -58,15 +58,17 @@ class LedgerRow(NamedTuple):
 
 
 @dataclass(frozen=True)
-class WeightedRow:
-    """A row of the ledger of a run whose tokens have weights before the training forward.
+class WideRow:
+    """A row of the ledger of a run that has more columns.
 
-    `loss_weight` is the mean factor on the loss of its kept tokens that was known before the
+    Where turns are pruned, `turn` is the number of the assistant's turn in the conversation, from
+    1, and `kind` what kind of turn it is; turn 0 is a whole sample. Where tokens have weights,
+    `loss_weight` is the mean factor on the loss of the kept tokens that was known before the
     training forward; None if none is kept.
     """
 
     row: LedgerRow
-    loss_weight: float | None
+    more: Mapping[str, int | str | float | None]
 
     @property
     def step(self) -> int:
@@ -74,7 +76,7 @@ class WeightedRow:
         return self.row.step
 
     def _asdict(self) -> dict[str, Any]:
-        return {**self.row._asdict(), _WEIGHT.name: self.loss_weight}
+        return {**self.row._asdict(), **self.more}
 
 
 class StepRow(Protocol):
@@ -97,8 +99,19 @@ SCHEMA = pa.schema(
 )
 """The columns of every ledger."""
 _WEIGHT = pa.field("loss_weight", pa.float64())
-WEIGHTED_SCHEMA = SCHEMA.append(_WEIGHT)
-"""The columns of a run whose loss is weighted."""
+_TURN = (pa.field("turn", pa.int64()), pa.field("kind", pa.string()))
+_MORE = (*_TURN, _WEIGHT)
+
+
+def ledger_schema(*, weighs_tokens: bool, by_turn: bool) -> pa.Schema:
+    """The columns of a ledger.
+
+    Args:
+        weighs_tokens: Whether tokens have weights before the training forward.
+        by_turn: Whether turns are kept or dropped.
+    """
+    more = [*(_TURN if by_turn else ()), *([_WEIGHT] if weighs_tokens else [])]
+    return pa.schema([*SCHEMA, *more])
 
 
 @dataclass
@@ -224,8 +237,9 @@ def read_ledger(folder: Path | str) -> pa.Table:
 
     Returns:
         A table with the columns of ``SCHEMA``: epoch, step, sample_id, ppl, entropy (nats),
-        n_tokens, quadrant, kept, filled, tokens_kept, scored; and loss_weight if the run's loss was
-        weighted by tokens. A row is one candidate at one step.
+        n_tokens, quadrant, kept, filled, tokens_kept, scored; turn and kind where turns
+        were pruned; and loss_weight if the run's loss was weighted by tokens. A row is one
+        candidate, or turn of it, at one step.
 
     Raises:
         UsageError: The folder has no ledger, or a chunk is damaged.
@@ -235,7 +249,21 @@ def read_ledger(folder: Path | str) -> pa.Table:
 
 def is_ledger(columns: Iterable[str]) -> bool:
     """Whether these are the columns of a run's ledger, and no others."""
-    return set(columns) - {_WEIGHT.name} == set(SCHEMA.names)
+    return set(columns) - {field.name for field in _MORE} == set(SCHEMA.names)
+
+
+def by_unit(ledger: pa.Table) -> pa.Table:
+    """A ledger whose ``sample_id`` names what was decided on: a turn has ``@<turn>`` behind it.
+
+    Args:
+        ledger: Rows of a ledger; without turns they are returned as they are.
+    """
+    if "turn" not in ledger.column_names:
+        return ledger
+    names, turns = ledger["sample_id"].cast(pa.string()), pc.fill_null(ledger["turn"], 0)
+    of_turns = pc.binary_join_element_wise(names, turns.cast(pa.string()), "@")
+    units = pc.if_else(pc.greater(turns, 0), of_turns, names)
+    return ledger.set_column(ledger.column_names.index("sample_id"), "sample_id", units)
 
 
 def read_record(folder: Path, name: str, schema: pa.Schema) -> pa.Table:
@@ -325,10 +353,10 @@ def _rows_left(
 def _read(
     chunk: Path, schema: pa.Schema, advice: str = "move it away to do without it"
 ) -> pa.Table:
-    """The rows of a chunk, with the weights that it has, if the schema has them or not."""
-    fields = [field for field in schema if field.name != _WEIGHT.name]
-    if _WEIGHT.name in check_parquet(chunk, advice).names:
-        fields.append(_WEIGHT)
+    """The rows of a chunk, with the columns that only some ledgers have, where it has them."""
+    names = check_parquet(chunk, advice).names
+    fields = [field for field in schema if field not in _MORE]
+    fields += [field for field in _MORE if field.name in names]
     return read_parquet(chunk, schema=pa.schema(fields), advice=advice)
 
 

@@ -15,13 +15,16 @@ from ..arguments import PruningArguments
 from ..core.plane import Q1, Q2, Q3, Q4, Selection
 from ..core.ratio import keep_count, share
 from ..pruners.pair import Pruners
-from ..pruners.protocols import OF_ALONE, SCORES
+from ..pruners.protocols import OF_ALONE, OF_IMAGES, SCORES
 from ..step.two_pass import StepResult
 from ..step.work import StepCounts
 from .budget import FORWARD_COST, break_even, budget_table, speed_up_bound
 
 _PREFIX = "pruning/"
-_SECOND_PASS = ", and a second pass over the answers without their prompts"
+_NO_BOUND = (
+    "Speed-up: not known beforehand, since a conversation has one forward whichever of its turns "
+    "are kept; the budget at the end tells what was computed."
+)
 TOKEN_WEIGHT = f"{_PREFIX}token_weight"
 """Name of the metric: mean weight that the token weighter gave the kept tokens of a step."""
 
@@ -62,16 +65,20 @@ def start_lines(
     if shares[0] != shares[1]:
         nominal = f"{shares[0]:.1%} falling to {shares[1]:.1%}"
         n_trained = f"{n_kept_at_first * (candidates // pool)} at first and {n_trained} in the end"
+    trains = f"{candidates} candidates and trains on {n_trained}"
+    if args.prune_unit == "turn":
+        trains = f"{candidates} conversations and trains on a share of their turns"
     line = (
         f"Pruning: {method_name(args.sample_pruner)} x {method_name(args.token_pruner)} at "
-        f"{nominal} x {args.token_ratio:.1%}; {each} has {candidates} "
-        f"candidates and trains on {n_trained}."
+        f"{nominal} x {args.token_ratio:.1%}; {each} has {trains}."
     )
     if not pruners.score:
         scoring = 0.0
     elif SCORES not in pruners.sample.needs:  # only kept samples are scored, for the token pruner
         scoring = FORWARD_COST * ratio
     bound = speed_up_bound(ratio, cost, scoring)
+    if args.prune_unit == "turn":
+        return [line, _NO_BOUND]
     one_pass = args.one_pass and pruners.score
     lines = [
         line,
@@ -80,7 +87,7 @@ def start_lines(
         if one_pass
         else f"Speed-up over training on all candidates: at most {bound:.2f}x, counted in passes "
         f"over samples of equal length (training on a token: {cost:.2f} forward passes; scoring: "
-        f"{scoring:.2f}{_SECOND_PASS if pruners.sample.needs & OF_ALONE and scoring else ''}).",
+        f"{scoring:.2f}{_second_pass(pruners.sample.needs) if scoring else ''}).",
     ]
     if one_pass and args.score_dtype != "same":
         lines.append(
@@ -187,7 +194,7 @@ def print_budget(counts: StepCounts, args: PruningArguments, *, plain: bool = Fa
     """Print the honest budget as a table; ``plain`` prints a line for each row instead."""
     title = "Budget: what was asked for, what was done"
     sample_ratio = sum(Pruners.of(args).budget(args)) / 2
-    rows = budget_table(counts, sample_ratio, args.token_ratio)
+    rows = budget_table(counts, sample_ratio, args.token_ratio, args.prune_unit)
     if plain:
         print(title)
         for what, nominal, actual in rows:
@@ -216,3 +223,10 @@ def tell(args: TrainingArguments, line: str) -> None:
         print(line)
     else:
         tqdm.write(line)
+
+
+def _second_pass(needs: frozenset[str]) -> str:
+    """What a sample pruner of these needs reads beside the scoring pass, in words."""
+    if needs & OF_ALONE:
+        return ", and a second pass over the answers without their prompts"
+    return ", and a second pass over the text without its images" if needs & OF_IMAGES else ""

@@ -16,10 +16,10 @@ from ..errors import UsageError, first_line
 from ..step.two_pass import StepResult
 from ..step.work import StepCounts
 from .card import CARD, PLANE_FILE, describe_run
-from .ledger import FOLDER, SCHEMA, WEIGHTED_SCHEMA, Ledger, read_last, writing
+from .ledger import FOLDER, SCHEMA, Ledger, ledger_schema, read_last, writing
 from .messages import MetricWindow, is_quiet, print_budget, step_metrics
 from .probe_rows import PROBE_FOLDER, PROBE_SCHEMA, ProbeRow
-from .records import ledger_rows, with_weights
+from .records import ledger_rows
 
 logger = get_logger(__name__)
 
@@ -110,7 +110,8 @@ class RunRecord(AbstractContextManager["RunRecord"]):
         self._started = time.perf_counter() - self.counts.total_seconds
         if is_main:
             folder = self._folder / FOLDER
-            schema = WEIGHTED_SCHEMA if weighs_tokens else SCHEMA
+            by_turn = self._settings.get("prune_unit") == "turn"
+            schema = ledger_schema(weighs_tokens=weighs_tokens, by_turn=by_turn)
             self._ledger = (
                 Ledger.resume(folder, step, schema=schema, **self._marks.get(FOLDER, {}))
                 if step
@@ -136,12 +137,9 @@ class RunRecord(AbstractContextManager["RunRecord"]):
         self.counts.add(result.counts)
         self.window.add(step_metrics(result))
         if self._ledger is not None:
-            rows = ledger_rows(result.decisions, result.work, step, epoch)
-            if self._ledger.schema is WEIGHTED_SCHEMA:
-                self._ledger.append(with_weights(rows, result.decisions, result.work))
-            else:
-                self._ledger.append(rows)
-        for name in result.decisions.bad:
+            names = self._ledger.schema.names
+            self._ledger.append(ledger_rows(result.decisions, result.work, step, epoch, names))
+        for name in dict.fromkeys(result.decisions.bad):
             logger.warning(
                 f"step {step}: the loss of sample {name} is NaN or infinite in scoring; "
                 "it is left out"

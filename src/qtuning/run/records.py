@@ -1,10 +1,11 @@
 """Rows of the ledger, from the decisions of a step and their costs."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from ..io.weights import LOSS_WEIGHT
 from ..step.decide import Decision, Decisions
 from ..step.work import Work
-from .ledger import LedgerRow, WeightedRow
+from .ledger import LedgerRow, WideRow
 
 
 def ledger_rows(
@@ -12,10 +13,20 @@ def ledger_rows(
     work: Sequence[Work],
     step: int,
     epoch: int,
-) -> list[LedgerRow]:
-    """A row of the ledger for each candidate of a step; ``work`` as in ``step.work.count``."""
-    return [
-        LedgerRow(
+    columns: Collection[str] = (),
+) -> list[LedgerRow | WideRow]:
+    """A row of the ledger for each candidate of a step.
+
+    Args:
+        decisions: The decisions on the candidates.
+        work: As in ``step.work.count``.
+        step: The step, counted from 1.
+        epoch: The epoch of its data, counted from 0.
+        columns: The columns of the ledger, some of which not every ledger has.
+    """
+    rows: list[LedgerRow | WideRow] = []
+    for row, decision, cost in zip(decisions.rows, decisions.decided, work, strict=True):
+        told = LedgerRow(
             epoch=epoch,
             step=step,
             sample_id=row.sample_id,
@@ -28,17 +39,13 @@ def ledger_rows(
             tokens_kept=cost.kept_tokens,
             scored=row.scored,
         )
-        for row, decision, cost in zip(decisions.rows, decisions.decided, work, strict=True)
-    ]
-
-
-def with_weights(
-    rows: Sequence[LedgerRow], decisions: Decisions, work: Sequence[Work]
-) -> list[WeightedRow]:
-    """The rows that ``ledger_rows`` made, with the weights of a run that records them."""
-    pairs = zip(decisions.decided, work, strict=True)
-    factors = [_mean_factor(decision, cost) for decision, cost in pairs]
-    return list(map(WeightedRow, rows, factors))
+        more: dict[str, int | str | float | None] = {}
+        if "turn" in columns:
+            more |= {"turn": row.turn, "kind": row.kind}
+        if LOSS_WEIGHT in columns:
+            more[LOSS_WEIGHT] = _mean_factor(decision, cost)
+        rows.append(WideRow(told, more) if more else told)
+    return rows
 
 
 def _mean_factor(decision: Decision, cost: Work) -> float | None:

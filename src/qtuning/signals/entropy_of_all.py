@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..core.answer_stats import answer_stats
 from ..core.places import AnswerPlaces
-from ..examples.example import Example
+from ..examples.example import Example, n_input_of
 from .forward import Projection
 
 
@@ -65,7 +65,7 @@ def rows_and_positions(
     batch: Mapping[str, Any], examples: Sequence[Example]
 ) -> Iterator[tuple[int, Tensor]]:
     """Row and positions, ``(L,)``, of each example in a collated batch."""
-    lengths = [len(example["input_ids"]) for example in examples]
+    lengths = [n_input_of(example) for example in examples]
     if batch["input_ids"].shape[0] == 1 and len(examples) > 1:  # padding-free
         start = 0
         for length in lengths:

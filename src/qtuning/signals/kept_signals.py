@@ -6,11 +6,11 @@ Pruners and token weighters read them.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from ..examples.candidate import Candidate
+from ..examples.example import gold_of, n_input_of
 from ..pruners.protocols import BASE_MEAN, REFERENCE, STEPS
 from ..ranks import Ranks
 from ..weighters.protocols import BASE_TAIL, FROM_REFERENCE
@@ -35,10 +35,10 @@ class KeptSignals:
     store: ReferenceStore
     read_steps: StepReader | None
 
-    def __call__(
+    def add_reference_for(
         self, model: PreTrainedModel, kept: Sequence[Candidate], needs: frozenset[str]
     ) -> None:
-        """Add the extras that this step's token pruner and token weighter need.
+        """Add the extras from the reference model that token pruner and token weighter need.
 
         Args:
             model: The bare model.
@@ -47,19 +47,25 @@ class KeptSignals:
         """
         if needs & FROM_REFERENCE:
             self.add_reference(model, kept)
+
+    def add_steps(self, kept: Sequence[Candidate], needs: frozenset[str]) -> None:
+        """Add the reasoning steps of kept candidates, or turns, where the token pruner reads them.
+
+        Args:
+            kept: This rank's kept candidates or turns.
+            needs: Names that token pruner and token weighter read.
+        """
         if self.read_steps is not None and STEPS in needs:
             for candidate in kept:
-                labels = torch.tensor(candidate.example["labels"])[candidate.answers]
+                labels = gold_of(candidate.example, candidate.answers)
                 candidate.extras[STEPS] = self.read_steps(labels.tolist())
 
-    def add_base_means(self, model: PreTrainedModel, candidates: Sequence[Candidate]) -> None:
+    def add_base_means(self, candidates: Sequence[Candidate]) -> None:
         """Add the mean NLL under the reference model, which sample pruners read.
 
         Args:
-            model: The bare model.
-            candidates: Candidates of this rank with answer tokens, before the decision.
+            candidates: Candidates of this rank, or their turns, after ``add_reference``.
         """
-        self.add_reference(model, candidates)
         for candidate in candidates:
             candidate.extras[BASE_MEAN] = candidate.extras[REFERENCE].double().mean()[None]
 
@@ -86,7 +92,7 @@ class KeptSignals:
         scores = scorer(model, model, examples, packed)
         for candidate, one in zip(new_candidates, scores, strict=True):
             candidate.extras |= {REFERENCE: one.nll, **one.extras}
-            candidate.scored_tokens += len(candidate.example["input_ids"])
+            candidate.scored_tokens += n_input_of(candidate.example)
         new = {
             what: [(c.sample_id, c.extras[extra].numpy()) for c in new_candidates]
             for extra, what in wanted.items()

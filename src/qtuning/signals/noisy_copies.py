@@ -18,14 +18,14 @@ from transformers import PreTrainedModel
 
 from ..core.seeds import seeded_generator
 from ..core.selective_ifd import selective_ifd
-from ..examples.example import Example
+from ..examples.example import TOKEN_PLACES, Example
 from ..examples.names import content_name
 from .entropy_of_all import rows_and_positions
 from .scorer import Scorer
 from .without_prompt import score_alone
 
-_PLACES, _NAME, _LENGTH = "_noise_places", "_noise_name", "_noise_length"
-_KEYS = (_PLACES, _NAME, _LENGTH)
+_NAME, _LENGTH = "_noise_name", "_noise_length"
+_KEYS = (TOKEN_PLACES, _NAME, _LENGTH)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _marked(example: Example) -> Example:
     """The example with what its noise depends on; a part of it keeps the places of its tokens."""
     ids = example["input_ids"]
     name = content_name({"input_ids": ids})
-    return {**example, _PLACES: list(range(len(ids))), _NAME: name, _LENGTH: len(ids)}
+    return {**example, TOKEN_PLACES: list(range(len(ids))), _NAME: name, _LENGTH: len(ids)}
 
 
 class _NoisyEmbeddings:
@@ -138,4 +138,4 @@ class _NoisyEmbeddings:
         generator = seeded_generator(self._noise.seed, "noise", self._copy, example[_NAME])
         draw = 2.0 * torch.rand(length, width, generator=generator) - 1.0
         scale = self._noise.alpha / math.sqrt(length * width)
-        return scale * draw[torch.tensor(example[_PLACES])]
+        return scale * draw[torch.tensor(example[TOKEN_PLACES])]

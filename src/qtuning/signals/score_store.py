@@ -46,7 +46,7 @@ class Known(NamedTuple):
 
 
 class ScoreStore:
-    """Last known scores by sample id; the same on every rank, since all ranks see the same rows."""
+    """Last known scores by name of sample or turn; the same on all ranks, which see the same."""
 
     def __init__(
         self, known: Mapping[str, Known] | None = None, extras: frozenset[str] = frozenset()
@@ -67,7 +67,7 @@ class ScoreStore:
 
     def of(self, row: CandidateRow) -> Known | None:
         """The scores of a candidate, None if unknown or of another text."""
-        scores = self._known.get(row.sample_id)
+        scores = self._known.get(row.name)
         if scores is None or scores.n_tokens != row.n_tokens:
             return None
         return scores if self._extras <= dict(scores.extras).keys() else None
@@ -78,11 +78,9 @@ class ScoreStore:
             if not row.scored:
                 continue
             if math.isfinite(row.ppl) and math.isfinite(row.entropy):
-                self._known[row.sample_id] = Known(
-                    row.ppl, row.entropy, row.n_tokens, step, row.extras
-                )
+                self._known[row.name] = Known(row.ppl, row.entropy, row.n_tokens, step, row.extras)
             else:
-                self._known.pop(row.sample_id, None)
+                self._known.pop(row.name, None)
 
     def save(self, path: Path) -> None:
         """Write the store to a Parquet file."""

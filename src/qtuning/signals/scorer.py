@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from ..core.places import AnswerPlaces
 from ..core.stats import IGNORE_INDEX
 from ..errors import UsageError
-from ..examples.example import Example
+from ..examples.example import Example, n_input_of
 from ..examples.grouping import group_by_length
 from .extras import Extras, ExtraStats
 from .forward import check_head, projected
@@ -78,6 +78,7 @@ class Scorer:
         wrapped: nn.Module,
         examples: Sequence[tuple[Example, int]],
         packed: int = 0,
+        parts: Sequence[Sequence[int]] | None = None,
     ) -> list[Scores]:
         """Score examples.
 
@@ -87,6 +88,8 @@ class Scorer:
             examples: Examples, each with its number of answer tokens, at least 1.
             packed: Input tokens of the longest packed row that an example comes from: a pass may
                 be as large as ``batch_size`` such rows.
+            parts: Answer tokens of each turn of each example, where extras for sample pruners are
+                wanted of turns, ``(turns, d)``; None gives them of samples, ``(d,)``.
 
         Returns:
             The scores of each example, in the order given.
@@ -96,7 +99,7 @@ class Scorer:
             torch.OutOfMemoryError: A pass does not fit the memory, and a smaller one neither, or
                 the pass must not be repeated.
         """
-        lengths = [len(example["input_ids"]) for example, _ in examples]
+        lengths = [n_input_of(example) for example, _ in examples]
         size = self.batch_size * max([packed, *lengths])
         waiting = self._group(range(len(examples)), lengths, size)
         sharded_model = wrapped if self.highest is not None else None
@@ -119,7 +122,11 @@ class Scorer:
                 limit = self.limit if sharded_model is None and len(members) > 1 else None
                 try:
                     stats, more = self._pass(
-                        model, sharded_model, extra_stats, [examples[i] for i in members]
+                        model,
+                        sharded_model,
+                        extra_stats,
+                        [examples[i] for i in members],
+                        None if parts is None else [parts[i] for i in members],
                     )
                 except torch.OutOfMemoryError:
                     if limit is None:
@@ -160,6 +167,7 @@ class Scorer:
         wrapped: nn.Module | None,
         extra_stats: ExtraStats,
         counted: Sequence[tuple[Example, int]],
+        parts: Sequence[Sequence[int]] | None,
     ) -> tuple[Tensor, list[Extras]]:
         """Run one forward, which the host does not wait for.
 
@@ -168,6 +176,7 @@ class Scorer:
             wrapped: The model as the trainer wrapped it, if its weights are sharded.
             extra_stats: Computes what goes beyond hidden states.
             counted: Examples, each with its number of answer tokens.
+            parts: As in ``__call__``.
 
         Returns:
             What ``ExtraStats.of_batch`` gives, on the device.
@@ -183,7 +192,7 @@ class Scorer:
         with projected(model, inputs, wrapped=wrapped) as projection:
             places.check(projection.weight.shape[0])
             places_there = places_there.on(projection.hidden.device)
-            return extra_stats.of_batch(projection, places_there, batch, examples)
+            return extra_stats.of_batch(projection, places_there, batch, examples, parts)
 
     def check(self, model: PreTrainedModel, input_ids: Tensor) -> None:
         """Run ``check_head`` in eval mode, in the first call only."""

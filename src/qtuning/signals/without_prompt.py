@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from ..core.selective_ifd import selective_ifd
 from ..examples.candidate import Candidate
-from ..examples.example import Example, without_prompt
+from ..examples.example import Example, n_input_of, without_prompt
 from ..pruners.protocols import S_IFD, WITHOUT_PROMPT
 from .extras import Extras
 from .scorer import Scorer
@@ -51,7 +51,7 @@ def score_alone(
     with_prompt = [(example, n) for example, n in alone if example is not None]
     scores = iter(replace(scorer, needs=frozenset())(model, wrapped, with_prompt, packed))
     return [
-        None if example is None else Alone(next(scores).nll, len(example["input_ids"]))
+        None if example is None else Alone(next(scores).nll, n_input_of(example))
         for example, _ in alone
     ]
 

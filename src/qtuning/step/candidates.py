@@ -3,12 +3,11 @@
 from collections.abc import Callable, Sequence
 
 from ..examples.candidate import Candidate
-from ..examples.example import SAMPLE_ID, Example, answer_positions, unpack
+from ..examples.example import Example, answers_of, unpack
 from ..examples.labels import Labels
 from ..examples.loss_weights import take_weights
-from ..examples.names import content_name
-
-_CONTENT = ("input_ids", "labels")
+from ..examples.names import take_name
+from ..examples.turns import take_turns
 
 
 def candidates_of(
@@ -16,6 +15,7 @@ def candidates_of(
     lists: Sequence[Sequence[Example]],
     first_repeated: int,
     packed_length: Callable[[Example], int],
+    by_turn: bool = False,
 ) -> list[Candidate]:
     """The samples of a rank's rows, packed rows unpacked.
 
@@ -24,6 +24,7 @@ def candidates_of(
         lists: The rows, a list for each micro-batch.
         first_repeated: Place in the last list from which on rows repeat earlier ones.
         packed_length: Input tokens of a packed row; 0 for any other.
+        by_turn: Whether to tell the turns of each sample.
 
     Raises:
         UsageError: A row is not tokenised text, or the weights of its tokens cannot be used.
@@ -35,20 +36,21 @@ def candidates_of(
             packed = packed_length(row)
             for sample in unpack(row):
                 example = labels.of(sample)
-                name = example.pop(SAMPLE_ID, None)
-                if name is None:  # a torch stream, or a packed one
-                    name = content_name({key: example[key] for key in _CONTENT})
-                example, weights = take_weights(example, str(name))
+                example, name = take_name(example)
+                example, weights = take_weights(example, name)
+                answers = answers_of(example)
+                example, turns = take_turns(example, answers) if by_turn else (example, ())
                 candidates.append(
                     Candidate(
                         example,
-                        str(name),
+                        name,
                         micro,
                         is_repeated,
-                        answer_positions(example["labels"]),
+                        answers,
                         packed,
                         row=place,
                         loss_weight=weights,
+                        turns=turns,
                     )
                 )
     return candidates

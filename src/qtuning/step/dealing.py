@@ -71,3 +71,32 @@ def share_out(lengths: Sequence[int], ranks: int) -> list[list[int]]:
         shares[rank].append(i)
         loads[rank] += lengths[i]
     return [sorted(share) for share in shares]
+
+
+def share_near(lengths: Sequence[int], homes: Sequence[int], ranks: int) -> list[list[int]]:
+    """Share samples out between ranks as ``share_out`` does, and move few of them.
+
+    As long as it lowers the load of the rank with most tokens, the sample that comes nearest to
+    halving the gap goes from it to the rank with least.
+
+    Args:
+        lengths: Input tokens of each sample.
+        homes: The rank that each sample is on.
+        ranks: Number of ranks.
+
+    Returns:
+        A list of indices into ``lengths`` for each rank.
+    """
+    shares: list[list[int]] = [[] for _ in range(ranks)]
+    for i, home in enumerate(homes):
+        shares[home].append(i)
+    while True:
+        loads = [sum(lengths[i] for i in share) for share in shares]
+        full, free = loads.index(max(loads)), loads.index(min(loads))
+        gap = loads[full] - loads[free]
+        movable = [i for i in shares[full] if 0 < lengths[i] < gap]
+        if not movable:
+            return [sorted(share) for share in shares]
+        nearest = min(movable, key=lambda i: (abs(2 * lengths[i] - gap), i))
+        shares[full].remove(nearest)
+        shares[free].append(nearest)

@@ -187,7 +187,7 @@ def selected(
         ppl=torch.tensor([row.ppl for row in rows], dtype=torch.float64),
         entropy=torch.tensor([row.entropy for row in rows], dtype=torch.float64),
         n_tokens=torch.tensor([row.n_tokens for row in rows]),
-        sample_ids=[row.sample_id for row in rows],
+        sample_ids=[row.name for row in rows],
         bad=torch.tensor([row.is_bad for row in rows]),
         extras={
             name: torch.from_numpy(np.array([dict(row.extras)[name] for row in rows], np.float64))

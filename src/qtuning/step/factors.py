@@ -18,7 +18,15 @@ from ..arguments import PruningArguments
 from ..core.ratio import share
 from ..errors import UsageError
 from ..examples.candidate import Candidate
-from ..examples.example import BASE_NLL, BASE_TAIL_MASS, SAMPLE_ID, Example, answer_positions
+from ..examples.example import (
+    BASE_NLL,
+    BASE_TAIL_MASS,
+    SAMPLE_ID,
+    Example,
+    answers_of,
+    gold_of,
+    n_input_of,
+)
 from ..io.weights import LOSS_WEIGHT
 from ..pruners.protocols import BASE, REFERENCE
 from ..weighters.checked import checked_weights
@@ -40,6 +48,17 @@ class Kept(NamedTuple):
     candidate: Candidate
     decision: Decision
     keep: Tensor
+
+
+def with_tokens(
+    kept: Sequence[Kept], examples: Sequence[Example]
+) -> tuple[list[Candidate], list[Example]]:
+    """The kept units that have kept tokens, and the example of each.
+
+    An answer that lost all its tokens gives no gradient, so it is in no forward.
+    """
+    pairs = [(k.candidate, e) for k, e in zip(kept, examples, strict=True) if bool(k.keep.any())]
+    return [unit for unit, _ in pairs], [example for _, example in pairs]
 
 
 class Factors(NamedTuple):
@@ -99,7 +118,7 @@ def factors_of(
     if weighter is None or weighter.needs & FORWARD or not kept:
         return [Factors(user) for user in users]
     lengths = [int(one.keep.sum()) for one in kept]
-    ids = [torch.tensor(c.example["labels"])[c.answers[keep]] for c, _, keep in kept]
+    ids = [gold_of(c.example, c.answers[keep]) for c, _, keep in kept]
     tokens = TokenBatch(
         token_ids=torch.cat(ids),
         lengths=lengths,
@@ -159,7 +178,7 @@ def with_factors(
     reads = frozenset() if weighter is None else weighter.needs
     weighed = []
     for example, sample, one in zip(examples, kept, factors, strict=True):
-        at = answer_positions(example["labels"])
+        at = answers_of(example)
         weight = sample.decision.weight * scale
         values = torch.full((len(at),), weight, dtype=torch.float64)
         for more in (one.user, one.weights):
@@ -209,7 +228,7 @@ NO_WEIGHT = (
 
 def _column(example: Example, at: Tensor, values: Tensor) -> list[float]:
     """A column as long as the example's input ids, with values at its answer tokens, else 1."""
-    column = torch.ones(len(example["input_ids"]), dtype=torch.float64)
+    column = torch.ones(n_input_of(example), dtype=torch.float64)
     column[at] = values.double()
     numbers: list[float] = column.tolist()
     return numbers

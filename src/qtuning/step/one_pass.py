@@ -23,7 +23,7 @@ from ..core.places import AnswerPlaces
 from ..core.ratio import share
 from ..core.stats import IGNORE_INDEX
 from ..examples.candidate import ENTROPY_ALL, Candidate, row_of
-from ..examples.example import BatchSamples, Example, nothing_to_train_on
+from ..examples.example import BatchSamples, Example, n_input_of
 from ..io.weights import LOSS_WEIGHT
 from ..pruners.pair import Pruners
 from ..signals.entropy_of_all import entropy_of_all
@@ -89,7 +89,7 @@ class OnePassStep:
         self._earlier: dict[nn.Parameter, Tensor] = {}
         candidates = pruner.candidates(lists, first_repeated)
         self._candidates = [[c for c in candidates if c.micro == m] for m in range(len(lists))]
-        self._spare = nothing_to_train_on(candidates[0].example)
+        self._spare = pruner.labels.nothing_to_train_on(candidates[0].example)
         self.micro_batches = [
             self._examples([c for c in members if _takes_part(c)]) for members in self._candidates
         ]
@@ -308,7 +308,7 @@ def _result(
     for candidate, keep in zip(members, keeps, strict=True):
         if candidate.repeated:
             continue
-        n_input = len(candidate.example["input_ids"])
+        n_input = n_input_of(candidate.example)
         forward = n_input * (second_forward and _takes_part(candidate))
         cost = Work(int(keep.sum()), n_input * _is_finite(candidate), forward)
         user = None if candidate.loss_weight is None else candidate.loss_weight[keep]

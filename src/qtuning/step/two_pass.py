@@ -12,24 +12,29 @@ from ..arguments import PruningArguments
 from ..examples.bins import Bins
 from ..examples.candidate import Candidate, CandidateRow, row_of
 from ..examples.end_of_turn import turn_ends
-from ..examples.example import Example, nothing_to_train_on, packed_length, prune_tokens
+from ..examples.example import (
+    Example,
+    n_input_of,
+    packed_length,
+    prune_tokens,
+)
 from ..examples.labels import Labels
-from ..io.weights import LOSS_WEIGHT
 from ..pruners.pair import Pruners
-from ..pruners.protocols import BASE_MEAN, OF_ALONE, SCORES, TokenPruner
+from ..pruners.protocols import BASE_MEAN, OF_ALONE, OF_IMAGES, SCORES, TokenPruner
 from ..ranks import Ranks
 from ..signals.kept_signals import KeptSignals
 from ..signals.scorer import Scorer
+from ..signals.without_image import score_without_image
 from ..signals.without_prompt import score_without_prompt
 from ..weighters.protocols import TokenWeighter
-from .binning import deal_bins
 from .candidates import candidates_of
-from .dealing import deal, share_out
+from .dealer import Dealer, Dealt
 from .decide import Decision, Decisions, decide
-from .factors import Kept, factors_of, with_factors
+from .factors import Kept, factors_of, with_factors, with_tokens
 from .moment import Moment
 from .refresh import Refresh
 from .token_stage import keep_masks, token_sample
+from .units import give_back, put_together, trained_tokens, units_of, wholes_of
 from .work import StepCounts, Work, count
 
 
@@ -55,15 +60,6 @@ class StepResult(NamedTuple):
     decisions: Decisions
     work: list[Work]
     counts: StepCounts
-
-
-class Dealt(NamedTuple):
-    """The micro-batches of a rank; the fields are those of ``StepResult``."""
-
-    micro_batches: list[list[Example]]
-    skipped: int
-    idle: int
-    passes: int
 
 
 @dataclass(frozen=True)
@@ -137,23 +133,25 @@ class StepPruner:
 
         moment = Moment(step, self.seed, progress, self.memory)
         if SCORES in pruners.sample.needs:
-            places_to_score = self._to_score(candidates, pruners, moment)
-            score([candidates[place] for place in places_to_score], pruners.needs)
-        rows_of_ranks = self._gather(candidates, step)
+            score(self._to_score(candidates, pruners, moment), pruners.needs)
+        rows_of_ranks = self._gather(self._units(candidates), step)
         decisions = decide(rows_of_ranks, pruners.sample, self.args, moment)
         if pruners.score_kept:
             decisions = self._score_kept(candidates, decisions, score, pruners, step)
-        decisions_here = decisions.of_rank(self.ranks.rank, len(candidates))
-        kept_candidates = [
-            (c, d) for c, d in zip(candidates, decisions_here, strict=True) if d.kept
-        ]
+        units = self._units(candidates)
+        decisions_here = decisions.of_rank(self.ranks.rank, len(units))
+        places = [place for place, decision in enumerate(decisions_here) if decision.kept]
         if self.more is not None:
             scoring_from = time.perf_counter()
             needs = pruners.token.needs
             if self.weighter is not None:
                 needs |= self.weighter.needs
-            self.more(model, [candidate for candidate, _ in kept_candidates], needs)
+            wholes = wholes_of(candidates, [units[place] for place in places])
+            self.more.add_reference_for(model, wholes, needs)
+            units = self._units(candidates)
+            self.more.add_steps([units[place] for place in places], needs)
             counts.scoring_seconds += time.perf_counter() - scoring_from
+        kept_candidates = [(units[place], decisions_here[place]) for place in places]
         keeps = self.token_keeps(kept_candidates, pruners.token, step, self.ranks.gather_flat)
         examples = [
             prune_tokens(candidate.example, candidate.answers, keep, self.args.token_mode)
@@ -163,11 +161,11 @@ class StepPruner:
         kept = [Kept(*pair, keep) for pair, keep in zip(kept_candidates, keeps, strict=True)]
         factors = factors_of(kept, self.weighter, self.args, moment)
 
-        work_here = [Work(scored_tokens=candidate.scored_tokens) for candidate in candidates]
-        places = [place for place, decision in enumerate(decisions_here) if decision.kept]
-        for place, one, example, own in zip(places, kept, examples, factors, strict=True):
-            n_kept, scored_tokens = int(one.keep.sum()), one.candidate.scored_tokens
-            cost = Work(n_kept, len(example["input_ids"]) if n_kept else 0, scored_tokens)
+        work_here = [Work(scored_tokens=unit.scored_tokens) for unit in units]
+        trained = iter(trained_tokens(*with_tokens(kept, examples), cut=pruners.prune))
+        for place, one, own in zip(places, kept, factors, strict=True):
+            n_kept = int(one.keep.sum())
+            cost = Work(n_kept, next(trained) if n_kept else 0, one.candidate.scored_tokens)
             work_here[place] = own.added_to(cost)
         work_of_ranks = self.ranks.gather(work_here)
         work = [work_of_ranks[rank][place] for rank, place in decisions.places]
@@ -176,17 +174,17 @@ class StepPruner:
             examples, kept, factors, decisions, work, self.weighter, step
         )
 
-        pruned = pruners.prune or is_weighted
+        is_left_out = self.labels.leaves_out and any(row.n_tokens == 0 for row in decisions.rows)
+        pruned = pruners.prune or is_weighted or is_left_out
         if pruned:
-            # An answer that lost all its tokens gives no gradient, so it is in no forward.
-            examples = [one for one, keep in zip(examples, keeps, strict=True) if bool(keep.any())]
+            units_left, examples = with_tokens(kept, examples)
+            examples = put_together(units_left, examples, cut=pruners.prune)
             packed = max((row.packed for row in decisions.rows), default=0)
-            homes = [
-                (candidates[place].micro, candidates[place].row)
-                for place, keep in zip(places, keeps, strict=True)
-                if bool(keep.any())
-            ]
-            dealt = self._deal(examples, homes, candidates, len(lists), packed, is_weighted)
+            homes = [(one.micro, one.row) for one in wholes_of(candidates, units_left)]
+            dealer = Dealer(
+                self.ranks, self.labels, self.micro_batch_size, self.overhead, self.bins
+            )
+            dealt = dealer(examples, homes, candidates, len(lists), packed, is_weighted)
         else:  # the stock trainer's micro-batches, with repeated rows
             dealt = Dealt([list(rows) for rows in lists], 0, 0, len(lists) * self.ranks.size)
         counts.selection_seconds = time.perf_counter() - started - counts.scoring_seconds
@@ -196,7 +194,12 @@ class StepPruner:
         self, lists: Sequence[Sequence[Example]], first_repeated: int
     ) -> list[Candidate]:
         """The samples of this rank's rows, packed rows unpacked; arguments as in ``__call__``."""
-        return candidates_of(self.labels, lists, first_repeated, self._packed)
+        by_turn = self.args.prune_unit == "turn"
+        return candidates_of(self.labels, lists, first_repeated, self._packed, by_turn)
+
+    def _units(self, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+        """What is kept or dropped: the candidates, or their turns as they have been scored."""
+        return units_of(candidates) if self.args.prune_unit == "turn" else candidates
 
     def _packed(self, row: Example) -> int:
         """Input tokens of a packed row; with bins, a micro-batch's share of one of its samples."""
@@ -206,17 +209,20 @@ class StepPruner:
 
     def _to_score(
         self, candidates: Sequence[Candidate], pruners: Pruners, moment: Moment
-    ) -> Sequence[int]:
-        """Places of this rank's candidates to score before the decision."""
+    ) -> Sequence[Candidate]:
+        """This rank's candidates to score before the decision."""
         if self.refresh is None:
-            return range(len(candidates))
-        rows_of_ranks = self.ranks.gather([row_of(candidate) for candidate in candidates])
+            return candidates
+        units = self._units(candidates)
+        rows_of_ranks = self.ranks.gather([row_of(unit) for unit in units])
         places_of_ranks = self.refresh.choose(rows_of_ranks, pruners.sample, self.args, moment)
-        return sorted(places_of_ranks[self.ranks.rank])
+        return wholes_of(
+            candidates, [units[place] for place in sorted(places_of_ranks[self.ranks.rank])]
+        )
 
-    def _gather(self, candidates: Sequence[Candidate], step: int) -> list[list[CandidateRow]]:
+    def _gather(self, units: Sequence[Candidate], step: int) -> list[list[CandidateRow]]:
         """The rows of all ranks; a row not scored in this step has its last known scores."""
-        rows_of_ranks = self.ranks.gather([row_of(candidate) for candidate in candidates])
+        rows_of_ranks = self.ranks.gather([row_of(unit) for unit in units])
         if self.refresh is None:
             return rows_of_ranks
         self.refresh.store.learn((row for rows in rows_of_ranks for row in rows), step)
@@ -244,16 +250,17 @@ class StepPruner:
         ]
         if not unscored_places:  # the same on all ranks, so none waits for another
             return decisions
-        unscored_here = [
-            candidates[place] for rank, place in unscored_places if rank == self.ranks.rank
-        ]
+        here = [place for rank, place in unscored_places if rank == self.ranks.rank]
+        units = self._units(candidates)
         stay = (
             self.refresh is not None
             and self.refresh.share == 0.0
             and SCORES in pruners.sample.needs
         )
-        score(unscored_here, pruners.token.needs if stay else pruners.needs)
-        new_rows = iter(self.ranks.gather_flat([row_of(candidate) for candidate in unscored_here]))
+        unscored = wholes_of(candidates, [units[place] for place in here])
+        score(unscored, pruners.token.needs if stay else pruners.needs)
+        units = self._units(candidates)
+        new_rows = iter(self.ranks.gather_flat([row_of(units[place]) for place in here]))
         # The rows come rank by rank, those of a rank in the order of the data.
         row_at = {
             where: next(new_rows) for where in sorted(unscored_places, key=lambda where: where[0])
@@ -279,20 +286,29 @@ class StepPruner:
             needs: What pruners will read of them; for some of it more passes are made.
         """
         candidates = [c for c in chosen if len(c.answers) and not c.repeated]
+        by_turn = self.args.prune_unit == "turn"
         scores = self.scorer(
             model,
             wrapped,
             [(c.example, len(c.answers)) for c in candidates],
             max((c.packed for c in candidates), default=0),
+            [[turn.n_tokens for turn in c.turns] for c in candidates] if by_turn else None,
         )
         for candidate, sample_scores in zip(candidates, scores, strict=True):
             candidate.nll, candidate.entropy = sample_scores.nll, sample_scores.entropy
             candidate.extras.update(sample_scores.extras)
-            candidate.scored_tokens += len(candidate.example["input_ids"])
+            candidate.scored_tokens += n_input_of(candidate.example)
         if needs & OF_ALONE:
-            score_without_prompt(self.scorer, model, wrapped, candidates)
+            units = self._units(candidates)
+            score_without_prompt(self.scorer, model, wrapped, units)
+            give_back(candidates, units)
+        if needs & OF_IMAGES:
+            score_without_image(self.scorer, self.labels, model, wrapped, candidates)
         if BASE_MEAN in needs and self.more is not None:
-            self.more.add_base_means(model, candidates)
+            self.more.add_reference(model, candidates)
+            units = self._units(candidates)
+            self.more.add_base_means(units)
+            give_back(candidates, units)
 
     def token_keeps(
         self,
@@ -316,7 +332,7 @@ class StepPruner:
             token_sample(
                 candidate.sample_id,
                 decision,
-                turn_ends(candidate.example["labels"], candidate.answers, self.protected_ids),
+                turn_ends(candidate.example, candidate.answers, self.protected_ids),
                 self.args,
                 nll=candidate.nll,
                 entropy=candidate.entropy,
@@ -325,58 +341,3 @@ class StepPruner:
             for candidate, decision in kept
         ]
         return keep_masks(samples, pruner, self.args, step=step, seed=self.seed, gather=gather)
-
-    def _deal(
-        self,
-        examples: Sequence[Example],
-        homes: Sequence[tuple[int, int]],
-        candidates: Sequence[Candidate],
-        n: int,
-        packed: int,
-        is_weighted: bool,
-    ) -> Dealt:
-        """This rank's micro-batches, exactly ``n``.
-
-        Ranks wait for each other, so the kept examples are shared out evenly before they are
-        grouped. Empty micro-batches come first, since ranks exchange gradients in the last one.
-
-        Args:
-            examples: This rank's kept examples.
-            homes: The micro-batch and the row in it that each of them comes from.
-            candidates: This rank's candidates.
-            n: Number of micro-batches.
-            packed: Input tokens of the longest packed row of all ranks; 0 if none is packed.
-            is_weighted: Whether the loss of the step is weighted.
-        """
-        all_examples = self.ranks.gather_flat(examples)
-        lengths = [len(example["input_ids"]) for example in all_examples]
-        if self.bins is None:
-            size = self.micro_batch_size * max([packed, *lengths])
-            dealt = [
-                [
-                    [share[i] for i in group]
-                    for group in deal([lengths[i] for i in share], n, size, self.overhead)
-                ]
-                for share in share_out(lengths, self.ranks.size)
-            ]
-        else:
-            all_homes = self.ranks.gather_flat([(self.ranks.rank, home) for home in homes])
-            dealt = deal_bins(lengths, all_homes, n, self.ranks.size, self.bins)
-        groups_of_ranks = [
-            [[all_examples[i] for i in group] for group in groups] for groups in dealt
-        ]
-        micro_batches = groups_of_ranks[self.ranks.rank]
-        # NaN activations would make NaN gradients even without a label.
-        finite_examples = (
-            c.example for c in candidates if c.nll is None or bool(c.nll.isfinite().all())
-        )
-        spare = nothing_to_train_on((*all_examples, *finite_examples, candidates[0].example)[0])
-        if is_weighted:
-            # The trainer's own loss waits for the other ranks, so no micro-batch of any rank may
-            # use it when another uses the weighted loss.
-            spare[LOSS_WEIGHT] = [1.0] * len(spare["input_ids"])
-        passes = list(map(len, groups_of_ranks))
-        idle = n - len(micro_batches)
-        return Dealt(
-            [[spare] for _ in range(idle)] + micro_batches, n - max(1, *passes), idle, sum(passes)
-        )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from accelerate.utils import DistributedType
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from transformers import PreTrainedModel, Trainer
 from trl import SFTTrainer
 
 from ..arguments import PruningArguments
@@ -17,6 +17,7 @@ from ..examples.candidate import ENTROPY_ALL
 from ..examples.end_of_turn import end_of_turn_ids
 from ..examples.labels import Labels
 from ..examples.pass_size import PassSize, pass_size
+from ..examples.processors import tokenizer_of
 from ..pruners.pair import Pruners, remembers_scores
 from ..pruners.protocols import SAMPLE_EXTRAS, STEPS
 from ..ranks import Ranks
@@ -224,8 +225,8 @@ def _step_reader(needs: frozenset[str], trainer: Trainer) -> StepReader | None:
     """
     if STEPS not in needs:
         return None
-    tokenizer = trainer.processing_class
-    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+    tokenizer = tokenizer_of(trainer.processing_class)
+    if tokenizer is None:
         raise UsageError(
             "the token pruner reads reasoning steps, which needs a tokenizer: pass one as "
             "processing_class"

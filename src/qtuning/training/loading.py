@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from ..arguments import PruningArguments
-from ..examples.example import SAMPLE_ID, RawBatch
+from ..examples.example import SAMPLE_ID, TURN, RawBatch
 from ..io.weights import LOSS_WEIGHT
 
 if TYPE_CHECKING:  # super() is a Trainer, since the mixin is combined with a Trainer class
@@ -31,7 +31,7 @@ class LoadingMixin(_Trainer):
         attributes: Any = (self.data_collator, self._train_batch_size, self._signature_columns)
         self.data_collator = RawBatch
         self._train_batch_size *= self._pruning_args.pool_factor
-        self._signature_columns = [*attributes[2], SAMPLE_ID, LOSS_WEIGHT]
+        self._signature_columns = [*attributes[2], SAMPLE_ID, LOSS_WEIGHT, TURN]
         try:
             return super().get_train_dataloader(*args, **kwargs)
         finally:

@@ -18,12 +18,12 @@ from transformers import Trainer
 
 from ..arguments import PruningArguments, pruning_fields
 from ..errors import UsageError
+from ..examples.adapter import has_image_data, labels_of
 from ..examples.bins import as_rows
 from ..examples.example import SAMPLE_ID, NothingHere, NothingToTrain, RawBatch
-from ..examples.labels import Labels
 from ..examples.names import with_sample_ids
+from ..examples.pictures import as_stored
 from ..examples.prepare import check_answers
-from ..io.token_ids import vocabulary_of
 from ..io.weights import LOSS_WEIGHT
 from ..pruners.pair import NO_PRUNING, Pruners
 from ..ranks import Ranks
@@ -44,6 +44,7 @@ from .callback import EndCallback, RunCallback
 from .cards import CardMixin
 from .checkpoints import CheckpointMixin
 from .idle import marked
+from .images import divide_by_items, drops
 from .loading import LoadingMixin
 from .losses import LossMixin
 from .packing import PackingMixin
@@ -96,6 +97,7 @@ class PruningMixin(LossMixin, LoadingMixin, PackingMixin, CheckpointMixin, CardM
         self._pruners = Pruners.of(self._pruning_args)
         weighter = weighter_of(self._pruning_args)
         needs = self._pruners.needs | (frozenset() if weighter is None else weighter.needs)
+        divide_by_items(self, self._pruners.prune or weighter is not None)
         check_supported(self, self._has_stock_loss, needs, self._pruning_args)
         check_answers(self, self.train_dataset, rows)
         evaluated = parameters.get("eval_dataset")
@@ -107,6 +109,8 @@ class PruningMixin(LossMixin, LoadingMixin, PackingMixin, CheckpointMixin, CardM
             check_answers(self, after, before, f"evaluation {name}".strip() + " ")
         if isinstance(self.train_dataset, Dataset):  # TRL may have dropped the column
             self.train_dataset = with_sample_ids(self.train_dataset)
+        if has_image_data(self):
+            self.train_dataset = as_stored(self.train_dataset)
         self._loaded = Loaded.of(self, self._pruning_args, needs)
         self._record = RunRecord(
             Path(vars(self.args)["output_dir"]), pruning_fields(self._pruning_args)
@@ -265,7 +269,8 @@ class PruningMixin(LossMixin, LoadingMixin, PackingMixin, CheckpointMixin, CardM
 
     def _begin(self) -> None:
         """Build the step pruner and begin the record, from a checkpoint if the run resumes."""
-        self._labels = Labels(self.sample_collator(), vocabulary_of(self.model))
+        collator = self.sample_collator()
+        self._labels = labels_of(self, collator, drops=drops(self._pruning_args))
         assembled = assemble(
             self, self._pruning_args, self._loaded, self._labels, self._ranks, self._pruners
         )

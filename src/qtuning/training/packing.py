@@ -5,13 +5,14 @@ from typing import Any
 from datasets import Dataset
 
 from ..examples.bins import Bins, collator_of
-from ..examples.example import SAMPLE_ID
+from ..examples.example import SAMPLE_ID, TURN
 from ..examples.packing import token_places, with_packed_ids, with_packed_tokens
-from ..examples.weighing import WeighingMixin, uncut
+from ..examples.turn_columns import TurnsMixin
+from ..examples.weighing import uncut
 from ..io.weights import LOSS_WEIGHT
 
 
-class PackingMixin(WeighingMixin):
+class PackingMixin(TurnsMixin):
     """Packed samples of a ``Trainer`` subclass; a base of ``PruningMixin``.
 
     Attributes:
@@ -51,4 +52,6 @@ class PackingMixin(WeighingMixin):
         if LOSS_WEIGHT in rows.column_names:
             for name in ("labels", LOSS_WEIGHT):
                 packed = with_packed_tokens(packed, places, rows, name)
+        if TURN in rows.column_names:
+            packed = with_packed_tokens(packed, places, rows, TURN)
         return with_packed_ids(packed, places, list(rows[SAMPLE_ID]), args.max_length)

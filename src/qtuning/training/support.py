@@ -1,7 +1,7 @@
 """Refuse combinations that pruning does not support; the one place that does."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType
 from typing import Any
 
@@ -22,6 +22,8 @@ from ..pruners.protocols import ATTENTION, OF_ALONE, REFERENCE, WEIGHTS
 from ..weighters.check import PLAIN_NLL, other_losses
 from ..weighters.protocols import FROM_REFERENCE
 from ..weighters.registry import weighter_of
+from .images import leaves_stock_loss
+from .images import refused as images
 
 
 def check_supported(
@@ -75,7 +77,9 @@ def check_supported(
             "average_tokens_across_devices=False: the loss is a mean over all ranks' kept tokens",
         ),
         (
-            not trainer.model_accepts_loss_kwargs and trainer.compute_loss_func is None,
+            not trainer.model_accepts_loss_kwargs
+            and trainer.compute_loss_func is None
+            and not leaves_stock_loss(trainer, arguments),
             f"{type(trainer.model).__name__}, which takes no num_items_in_batch: its loss would be "
             "a mean a micro-batch; pass a compute_loss_func",
         ),
@@ -110,6 +114,7 @@ def check_supported(
             "a copy of the model before training with sharded weights: name that model as "
             "reference_model_name_or_path",
         ),
+        *images(trainer, needs, arguments, is_sharded=_is_sharded(trainer)),
         *(_answers_alone(trainer, arguments) if needs & OF_ALONE else ()),
         *(_own_loss(trainer, stock_loss, *_ONE_PASS) if arguments.one_pass else ()),
         *(_one_pass(trainer) if arguments.one_pass else ()),
@@ -213,7 +218,7 @@ def _remembers_by_shared_names(
         for row in rows.select(places)
         for sample in unpack(row)
         if sample[SAMPLE_ID] in repeated
-        and texts.setdefault(sample[SAMPLE_ID], sample["input_ids"]) != sample["input_ids"]
+        and texts.setdefault(sample[SAMPLE_ID], _content(sample)) != _content(sample)
     ]
     yield (
         bool(shared),
@@ -221,6 +226,13 @@ def _remembers_by_shared_names(
         f"reference models) where rows of other texts have one id, as those of {shared[:1]} do: "
         "make the ids unique, or remove the column",
     )
+
+
+def _content(sample: Mapping[str, Any]) -> Any:
+    """What makes samples of one name the same: their tokens, or with images all that they have."""
+    if "input_ids" in sample:
+        return sample["input_ids"]
+    return {key: value for key, value in sample.items() if key != SAMPLE_ID}
 
 
 def _unsaved_pruners(trainer: Trainer, arguments: PruningArguments) -> Iterator[tuple[bool, str]]:
