@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,15 +16,15 @@ from ..core.plane import QUADRANT_NAMES
 from ..errors import UsageError
 from ..examples.candidate import ENTROPY_ALL, ENTROPY_ANSWER
 from ..examples.example import Example, answer_positions, prune_tokens
-from ..io.arrow_rows import rows_of, write_jsonl
+from ..io.arrow_rows import write_jsonl
 from ..io.checks import check_new
 from ..io.weights import LOSS_WEIGHT
 from .beside_tokens import warn_of_prompts, write_template
 from .decisions import TableDecisions
+from .flags import dropped_in, flagged_rows
 from .llamafactory import write_for_llamafactory
 from .origin import Origin
 from .schema import DECISIONS, SCORED, TURN_DECISIONS
-from .turns import with_flags
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ FORMATS = ("parquet", "jsonl", "datasets", *OF_TRAINERS)
 _DATASET = "qtuning"
 """The name of the data set in ``dataset_info.json``."""
 _TOKENISED = "tokenized"
-_ADDED = (*SCORED, ENTROPY_ANSWER, *DECISIONS)
+_ADDED = tuple(name for name in (*SCORED, ENTROPY_ANSWER, *DECISIONS) if name != TURN_DECISIONS)
 
 
 def export(
@@ -104,7 +104,9 @@ def _write(
     """Write to ``temporary``, then rename it to ``output``."""
     if to in ("parquet", "jsonl", "datasets"):
         rows = table if with_dropped else table.filter(pa.array(decisions.kept.numpy()))
-        _WRITERS[to](rows, temporary)
+        if to != "jsonl" and not with_dropped:
+            _warn_of_turns(rows, to)
+        _WRITERS[to](rows, temporary, origin["text_field"])
     else:
         temporary.mkdir()
         emptied = set(decisions.emptied)  # without a label there is nothing to train on
@@ -168,23 +170,48 @@ def _with_entropy_of_all(table: pa.Table) -> pa.Table:
     return table.rename_columns([renamed.get(name, name) for name in table.column_names])
 
 
-def _parquet(rows: pa.Table, path: Path) -> None:
+def _warn_of_turns(rows: pa.Table, to: str) -> None:
+    """Say that messages are as they were, also those of turns that were dropped."""
+    if TURN_DECISIONS not in rows.column_names:
+        return
+    n = sum(map(bool, map(dropped_in, rows.select([TURN_DECISIONS]).to_pylist())))
+    if n:
+        logger.warning(
+            f"{n:,} of {len(rows):,} kept rows have turns that were dropped, which only "
+            f"{TURN_DECISIONS} tells in the format {to}: to train on them, write jsonl, whose "
+            f"messages are flagged, or {', '.join(OF_TRAINERS[:-1])} or {OF_TRAINERS[-1]}"
+        )
+
+
+def _parquet(rows: pa.Table, path: Path, text_field: str) -> None:
     pq.write_table(rows, path)
 
 
-def _jsonl(rows: pa.Table, path: Path) -> None:
-    if TURN_DECISIONS in rows.column_names:
-        flagged = (with_flags(row, row[TURN_DECISIONS] or ()) for row in rows_of(rows))
-        write_jsonl(flagged, path)
-        return
-    write_jsonl(rows_of(rows), path)
+def _jsonl(rows: pa.Table, path: Path, text_field: str) -> None:
+    write_jsonl(_all_flagged(rows, text_field), path)
 
 
-def _datasets(rows: pa.Table, path: Path) -> None:
+def _all_flagged(rows: pa.Table, text_field: str) -> Iterator[dict[str, Any]]:
+    """The rows with flags on messages that were dropped.
+
+    Raises:
+        UsageError: A row has dropped turns and no messages.
+    """
+    for index, (row, is_lost) in enumerate(flagged_rows(rows, text_field)):
+        if is_lost:
+            raise UsageError(
+                f"--format jsonl: row {index + 1} has turns that were dropped, and no messages "
+                f"that could say so: use {', '.join(OF_TRAINERS[:-1])} or {OF_TRAINERS[-1]}, whose "
+                "labels are masked, or parquet"
+            )
+        yield row
+
+
+def _datasets(rows: pa.Table, path: Path, text_field: str) -> None:
     Dataset(rows.replace_schema_metadata()).save_to_disk(str(path))
 
 
-_WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
+_WRITERS: dict[str, Callable[[pa.Table, Path, str], None]] = {
     "parquet": _parquet,
     "jsonl": _jsonl,
     "datasets": _datasets,
@@ -257,7 +284,9 @@ def _trl(
         ]
     table = pa.table(columns)
     pq.write_table(table, folder / "train.parquet")
-    _jsonl(rows, folder / "rows.jsonl")
+    told = (row for row, _ in flagged_rows(rows, origin["text_field"]))
+    bare = ({name: row[name] for name in row if name != TURN_DECISIONS} for row in told)
+    write_jsonl(bare, folder / "rows.jsonl")
 
 
 def _llamafactory(
