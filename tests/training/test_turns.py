@@ -212,7 +212,7 @@ def test_trained_questions_are_refused(tmp_path) -> None:
 
 
 def test_some_conversations_may_be_one_unit(tmp_path, caplog) -> None:
-    """A template that rewrites turns with thoughts tells the others apart."""
+    """Two answers in a row, of which the last one's thoughts are marked by themselves."""
     template = (
         "{% for m in messages %}<u>{{ m['role'] }} {% if m['role'] == 'assistant' %}"
         "{% if m['thinking'] and loop.last %}{% generation %}({{ m['thinking'] }})"
@@ -221,7 +221,7 @@ def test_some_conversations_may_be_one_unit(tmp_path, caplog) -> None:
     )
     data = [row for row in turned.rows() if row["id"] not in ("c1", "c5", "c9")]
     first = {**data[0]["messages"][1], "thinking": "hm"}
-    rewritten = [data[0]["messages"][0], first, user("and?"), {**answer("so"), "thinking": "oh"}]
+    rewritten = [data[0]["messages"][0], first, {**answer("so"), "thinking": "oh"}]
     data.append({"id": "odd", "messages": rewritten})
     with caplog.at_level(logging.WARNING):
         trainer = turned.pruning(tmp_path, data=Dataset.from_list(data), template=template)
