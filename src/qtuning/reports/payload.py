@@ -68,7 +68,7 @@ def payload_of(material: Material) -> dict[str, Any]:
     texts: list[dict[str, Any]] = []
     lengths = _lengths(visits, len(names))
     gain = np.where(turns, np.nan, _gains(rows, material, len(names)))
-    columns = [Column("answer tokens", lengths), *kinds_of_turns(table, first)]
+    columns = [Column("answer tokens", lengths), *kinds_of_turns(material, first)]
     if not np.isnan(gain).all():
         per_token = (gain / np.maximum(lengths, 1)).astype(np.float32)
         columns += [Column(GAIN, gain.astype(np.float32)), Column(GAIN_PER_TOKEN, per_token)]

@@ -22,22 +22,29 @@ def numbers_of_turns(names: Sequence[str], material: Material) -> NDArray[np.int
         names: Name of each sample.
         material: What the report is of, and the rows that have its texts.
     """
-    if material.rows is None or "turn" not in material.table.column_names:
+    if material.rows is None or not _is_by_turn(material):
         return np.zeros(len(names), dtype=np.int64)
     return turns_of(pa.array(names, pa.string()), material.rows)
 
 
-def kinds_of_turns(table: pa.Table, first: NDArray[np.intp]) -> list[Column]:
+def kinds_of_turns(material: Material, first: NDArray[np.intp]) -> list[Column]:
     """Return the kind of each sample as a column of classes; none where samples were pruned.
 
     Args:
-        table: The decisions.
-        first: A row of each sample, ``(M,)``.
+        material: What the report is of.
+        first: A row of each sample in its table, ``(M,)``.
     """
-    if "kind" not in table.column_names:
+    if not _is_by_turn(material):
         return []
-    codes = [KINDS.index(kind) for kind in table["kind"].take(pa.array(first)).to_pylist()]
-    return [Column("kind of turn", np.array(codes, dtype=np.uint8), list(map(words_of_kind, KINDS)))]
+    codes = [KINDS.index(kind) for kind in material.table["kind"].take(pa.array(first)).to_pylist()]
+    return [
+        Column("kind of turn", np.array(codes, dtype=np.uint8), list(map(words_of_kind, KINDS)))
+    ]
+
+
+def _is_by_turn(material: Material) -> bool:
+    """Return whether a report is of a run that pruned turns; users' rows may have such columns."""
+    return material.by_id and {"turn", "kind"} <= set(material.table.column_names)
 
 
 def part_of_turn(row: Mapping[str, Any], turn: int) -> slice | None:
