@@ -166,6 +166,7 @@ def test_rows_are_cut_with_their_turns(tmp_path) -> None:
         ("token_mode drop", {"token_mode": "drop"}),
         ("one_pass True", {"one_pass": True, "pool_scope": "micro"}),
         ("entropy_over all", {"entropy_over": "all"}),
+        ("s_ifd_noisy True", {"s_ifd_noisy": True}),
         ("initial_scores x.parquet", {"initial_scores": "x.parquet", "score_refresh": 0.0}),
     ],
 )

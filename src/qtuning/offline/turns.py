@@ -19,8 +19,9 @@ from torch import Tensor
 from ..core.plane import BAND
 from ..errors import UsageError
 from ..examples.candidate import unit_name
+from ..signals.score_columns import ALONE, NLL_SUM
 from .decisions import TableDecisions
-from .schema import TOKEN_SCORES, TURN_ENDS, TURN_SCORES
+from .schema import OF_TURNS_ALONE, TOKEN_SCORES, TURN_ENDS, TURN_SCORES
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,9 @@ def units_of_table(scores: pa.Table, where: str) -> Units:
         "entropy": pa.array([one["entropy"] for one in turns], pa.float64()),
         "n_tokens": pa.array(lengths),
     }
+    if ALONE in scores.column_names:
+        for name in (NLL_SUM, *OF_TURNS_ALONE):
+            columns[name] = pa.array([one[name] for one in turns], pa.float64())
     ends = np.append(0, np.cumsum(lengths))
     if TURN_ENDS in scores.column_names:
         columns[TURN_ENDS] = _turn_ends(scores, ends)
