@@ -11,7 +11,7 @@ import qtuning
 from qtuning import QTuningConfig, QTuningTrainer, UsageError
 from qtuning.examples.assistant_masks import check_assistant_masks
 
-from .. import runs, tiny
+from .. import runs, tiny, turned
 from ..talks import answer, user
 
 INSIDE = (
@@ -62,7 +62,7 @@ def trainer(folder, template, *, drops=True, data=DATA, **settings):
 def trained_texts(made):
     return [
         "".join(made.processing_class.convert_ids_to_tokens([y for y in labels if y != -100]))
-        for labels in made.train_dataset["labels"]
+        for labels in map(turned.labels_of, made.train_dataset)
     ]
 
 

@@ -30,7 +30,8 @@ def test_a_turn_alone_is_its_tokens_and_the_one_before(scored, tmp_path) -> None
     model = tiny.llama()
     for row in scored:
         example = examples[row["id"]]
-        places = [i for i, y in enumerate(example["labels"]) if y != -100 and i]
+        labels = turned.labels_of(example)
+        places = [i for i, y in enumerate(labels) if y != -100 and i]
         for one in row["turn_scores"]:
             own, places = places[: one["n_tokens"]], places[one["n_tokens"] :]
             ids = torch.tensor([example["input_ids"][i] for i in (own[0] - 1, *own)])

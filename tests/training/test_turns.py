@@ -21,7 +21,7 @@ from qtuning.examples.example import TURN
 from qtuning.run.record import BUDGET_FILE
 
 from .. import runs, tiny, turned
-from ..talks import answer, user
+from ..talks import ANY_OBJECTS, answer, user
 
 
 def by_turn(ledger):
@@ -31,7 +31,7 @@ def by_turn(ledger):
 
 def naive_turns(trainer, row):
     """NLL and entropy of each turn's answer tokens under the untrained model, by plain logits."""
-    ids, labels = torch.tensor(row["input_ids"]), torch.tensor(row["labels"])
+    ids, labels = torch.tensor(row["input_ids"]), torch.tensor(turned.labels_of(row))
     with torch.no_grad():
         logits = tiny.llama()(ids[None]).logits[0].double().log_softmax(-1)
     places = (labels[1:] != -100).nonzero()[:, 0] + 1
@@ -283,6 +283,7 @@ def test_turns_that_the_template_does_not_mark_are_counted_with_the_row(tmp_path
     assert ledger[("c1", 2)]["kind"] == "answer"
 
 
+@pytest.mark.skipif(not ANY_OBJECTS, reason="in streams older TRL keeps nulls that datasets adds")
 def test_streams_are_pruned_by_turn(tmp_path) -> None:
     data = Dataset.from_list(turned.rows()).to_iterable_dataset()
     trainer = turned.pruning(tmp_path, data=data, max_steps=3)
