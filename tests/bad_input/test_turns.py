@@ -8,6 +8,7 @@ from tokenizers import Regex, pre_tokenizers
 from qtuning.examples.masked_prompts import TRL_MASKS_OTHERS
 
 from .. import tiny, turned
+from ..examples.test_assistant_masks import looked_up
 from ..talks import answer, call, result, user
 
 TALK = [user("a"), answer("b"), user("c"), answer("d")]
@@ -60,6 +61,7 @@ def test_questions_that_would_be_trained(refused) -> None:
     assert "row 1: prune_unit turn: all turns are trained" in said
 
 
+@looked_up
 @pytest.mark.parametrize("unit", ["sample", "turn"])
 def test_marks_that_end_in_white_space_of_no_token(refused, unit) -> None:
     rows = [{"messages": TALK[:2]}, {"messages": TALK}]

@@ -3,7 +3,9 @@
 from types import SimpleNamespace
 
 import pytest
+import transformers
 from datasets import Dataset
+from packaging.version import Version
 from tokenizers import Regex, pre_tokenizers
 from transformers import set_seed
 
@@ -14,6 +16,9 @@ from qtuning.examples.assistant_masks import check_assistant_masks
 from .. import runs, tiny, turned
 from ..talks import answer, user
 
+BY_OFFSETS = Version(transformers.__version__) >= Version("5.24")
+"""Whether transformers masks the tokens of marks by where they stand, which is right."""
+looked_up = pytest.mark.skipif(BY_OFFSETS, reason="this version of transformers masks the marks")
 INSIDE = (
     "{% for m in messages %}<u>{{ m['role'] }} {% if m['role'] == 'assistant' %}{% generation %}"
     "{{ m['content'] }}<e>\n{% endgeneration %}{% else %}{{ m['content'] }}<e>\n{% endif %}"
@@ -66,6 +71,7 @@ def trained_texts(made):
     ]
 
 
+@looked_up
 @pytest.mark.parametrize("unit", ["sample", "turn"])
 @pytest.mark.parametrize("template", [INSIDE, FIRST], ids=["at the end", "at the beginning"])
 def test_questions_are_not_trained_silently(tmp_path, template, unit) -> None:
@@ -73,6 +79,7 @@ def test_questions_are_not_trained_silently(tmp_path, template, unit) -> None:
         trainer(tmp_path, template, prune_unit=unit)
 
 
+@looked_up
 def test_evaluation_data_and_streams_are_checked(tmp_path) -> None:
     with pytest.raises(UsageError, match=r"^the eval data, row 1: "):
         QTuningTrainer(
@@ -86,6 +93,7 @@ def test_evaluation_data_and_streams_are_checked(tmp_path) -> None:
         trainer(tmp_path, INSIDE, data=DATA.to_iterable_dataset(), max_steps=1)
 
 
+@looked_up
 def test_scoring_is_checked(tmp_path) -> None:
     tiny.llama().save_pretrained(tmp_path)
     tokenizer(INSIDE).save_pretrained(tmp_path)
@@ -95,8 +103,13 @@ def test_scoring_is_checked(tmp_path) -> None:
 
 @pytest.mark.parametrize(
     ("template", "drops", "data"),
-    [(OUTSIDE, True, DATA), (INSIDE, False, DATA), (INSIDE, True, ENDS)],
-    ids=["not marked", "a token", "nothing follows"],
+    [
+        (OUTSIDE, True, DATA),
+        (INSIDE, False, DATA),
+        (INSIDE, True, ENDS),
+        pytest.param(INSIDE, True, DATA, marks=pytest.mark.skipif(not BY_OFFSETS, reason="wrong")),
+    ],
+    ids=["not marked", "a token", "nothing follows", "by offsets"],
 )
 def test_what_is_right_stays(tmp_path, template, drops, data) -> None:
     made = trainer(tmp_path, template, drops=drops, data=data)

@@ -1,8 +1,8 @@
 """Whether transformers masks the assistant's tokens where the chat template marks them.
 
-It looks up the tokens of a mark's first and last character. Where the last one has none, as a line
-end that the tokenizer drops, it takes all that follows for the assistant's, questions included;
-where the first one has none, it leaves out this answer and all later ones.
+Before 5.24 it looks up the tokens of a mark's first and last character. Where the last one has
+none, as a line end that the tokenizer drops, it takes all that follows for the assistant's,
+questions included; where the first one has none, it leaves out this answer and all later ones.
 """
 
 import json
