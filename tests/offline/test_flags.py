@@ -115,6 +115,15 @@ def test_llamafactorys_form_has_no_row_of_which_a_turn_was_dropped(
     assert any(f"kept row {first}: turn " in record.message for record in caplog.records)
 
 
+def test_rows_of_unknown_origin_are_flagged(tmp_path, scored) -> None:
+    """A data set that lost its description, as one made of lists."""
+    bare = Dataset.from_list(scored.to_list())
+    rows = qtuning.prune(bare, output=tmp_path / "rows.jsonl", format="jsonl", **PRUNING)
+    lines = lines_of(tmp_path / "rows.jsonl")
+    flags = [sum("train" in m for m in line["messages"]) for line in lines]
+    assert flags == [len(dropped_in(row)) for row in rows]
+
+
 @pytest.mark.parametrize("to", ["parquet", "datasets"])
 def test_formats_without_flags_say_so(tmp_path, scored, caplog, to) -> None:
     with caplog.at_level(logging.WARNING):

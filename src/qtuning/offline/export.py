@@ -106,7 +106,7 @@ def _write(
         rows = table if with_dropped else table.filter(pa.array(decisions.kept.numpy()))
         if to != "jsonl" and not with_dropped:
             _warn_of_turns(rows, to)
-        _WRITERS[to](rows, temporary, origin["text_field"])
+        _WRITERS[to](rows, temporary, origin.get("text_field", "text"))
     else:
         temporary.mkdir()
         emptied = set(decisions.emptied)  # without a label there is nothing to train on
