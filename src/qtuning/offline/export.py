@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,7 +21,7 @@ from ..io.checks import check_new
 from ..io.weights import LOSS_WEIGHT
 from .beside_tokens import warn_of_prompts, write_template
 from .decisions import TableDecisions
-from .flags import dropped_in, flagged_rows
+from .flags import all_flagged, flagged_rows, warn_of_turns
 from .llamafactory import write_for_llamafactory
 from .origin import Origin
 from .schema import DECISIONS, SCORED, TURN_DECISIONS
@@ -105,7 +105,7 @@ def _write(
     if to in ("parquet", "jsonl", "datasets"):
         rows = table if with_dropped else table.filter(pa.array(decisions.kept.numpy()))
         if to != "jsonl" and not with_dropped:
-            _warn_of_turns(rows, to)
+            warn_of_turns(rows, to)
         _WRITERS[to](rows, temporary, origin.get("text_field", "text"))
     else:
         temporary.mkdir()
@@ -170,41 +170,12 @@ def _with_entropy_of_all(table: pa.Table) -> pa.Table:
     return table.rename_columns([renamed.get(name, name) for name in table.column_names])
 
 
-def _warn_of_turns(rows: pa.Table, to: str) -> None:
-    """Say that messages are as they were, also those of turns that were dropped."""
-    if TURN_DECISIONS not in rows.column_names:
-        return
-    n = sum(map(bool, map(dropped_in, rows.select([TURN_DECISIONS]).to_pylist())))
-    if n:
-        logger.warning(
-            f"{n:,} of {len(rows):,} kept rows have turns that were dropped, which only "
-            f"{TURN_DECISIONS} tells in the format {to}: to train on them, write jsonl, whose "
-            f"messages are flagged, or {', '.join(OF_TRAINERS[:-1])} or {OF_TRAINERS[-1]}"
-        )
-
-
 def _parquet(rows: pa.Table, path: Path, text_field: str) -> None:
     pq.write_table(rows, path)
 
 
 def _jsonl(rows: pa.Table, path: Path, text_field: str) -> None:
-    write_jsonl(_all_flagged(rows, text_field), path)
-
-
-def _all_flagged(rows: pa.Table, text_field: str) -> Iterator[dict[str, Any]]:
-    """The rows with flags on messages that were dropped.
-
-    Raises:
-        UsageError: A row has dropped turns and no messages.
-    """
-    for index, (row, is_lost) in enumerate(flagged_rows(rows, text_field)):
-        if is_lost:
-            raise UsageError(
-                f"--format jsonl: row {index + 1} has turns that were dropped, and no messages "
-                f"that could say so: use {', '.join(OF_TRAINERS[:-1])} or {OF_TRAINERS[-1]}, whose "
-                "labels are masked, or parquet"
-            )
-        yield row
+    write_jsonl(all_flagged(rows, text_field), path)
 
 
 def _datasets(rows: pa.Table, path: Path, text_field: str) -> None:

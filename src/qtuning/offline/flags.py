@@ -1,17 +1,22 @@
 """Flags on messages that were dropped, in the keys that trainers read."""
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
+from ..errors import UsageError
 from ..io.arrow_rows import rows_of
 from ..io.formats import find_format
 from ..io.rows import PAIR, TALKS, Row
 from ..io.turns import ROLES, messages_in
 from .schema import TURN_DECISIONS
 
+logger = logging.getLogger(__name__)
+
+_MASKING = "trl, llamafactory or axolotl"
 FLAGS = {"weight": 0, "train": False, "loss": False}
 """Keys of a dropped message: OpenAI's, that of Axolotl's ``message_field_training: train``, and
 ms-swift's. This library reads each of them."""
@@ -45,6 +50,39 @@ def flagged_rows(table: pa.Table, text_field: str) -> Iterator[tuple[Row, bool]]
             yield row | written, False
         else:
             yield row, bool(dropped)
+
+
+def all_flagged(table: pa.Table, text_field: str) -> Iterator[Row]:
+    """The rows of a table with flags on messages that were dropped; arguments as above.
+
+    Raises:
+        UsageError: A row has dropped turns and no messages.
+    """
+    for index, (row, is_lost) in enumerate(flagged_rows(table, text_field)):
+        if is_lost:
+            raise UsageError(
+                f"--format jsonl: row {index + 1} has turns that were dropped, and no messages "
+                f"that could say so: use {_MASKING}, whose labels are masked, or parquet"
+            )
+        yield row
+
+
+def warn_of_turns(rows: pa.Table, to: str) -> None:
+    """Say that a format has messages as they were, also those of turns that were dropped.
+
+    Args:
+        rows: The kept rows.
+        to: The format.
+    """
+    if TURN_DECISIONS not in rows.column_names:
+        return
+    n = sum(map(bool, map(dropped_in, rows.select([TURN_DECISIONS]).to_pylist())))
+    if n:
+        logger.warning(
+            f"{n:,} of {len(rows):,} kept rows have turns that were dropped, which only "
+            f"{TURN_DECISIONS} tells in the format {to}: to train on them, write jsonl, whose "
+            f"messages are flagged, or {_MASKING}"
+        )
 
 
 def dropped_in(row: Mapping[str, Any]) -> set[int]:

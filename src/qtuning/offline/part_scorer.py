@@ -216,7 +216,13 @@ class PartScorer:
         ):
             nll_alone = None if other is None else other.nll
             rows[one.place] = ScoredRow(
-                scores, one.ends, nll_alone, one.weights, spread, one.turns, turns_alone
+                scores,
+                one.ends,
+                nll_alone,
+                one.weights,
+                spread,
+                one.turns,
+                turns_alone=turns_alone,
             )
         return rows
 
