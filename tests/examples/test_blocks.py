@@ -27,6 +27,10 @@ def thinking(text):
     return {**answer(text), "thinking": f"hm {text}"}
 
 
+def owners_of(row, using, template):
+    return block_owners(row, *blocks_of(row, using, template), using, template)
+
+
 def naive(messages, *, closed):
     """The owners of the parts, by the template's own rules."""
     owners = []
@@ -47,14 +51,14 @@ def test_each_part_is_of_the_message_that_wrote_it(talk) -> None:
     template = CLOSED
     expected = naive(talk, closed=True)
     assert len(blocks_of({"messages": talk}, using, template)[1]) == len(expected)
-    assert block_owners({"messages": talk}, using, template) == expected
+    assert owners_of({"messages": talk}, using, template) == expected
 
 
 def test_as_many_parts_as_messages_are_not_taken_for_one_each() -> None:
     talk = [user("q"), call("f"), result("5"), thinking("five")]
     using, template = tokenizer(), CLOSED.replace("{% generation %}<eos>{% endgeneration %}", "")
     assert len(blocks_of({"messages": talk}, using, template)[1]) == 2
-    assert block_owners({"messages": talk}, using, template) == [3, 3]
+    assert owners_of({"messages": talk}, using, template) == [3, 3]
     ids = ids_of(template, talk, using)
     empty, whole = turn_spans({"messages": talk}, ids, using, template)
     assert len(empty) == 0
@@ -64,16 +68,16 @@ def test_as_many_parts_as_messages_are_not_taken_for_one_each() -> None:
 def test_answers_in_a_row_have_one_part_each_or_are_in_doubt() -> None:
     using = tokenizer()
     row = {"messages": [user("q"), answer("a"), answer("b"), user("r"), thinking("c")]}
-    assert block_owners(row, using, CLOSED) == [1, 2, 4, 4, 4]
+    assert owners_of(row, using, CLOSED) == [1, 2, 4, 4, 4]
     row = {"messages": [user("q"), answer("a"), thinking("b"), user("r"), answer("c")]}
-    assert block_owners(row, using, CLOSED) == []
+    assert owners_of(row, using, CLOSED) == []
 
 
 def test_what_is_not_printed_as_it_is_leaves_doubt() -> None:
     using = tokenizer()
     row = {"messages": [user("q"), answer("a"), user("r"), thinking("b")]}
-    assert block_owners(row, using, PARTS) == []
-    assert block_owners(row, using, PARTS.replace(" | upper", "")) == [1, 3, 3]
+    assert owners_of(row, using, PARTS) == []
+    assert owners_of(row, using, PARTS.replace(" | upper", "")) == [1, 3, 3]
 
 
 MARKED = [path for path in SHIPPED if "endgeneration" in path.read_text(encoding="utf-8")]

@@ -12,27 +12,27 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from .encoding import encoded
-from .templates import RENDERING, blocks_of, messages_of, rendered
+from .templates import RENDERING, messages_of, rendered
 
 _OTHER = "\ue000"
 """Text of a character for private use, which no conversation has."""
 
 
+Blocks = Sequence[tuple[int, int]]
+"""Where in a text the marked parts stand: first place and the one behind, in order."""
+
+
 def block_spans(
-    row: Mapping[str, Any],
-    ids: Sequence[int],
-    tokenizer: PreTrainedTokenizerBase,
-    template: str,
+    text: str, blocks: Blocks, ids: Sequence[int], tokenizer: PreTrainedTokenizerBase
 ) -> list[range]:
     """The tokens of each part that a template marks as the assistant's; none where in doubt.
 
     Args:
-        row: The row as TRL reads it, a conversation.
+        text: The text of a conversation.
+        blocks: The marked parts of it.
         ids: The row's tokens before it is cut, ``(L,)``.
         tokenizer: The tokenizer.
-        template: The chat template in force.
     """
-    text, blocks = blocks_of(row, tokenizer, template)
     if not blocks:
         return []
     own, offsets = encoded(text, tokenizer)
@@ -47,17 +47,22 @@ def block_spans(
 
 
 def block_owners(
-    row: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, template: str
+    row: Mapping[str, Any],
+    text: str,
+    blocks: Blocks,
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
 ) -> list[int]:
     """The place of the message that each marked part is of; none where in doubt.
 
     Args:
         row: The row as TRL reads it, a conversation.
+        text: Its text.
+        blocks: The marked parts of it.
         tokenizer: The tokenizer.
         template: The chat template in force.
     """
     messages = messages_of(row) or []
-    text, blocks = blocks_of(row, tokenizer, template)
     own = [place for place, one in enumerate(messages) if one.get("role") == "assistant"]
     if len(blocks) == len(own) and _stand_between(messages, own, text, blocks):
         return own
@@ -81,7 +86,7 @@ def _stand_between(
     messages: Sequence[Mapping[str, Any]],
     own: Sequence[int],
     text: str,
-    blocks: Sequence[tuple[int, int]],
+    blocks: Blocks,
 ) -> bool:
     """Whether what others say between the assistant's messages stands between the marked parts.
 

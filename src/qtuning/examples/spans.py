@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from .blocks import block_owners, block_spans
 from .encoding import encoded
-from .templates import RENDERING, messages_of, one_line, rendered
+from .templates import RENDERING, blocks_of, messages_of, one_line, rendered
 
 
 class SpanError(ValueError):
@@ -101,13 +101,14 @@ def turn_spans(
     """
     messages = messages_of(row) or []
     own = [place for place, one in enumerate(messages) if one.get("role") == "assistant"]
-    blocks = block_spans(row, ids, tokenizer, template)
-    owners = block_owners(row, tokenizer, template) if blocks else []
+    text, blocks = blocks_of(row, tokenizer, template)
+    parts = block_spans(text, blocks, ids, tokenizer)
+    owners = block_owners(row, text, blocks, tokenizer, template) if parts else []
     if not owners:
         every = message_spans(row, ids, tokenizer, template)
         return [every[place] for place in own]
     spans_of: dict[int, list[range]] = {}
-    for owner, span in zip(owners, blocks, strict=True):
+    for owner, span in zip(owners, parts, strict=True):
         spans_of.setdefault(owner, []).append(span)
     return [
         range(spans_of[place][0].start, spans_of[place][-1].stop) if place in spans_of else range(0)
