@@ -7,6 +7,7 @@ from datasets import Dataset
 from transformers import set_seed
 
 from qtuning import QTuningConfig, QTuningTrainer
+from qtuning.examples.token_weights import labels_by_trl
 
 from . import runs, talks, tiny
 from .talks import answer, call, result, user
@@ -45,6 +46,11 @@ def rows(n: int = 12) -> list[dict[str, Any]]:
 
 def turns_of(row: dict[str, Any]) -> int:
     return sum(message["role"] == "assistant" for message in row["messages"])
+
+
+def labels_of(row: Any) -> list[int]:
+    """The labels of a prepared row, which older TRL gives as a mask."""
+    return labels_by_trl(row, completion_only=True)
 
 
 SETTINGS: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Turns are decided on and trained on two gloo processes as on one."""
+"""Every pruner decides and trains on turns on two gloo processes as on one."""
 
 import json
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.cpu("several ranks, which talk over gloo")
 
 
 @pytest.mark.slow
-def test_turns_are_pruned_on_two_processes_as_on_one(tmp_path) -> None:
+def test_every_pruner_decides_on_turns_on_two_processes_as_on_one(tmp_path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     forked("tests.distributed.turns_worker", 1, str(one), "4")
     forked("tests.distributed.turns_worker", 2, str(two), "2")

@@ -6,15 +6,17 @@ from pathlib import Path
 from accelerate import PartialState
 from datasets import Dataset
 
-from .. import tiny, turned
+from .. import runs, tiny, turned
 
-PAIRS = (
-    ("q-tuning", "q-tuning"),
-    ("el2n", "random"),
-    ("s-ifd", "q-tuning"),
-    ("tail", "ss-token"),
-    ("infobatch-budget", "step-entropy"),
-    ("random", "ppl"),
+# Every sample pruner, and token pruners of other kinds than those.
+PAIRS = sorted(
+    {
+        *((sample, "q-tuning") for sample in runs.TEXT_PRUNERS),
+        ("el2n", "random"),
+        ("tail", "ss-token"),
+        ("infobatch-budget", "step-entropy"),
+        ("random", "ppl"),
+    }
 )
 
 

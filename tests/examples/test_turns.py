@@ -19,6 +19,7 @@ from qtuning.examples.turns import KINDS, NO_TURN, Turn, kind_of, mark, take_tur
 from .. import turned
 from ..talks import answer, call, result, user
 from .test_spans import REWRITES, SHIPPED, ids_of, text_of
+from .test_spans import tokenizer as of_characters
 
 TALK = [user("q"), answer("one"), answer("two"), user("r"), {**answer("s"), "thinking": "hm"}]
 
@@ -108,9 +109,10 @@ def test_shipped_templates_give_each_turn_its_own_text_or_say_why_not(path) -> N
     """A turn's tokens hold its own words, and no other turn's."""
     template = path.read_text(encoding="utf-8")
     talk = [user("ask 1"), answer("told 2"), user("ask 3"), answer("told 4")]
-    tokenizer = turned.tokenizer(template)
+    tokenizer = of_characters()
+    tokenizer.chat_template, tokenizer.bos_token = template, "<u>"
     try:
-        ids = ids_of(template, talk)
+        ids = ids_of(template, talk, tokenizer)
         spans = turn_spans({"messages": talk}, ids, tokenizer, template)
     except (SpanError, *RENDERING) as why:
         pytest.skip(str(why))

@@ -21,7 +21,7 @@ from qtuning.examples.example import TURN
 from qtuning.run.record import BUDGET_FILE
 
 from .. import runs, tiny, turned
-from ..talks import answer, user
+from ..talks import ANY_OBJECTS, answer, user
 
 
 def by_turn(ledger):
@@ -31,7 +31,7 @@ def by_turn(ledger):
 
 def naive_turns(trainer, row):
     """NLL and entropy of each turn's answer tokens under the untrained model, by plain logits."""
-    ids, labels = torch.tensor(row["input_ids"]), torch.tensor(row["labels"])
+    ids, labels = torch.tensor(row["input_ids"]), torch.tensor(turned.labels_of(row))
     with torch.no_grad():
         logits = tiny.llama()(ids[None]).logits[0].double().log_softmax(-1)
     places = (labels[1:] != -100).nonzero()[:, 0] + 1
@@ -166,6 +166,7 @@ def test_rows_are_cut_with_their_turns(tmp_path) -> None:
         ("token_mode drop", {"token_mode": "drop"}),
         ("one_pass True", {"one_pass": True, "pool_scope": "micro"}),
         ("entropy_over all", {"entropy_over": "all"}),
+        ("s_ifd_noisy True", {"s_ifd_noisy": True}),
         ("initial_scores x.parquet", {"initial_scores": "x.parquet", "score_refresh": 0.0}),
     ],
 )
@@ -212,7 +213,7 @@ def test_trained_questions_are_refused(tmp_path) -> None:
 
 
 def test_some_conversations_may_be_one_unit(tmp_path, caplog) -> None:
-    """A template that rewrites turns with thoughts tells the others apart."""
+    """Two answers in a row, of which the last one's thoughts are marked by themselves."""
     template = (
         "{% for m in messages %}<u>{{ m['role'] }} {% if m['role'] == 'assistant' %}"
         "{% if m['thinking'] and loop.last %}{% generation %}({{ m['thinking'] }})"
@@ -221,7 +222,7 @@ def test_some_conversations_may_be_one_unit(tmp_path, caplog) -> None:
     )
     data = [row for row in turned.rows() if row["id"] not in ("c1", "c5", "c9")]
     first = {**data[0]["messages"][1], "thinking": "hm"}
-    rewritten = [data[0]["messages"][0], first, user("and?"), {**answer("so"), "thinking": "oh"}]
+    rewritten = [data[0]["messages"][0], first, {**answer("so"), "thinking": "oh"}]
     data.append({"id": "odd", "messages": rewritten})
     with caplog.at_level(logging.WARNING):
         trainer = turned.pruning(tmp_path, data=Dataset.from_list(data), template=template)
@@ -282,6 +283,7 @@ def test_turns_that_the_template_does_not_mark_are_counted_with_the_row(tmp_path
     assert ledger[("c1", 2)]["kind"] == "answer"
 
 
+@pytest.mark.skipif(not ANY_OBJECTS, reason="in streams older TRL keeps nulls that datasets adds")
 def test_streams_are_pruned_by_turn(tmp_path) -> None:
     data = Dataset.from_list(turned.rows()).to_iterable_dataset()
     trainer = turned.pruning(tmp_path, data=data, max_steps=3)

@@ -11,7 +11,13 @@ from rich.text import Text
 
 from ..errors import UsageError
 from ..explanation.explain import Explanation, explain
-from ..explanation.tables import show_sample, show_spikes, show_step, show_summary
+from ..explanation.tables import (
+    show_conversation,
+    show_sample,
+    show_spikes,
+    show_step,
+    show_summary,
+)
 from ..io.row_text import clean
 from ..offline.suspects import suspects
 from ..offline.suspects_table import show_suspects
@@ -114,6 +120,8 @@ def run(argv: Sequence[str]) -> None:
                 show_spikes(console, answer, options.show)
             case "sample":
                 show_sample(console, answer, options.show)
+            case "conversation":
+                show_conversation(console, answer)
             case "suspects":
                 show_suspects(console, answer, options.show)
             case "summary":
@@ -131,7 +139,11 @@ def _answers(told: Explanation, options: ExplainArguments) -> dict[str, Any]:
     if options.spikes:
         answers["spikes"] = told.spikes()
     if options.sample is not None:
-        answers["sample"] = told.sample(options.sample)
+        turns = told.conversation(options.sample)
+        if turns is None:
+            answers["sample"] = told.sample(options.sample)
+        else:
+            answers["conversation"] = turns
     if options.summary or not answers:
         answers["summary"] = told.summary()
     return answers

@@ -13,6 +13,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from .blocks import block_owners, block_spans
+from .encoding import encoded
 from .templates import RENDERING, blocks_of, messages_of, one_line, rendered
 
 
@@ -68,11 +70,11 @@ def message_ends(
         SpanError: An end that is wanted cannot be told.
     """
     text, ends = text_ends(row, tokenizer, template, wanted)
-    encoded, offsets = _encoded(text, tokenizer)
-    if encoded != list(ids):
+    own, offsets = encoded(text, tokenizer)
+    if own != list(ids):
         raise SpanError("its tokens are not those of the text that the chat template writes")
     if offsets is None:
-        return dict(_by_prefixes(text, ends, encoded, tokenizer))
+        return dict(_by_prefixes(text, ends, own, tokenizer))
     return dict(_by_offsets(ends, offsets))
 
 
@@ -84,8 +86,9 @@ def turn_spans(
 ) -> list[range]:
     """The places of the tokens of each of the assistant's messages, in order.
 
-    Where the template marks what is the assistant's, and does so once a message, these are the
-    tokens of the marked text; else they are those of ``message_spans``.
+    Where the template marks what is the assistant's, these are the tokens from a message's first
+    mark to its last, none for a message without a mark; else, or where in doubt of which message a
+    mark is, they are those of ``message_spans``.
 
     Args:
         row: The row, as in ``message_spans``.
@@ -98,32 +101,19 @@ def turn_spans(
     """
     messages = messages_of(row) or []
     own = [place for place, one in enumerate(messages) if one.get("role") == "assistant"]
-    spans = _block_spans(row, ids, tokenizer, template)
-    if len(spans) != len(own):
-        every = message_spans(row, ids, tokenizer, template)
-        spans = [every[place] for place in own]
-    return spans
-
-
-def _block_spans(
-    row: Mapping[str, Any],
-    ids: Sequence[int],
-    tokenizer: PreTrainedTokenizerBase,
-    template: str,
-) -> list[range]:
-    """The tokens of the parts that a template marks as the assistant's; none where in doubt."""
     text, blocks = blocks_of(row, tokenizer, template)
-    if not blocks:
-        return []
-    encoded, offsets = _encoded(text, tokenizer)
-    if offsets is None or encoded != list(ids):
-        return []
-    spans = []
-    for start, end in blocks:
-        inside = [i for i, (first, last) in enumerate(offsets) if first < end and last > start]
-        spans.append(range(inside[0], inside[-1] + 1) if inside else range(0))
-    overlap = any(a.stop > b.start for a, b in pairwise(spans))
-    return [] if overlap or not all(spans) else spans
+    parts = block_spans(text, blocks, ids, tokenizer)
+    owners = block_owners(row, text, blocks, tokenizer, template) if parts else []
+    if not owners:
+        every = message_spans(row, ids, tokenizer, template)
+        return [every[place] for place in own]
+    spans_of: dict[int, list[range]] = {}
+    for owner, span in zip(owners, parts, strict=True):
+        spans_of.setdefault(owner, []).append(span)
+    return [
+        range(spans_of[place][0].start, spans_of[place][-1].stop) if place in spans_of else range(0)
+        for place in own
+    ]
 
 
 def text_ends(
@@ -162,14 +152,6 @@ def text_ends(
     return text, ends
 
 
-def _encoded(
-    text: str, tokenizer: PreTrainedTokenizerBase
-) -> tuple[list[int], list[tuple[int, int]] | None]:
-    """Tokens of a text, and where in it each stands; None where the tokenizer does not say."""
-    made = tokenizer(text, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast)
-    return list(made["input_ids"]), made["offset_mapping"] if tokenizer.is_fast else None
-
-
 def _by_offsets(
     ends: Mapping[int, int], offsets: Sequence[tuple[int, int]]
 ) -> Iterator[tuple[int, int]]:
@@ -188,7 +170,7 @@ def _by_prefixes(
 ) -> Iterator[tuple[int, int]]:
     """The number of tokens up to each end in a text, by tokens of the text up to there."""
     for number, end in ends.items():
-        part, _ = _encoded(text[:end], tokenizer)
+        part, _ = encoded(text[:end], tokenizer)
         if ids[: len(part)] != part:
             raise SpanError(f"a token reaches over the end of message {number}")
         yield number, len(part)

@@ -10,6 +10,7 @@ from trl import SFTTrainer, pack_dataset
 
 from ..errors import UsageError
 from ..io.weights import LOSS_WEIGHT, MESSAGE_WEIGHTS
+from .assistant_masks import check_assistant_masks
 from .token_weights import EMPTIED, TokenWeights, WeightedLabels, with_message_weights
 
 if TYPE_CHECKING:  # super() is a Trainer, since the mixin is combined with a Trainer class
@@ -39,11 +40,16 @@ class WeighingMixin(_Trainer):
         TRL first makes tokens of whole rows, since messages are found in these, then cuts them.
 
         Raises:
-            UsageError: A weight cannot be read, or the tokens of a message cannot be told.
+            UsageError: A weight cannot be read, the tokens of a message cannot be told, or others
+                than the assistant's would be trained.
         """
         prepare = super()._prepare_dataset
         is_dataset = isinstance(dataset, Dataset)
         where = f"the {dataset_name} data"
+        if vars(args).get("assistant_only_loss"):
+            tokenizer = tokenizer_of(processing_class)
+            template = self._template(processing_class)
+            dataset = check_assistant_masks(dataset, where, tokenizer, template)
         weighted = with_message_weights(dataset, where)
         is_packed_later = packing and is_dataset and "input_ids" in dataset.column_names
         if weighted is None or is_packed_later:

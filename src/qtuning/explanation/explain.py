@@ -16,6 +16,7 @@ from ..offline.schema import typed_scores
 from ..run.ledger import FOLDER, by_unit, read_ledger
 from ..run.settings import read_settings
 from ..run.train_log import LoggedLoss, read_losses
+from .conversation import Conversation, conversation_of
 from .history import History
 from .losses import losses_of
 from .sample import Sample, sample_of
@@ -83,6 +84,14 @@ class Explanation:
         """
         return sample_of(self.history, name, self.texts, str(self.folder))
 
+    def conversation(self, name: str) -> Conversation | None:
+        """The turns of a conversation with their visits; None if the run has none of that name.
+
+        Args:
+            name: The name of the conversation, which is that of a turn without ``@<turn>``.
+        """
+        return conversation_of(self.history, name, self.texts, str(self.folder))
+
     def summary(self) -> Summary:
         """The samples that were never kept, always kept or flipping, by their quadrants."""
         return summary_of(self.history)
@@ -110,7 +119,8 @@ def explain(out: Path | str, *, rows: Path | str | Dataset | None = None) -> Exp
         rows: The data of the run, or their scores, by ``sample_id`` or ``id``, for the texts.
 
     Returns:
-        The record, with the methods ``step``, ``spikes``, ``sample`` and ``summary``.
+        The record, with the methods ``step``, ``spikes``, ``sample``, ``conversation`` and
+        ``summary``.
 
     Raises:
         UsageError: There is no ledger, it has no rows yet, a file of the run is damaged, or the

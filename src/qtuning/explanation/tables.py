@@ -11,6 +11,7 @@ from rich.text import Text
 from ..core.ratio import share
 from ..io.row_text import Text as RowText
 from ..io.row_text import clean
+from .conversation import Conversation
 from .history import PLACE_LABELS
 from .kinds import words_of_kind
 from .losses import LOG
@@ -62,6 +63,24 @@ def show_sample(console: Console, sample: Sample, limit: int) -> None:
         _say(console, f"Answer: {clean(sample.text.answer, _LONGEST_TEXT)}")
     visits = [replace(visit, text=None) for visit in sample.visits]
     _show_visits(console, "Visits", visits, limit, _by_step)
+
+
+def show_conversation(console: Console, conversation: Conversation) -> None:
+    """Print the turns of a conversation: their kinds, what was decided on them, and their texts."""
+    turns = conversation.turns
+    _say(console, f"{clean(conversation.sample_id, 200)}: {len(turns):,} turns.")
+    if turns[0].text is not None:
+        _say(console, f"Prompt: {clean(turns[0].text.prompt, _LONGEST_TEXT)}")
+    for turn in turns:
+        n = len(turn.visits)
+        n_kept = sum(visit.decision != "dropped" for visit in turn.visits)
+        _say(
+            console,
+            f"{clean(turn.sample_id, 200)} ({turn.visits[-1].kind}): {FATE_WORDS[turn.fate]}, "
+            f"{n_kept:,} of {n:,} visits; {turn.path}; {turn.visits[-1].reason} at the last one.",
+        )
+        if turn.text is not None:
+            _say(console, f"  {clean(turn.text.answer, _LONGEST_TEXT)}")
 
 
 def show_spikes(console: Console, found: Spikes, limit: int) -> None:

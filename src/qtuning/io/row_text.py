@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ..errors import UsageError
 from .formats import find_format
 from .rows import RowReader, holds_talk
-from .turns import Turn, parsed, read_turns
+from .turns import THOUGHTS, Turn, parsed, read_turns
 
 LONGEST = 6000
 """Largest number of characters of a prompt or an answer on a page."""
@@ -69,18 +69,19 @@ class Text(NamedTuple):
     cut: int
 
 
-def text_of(row: Mapping[str, Any], names: Sequence[str]) -> Text:
+def text_of(row: Mapping[str, Any], names: Sequence[str], turn: int = 0) -> Text:
     """A row as prompt and answer, each cut at ``LONGEST`` characters.
 
     Args:
         row: The columns that hold the sample, and those that are read beside them.
         names: The columns that hold the sample, from ``text_columns``.
+        turn: Which message of the assistant is the answer, counted from 1; 0 for the whole sample.
 
     Returns:
-        The answer is the last turn of the assistant, or the completion; what follows that turn is
-        not shown. A row that cannot be read for training is shown as it is.
+        The answer is the turn, else the last turn of the assistant, or the completion; what follows
+        is not shown. A row that cannot be read for training is shown as it is.
     """
-    prompt, answer = _parts(row, tuple(names))
+    prompt, answer = _parts(row, tuple(names), turn)
     n_characters = len(prompt) + len(answer)
     # Of a long prompt the end is shown, since the answer follows it.
     short_prompt = prompt if len(prompt) <= LONGEST else "…" + prompt[-LONGEST:]
@@ -112,7 +113,7 @@ def _reader(names: Sequence[str], columns: Sequence[str], *, talk: bool) -> RowR
     return RowReader(tuple(names), tuple(columns), where="", chat=True, talk=talk)
 
 
-def _parts(row: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, str]:
+def _parts(row: Mapping[str, Any], names: tuple[str, ...], turn: int) -> tuple[str, str]:
     """Prompt and answer of a row, uncut, as it is read for training."""
     if not names:
         return "", ""
@@ -123,10 +124,12 @@ def _parts(row: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, str]:
     except UsageError:  # shown as it is
         *before, last = ("" if row[name] is None else _plain(row[name]) for name in names)
         return "\n\n".join(before), last
-    if "messages" in read:
-        turns = read["messages"]
-        answers = [place for place, turn in enumerate(turns) if turn["role"] == "assistant"]
-        place = answers[-1] if answers else len(turns)
+    turns = read.get("messages")
+    if turns is None and turn and isinstance(read.get("prompt"), list):
+        turns = [*read["prompt"], *read["completion"]]
+    if turns is not None:
+        answers = [place for place, one in enumerate(turns) if one["role"] == "assistant"]
+        place = answers[min(turn, len(answers)) - 1] if answers else len(turns)
         return _talk(turns[:place]), _talk(turns[place : place + 1])
     *before, last = (_talk(value) for value in (read[name] for name in read if name != "tools"))
     return "\n\n".join(before), last
@@ -157,10 +160,12 @@ def _talk(value: str | Sequence[Turn]) -> str:
 
 
 def _said(turn: Turn) -> str:
-    """The text of a turn, then the tools that it calls with their arguments."""
+    """The thoughts of a turn, its text, then the tools that it calls with their arguments."""
+    thoughts = [_plain(turn[key]) for key in THOUGHTS if turn.get(key)]
     functions = [call["function"] for call in turn.get("tool_calls", ())]
     calls = [f"{one['name']}({_plain(one['arguments'])})" for one in functions]
-    return "\n".join([*([turn["content"]] if turn["content"] else []), *calls])
+    said = [turn["content"]] if turn["content"] else []
+    return "\n".join([*(f"(thinks) {one}" for one in thoughts), *said, *calls])
 
 
 def _printable(text: str) -> str:

@@ -206,7 +206,8 @@ def prune(
         The rows with ``quadrant``, ``quadrant_name``, ``kept``, ``filled`` and ``reason``. If
         tokens were pruned, also with ``token_kept``: a list of ``n_tokens`` bool, null for samples
         that keep all tokens. With ``prune_unit`` turn also with ``turn_decisions``, and a row is
-        kept if a turn of it is; the format jsonl gives messages that are dropped ``weight`` 0.
+        kept if a turn of it is. Its messages are as they were: of those that were dropped, only
+        the format jsonl has flags, and formats of trainers masks.
 
     Raises:
         UsageError: The scores or a value cannot be used, or the output exists already or cannot be

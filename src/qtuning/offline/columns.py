@@ -1,12 +1,12 @@
 """The columns that scoring adds to a data set."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 from torch import Tensor
 
 from ..core.selective_ifd import selective_ifd
@@ -31,6 +31,8 @@ class ScoredRow(NamedTuple):
         weights: Weights of its answer tokens, ``(T,)``; None for 1.
         noisy: Selective IFD over noisy copies; None without a prompt or copies.
         turns: The turns that its answer tokens are of; empty where they are not told.
+        turns_alone: NLL of the answer tokens of each turn without what was said before in nats;
+            empty where they were not scored so, None for a turn with nothing before it.
     """
 
     scores: Scores
@@ -39,6 +41,7 @@ class ScoredRow(NamedTuple):
     weights: Tensor | None = None
     noisy: Spread | None = None
     turns: tuple[Turn, ...] = ()
+    turns_alone: tuple[Tensor | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -188,21 +191,27 @@ def _weights_of(row: ScoredRow) -> list[float]:
     return weights
 
 
-def _turns(row: ScoredRow) -> list[dict[str, int | float | str]]:
+def _turns(row: ScoredRow) -> list[dict[str, int | float | str | None]]:
     """The scores of the turns of a row; NaN in all of them where one token's is not finite."""
-    told: list[dict[str, int | float | str]] = []
+    told: list[dict[str, int | float | str | None]] = []
     is_sound = bool(row.scores.nll.isfinite().all())
     lengths = [turn.n_tokens for turn in row.turns]
     parts = zip(*(values.split(lengths) for values in row.scores[:2]), strict=True)
-    for turn, (nll, entropy) in zip(row.turns, parts, strict=True):
+    alones = row.turns_alone or (None,) * len(row.turns)
+    for turn, (nll, entropy), alone in zip(row.turns, parts, alones, strict=True):
+        if not is_sound:
+            nll, entropy = torch.full_like(nll, torch.nan), torch.full_like(entropy, torch.nan)
         stats = stats_of_one(nll, entropy)
         told.append(
             {
                 "turn": turn.number,
                 "kind": turn.kind,
                 "n_tokens": turn.n_tokens,
-                "ppl": float(stats.ppl) if is_sound else math.nan,
-                "entropy": float(stats.entropy) if is_sound else math.nan,
+                "ppl": float(stats.ppl),
+                "entropy": float(stats.entropy),
+                NLL_SUM: _sum(nll),
+                ALONE: None if alone is None else _sum(alone),
+                SELECTIVE: None if alone is None else float(selective_ifd(nll, alone)),
             }
         )
     return told

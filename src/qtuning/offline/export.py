@@ -16,15 +16,15 @@ from ..core.plane import QUADRANT_NAMES
 from ..errors import UsageError
 from ..examples.candidate import ENTROPY_ALL, ENTROPY_ANSWER
 from ..examples.example import Example, answer_positions, prune_tokens
-from ..io.arrow_rows import rows_of, write_jsonl
+from ..io.arrow_rows import write_jsonl
 from ..io.checks import check_new
 from ..io.weights import LOSS_WEIGHT
 from .beside_tokens import warn_of_prompts, write_template
 from .decisions import TableDecisions
+from .flags import all_flagged, flagged_rows, warn_of_turns
 from .llamafactory import write_for_llamafactory
 from .origin import Origin
 from .schema import DECISIONS, SCORED, TURN_DECISIONS
-from .turns import with_flags
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ FORMATS = ("parquet", "jsonl", "datasets", *OF_TRAINERS)
 _DATASET = "qtuning"
 """The name of the data set in ``dataset_info.json``."""
 _TOKENISED = "tokenized"
-_ADDED = (*SCORED, ENTROPY_ANSWER, *DECISIONS)
+_ADDED = tuple(name for name in (*SCORED, ENTROPY_ANSWER, *DECISIONS) if name != TURN_DECISIONS)
 
 
 def export(
@@ -104,7 +104,9 @@ def _write(
     """Write to ``temporary``, then rename it to ``output``."""
     if to in ("parquet", "jsonl", "datasets"):
         rows = table if with_dropped else table.filter(pa.array(decisions.kept.numpy()))
-        _WRITERS[to](rows, temporary)
+        if to != "jsonl" and not with_dropped:
+            warn_of_turns(rows, to)
+        _WRITERS[to](rows, temporary, origin.get("text_field", "text"))
     else:
         temporary.mkdir()
         emptied = set(decisions.emptied)  # without a label there is nothing to train on
@@ -168,23 +170,19 @@ def _with_entropy_of_all(table: pa.Table) -> pa.Table:
     return table.rename_columns([renamed.get(name, name) for name in table.column_names])
 
 
-def _parquet(rows: pa.Table, path: Path) -> None:
+def _parquet(rows: pa.Table, path: Path, text_field: str) -> None:
     pq.write_table(rows, path)
 
 
-def _jsonl(rows: pa.Table, path: Path) -> None:
-    if TURN_DECISIONS in rows.column_names:
-        flagged = (with_flags(row, row[TURN_DECISIONS] or ()) for row in rows_of(rows))
-        write_jsonl(flagged, path)
-        return
-    write_jsonl(rows_of(rows), path)
+def _jsonl(rows: pa.Table, path: Path, text_field: str) -> None:
+    write_jsonl(all_flagged(rows, text_field), path)
 
 
-def _datasets(rows: pa.Table, path: Path) -> None:
+def _datasets(rows: pa.Table, path: Path, text_field: str) -> None:
     Dataset(rows.replace_schema_metadata()).save_to_disk(str(path))
 
 
-_WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
+_WRITERS: dict[str, Callable[[pa.Table, Path, str], None]] = {
     "parquet": _parquet,
     "jsonl": _jsonl,
     "datasets": _datasets,
@@ -257,7 +255,9 @@ def _trl(
         ]
     table = pa.table(columns)
     pq.write_table(table, folder / "train.parquet")
-    _jsonl(rows, folder / "rows.jsonl")
+    told = (row for row, _ in flagged_rows(rows, origin["text_field"]))
+    bare = ({name: row[name] for name in row if name != TURN_DECISIONS} for row in told)
+    write_jsonl(bare, folder / "rows.jsonl")
 
 
 def _llamafactory(

@@ -21,6 +21,7 @@ from ..io.formats import find_format
 from ..io.rows import ALPACA, TALKS, Row, RowReader
 from ..io.turns import THOUGHTS, Turn
 from ..io.weights import MESSAGE_WEIGHTS
+from .flags import dropped_in
 
 _WHERE = "the scored rows"
 _SPEAKERS = {"user": "human", "assistant": "gpt", "tool": "observation"}
@@ -152,7 +153,10 @@ def _rows(table: pa.Table, reader: RowReader, form: _Form, misfits: list[str]) -
         if field.name not in _TAKEN and not holds_objects(field.type)
     ]
     for index, row in enumerate(rows_of(table)):
+        dropped = dropped_in(row)
         try:
+            if dropped:
+                raise _Misfit(f"turn {min(dropped)} was dropped, and others were kept")
             made = form.of({name: row[name] for name in reader.reads}, index)
         except (_Misfit, UsageError) as why:
             misfits.append(f"kept row {index + 1}: {why}")

@@ -1,10 +1,10 @@
 """Score the parts of a data set with a model, as a training run would at its start."""
 
 import functools
-import itertools
 import logging
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +20,7 @@ from ..examples.example import SAMPLE_ID, Example, answer_positions
 from ..examples.pass_size import pass_size
 from ..examples.pictures import as_stored
 from ..examples.prepare import prepared
+from ..examples.turn_examples import of_turn
 from ..examples.turns import Turn, take_turns
 from ..io.formats import Rows
 from ..io.image_rows import has_images
@@ -196,6 +197,9 @@ class PartScorer:
         scores_in_order = scorer(model, model, examples)
         with_answers = [(one.example, one.answers) for one in answered]
         alone: list[Alone | None] = [None] * len(answered)
+        of_turns: list[tuple[Tensor | None, ...]] = [()] * len(answered)
+        if self._job.alone and self._job.by_turn:
+            of_turns = _turns_alone(scorer, model, answered)
         if self._job.alone:
             alone = score_alone(scorer, model, model, with_answers)
             if answered and not any(alone):
@@ -207,12 +211,40 @@ class PartScorer:
         if self._job.noise is not None:
             spreads = score_noisy_copies(scorer, model, with_answers, self._job.noise)
         rows: list[ScoredRow | None] = [None] * n
-        for one, scores, other, spread in zip(
-            answered, scores_in_order, alone, spreads, strict=True
+        for one, scores, other, spread, turns_alone in zip(
+            answered, scores_in_order, alone, spreads, of_turns, strict=True
         ):
             nll_alone = None if other is None else other.nll
-            rows[one.place] = ScoredRow(scores, one.ends, nll_alone, one.weights, spread, one.turns)
+            rows[one.place] = ScoredRow(
+                scores,
+                one.ends,
+                nll_alone,
+                one.weights,
+                spread,
+                one.turns,
+                turns_alone=turns_alone,
+            )
         return rows
+
+
+def _turns_alone(
+    scorer: Scorer, model: PreTrainedModel, answered: Sequence[_Answered]
+) -> list[tuple[Tensor | None, ...]]:
+    """NLL of the answer tokens of each row's turns, without what was said before them.
+
+    Args:
+        scorer: Runs the forward passes.
+        model: The model.
+        answered: Rows with answer tokens, and the turns that these are of.
+    """
+    examples = [
+        (of_turn(one.example, answers), answers)
+        for one in answered
+        for answers in one.answers.split([turn.n_tokens for turn in one.turns])
+    ]
+    alone = iter(score_alone(scorer, model, model, examples))
+    nlls = (None if one is None else one.nll for one in alone)
+    return [tuple(islice(nlls, len(one.turns))) for one in answered]
 
 
 class _Examples:
@@ -248,7 +280,7 @@ def _numbered(data: Rows, rows_a_part: int, is_due: Mine) -> Rows | None:
             if is_due(number // rows_a_part):
                 yield {**row, SAMPLE_ID: str(number)}
 
-    if next(itertools.islice(rows(), 1), None) is None:
+    if next(islice(rows(), 1), None) is None:
         return None
     # Without its types a stream does not say which columns hold JSON, whose nulls are the user's.
     features = data.features and Features({**data.features, SAMPLE_ID: Value("string")})

@@ -4,9 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
+from numpy.typing import NDArray
 
 from ..errors import UsageError
 from ..examples.candidate import ENTROPY_ANSWER
@@ -18,6 +20,7 @@ from .read import named, read_table
 from .schema import DECISIONS, OF_RUNS, SCORED, typed_scores
 from .source import names_of
 
+_TURN = r"@(?P<turn>[0-9]{1,18})$"
 ADDED = ("id", *SCORED, ENTROPY_ANSWER, *DECISIONS, *OF_RUNS)
 """Columns beside a sample's own content: its names, its scores, decisions on it."""
 
@@ -67,6 +70,19 @@ def places_of(names: pa.Array, rows: pa.Table) -> tuple[pa.Array, list[str]]:
     if differing:
         places = pc.if_else(pc.is_in(names, pa.array(differing, pa.string())), None, places)
     return places, differing
+
+
+def turns_of(names: pa.Array, rows: pa.Table) -> NDArray[np.int64]:
+    """Which turn of their rows samples of a run are, counted from 1; 0 for whole samples, ``(M,)``.
+
+    Args:
+        names: Names of samples of the run.
+        rows: The rows, from ``read_rows_of_run``.
+    """
+    numbers = pc.struct_field(pc.extract_regex(names, _TURN), "turn").cast(pa.int64())
+    is_row = pc.is_in(names, rows[SAMPLE_ID].combine_chunks())
+    turns: NDArray[np.int64] = pc.fill_null(pc.if_else(is_row, 0, numbers), 0).to_numpy()
+    return turns
 
 
 def _differing(names: pa.Array, rows: pa.Table) -> list[str]:

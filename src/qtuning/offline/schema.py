@@ -22,7 +22,10 @@ TOKEN_WEIGHTS = "token_loss_weight"
 token."""
 TURN_SCORES = "turn_scores"
 """Column that scoring adds with ``prune_unit`` turn: for each turn its number, kind, answer tokens,
-perplexity and mean entropy in nats."""
+perplexity, mean entropy and summed NLL in nats; with ``alone`` also ``OF_TURNS_ALONE``."""
+OF_TURNS_ALONE = (ALONE, SELECTIVE)
+"""What the scores of a turn have of its answer tokens without what was said before; null without
+``alone``, and where nothing was."""
 TURN_DECISIONS = "turn_decisions"
 """Column that pruning adds with ``prune_unit`` turn: for each turn its number, kind, and what was
 decided on it."""
@@ -69,6 +72,8 @@ TYPES: dict[str, pa.DataType] = {
                 ("n_tokens", pa.int64()),
                 ("ppl", pa.float64()),
                 ("entropy", pa.float64()),
+                (NLL_SUM, pa.float64()),
+                *((name, pa.float64()) for name in OF_TURNS_ALONE),
             ]
         )
     ),

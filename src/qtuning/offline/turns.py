@@ -19,8 +19,9 @@ from torch import Tensor
 from ..core.plane import BAND
 from ..errors import UsageError
 from ..examples.candidate import unit_name
+from ..signals.score_columns import ALONE, NLL_SUM
 from .decisions import TableDecisions
-from .schema import TOKEN_SCORES, TURN_ENDS, TURN_SCORES
+from .schema import OF_TURNS_ALONE, TOKEN_SCORES, TURN_ENDS, TURN_SCORES
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,9 @@ def units_of_table(scores: pa.Table, where: str) -> Units:
         "entropy": pa.array([one["entropy"] for one in turns], pa.float64()),
         "n_tokens": pa.array(lengths),
     }
+    if ALONE in scores.column_names:
+        for name in (NLL_SUM, *OF_TURNS_ALONE):
+            columns[name] = pa.array([one[name] for one in turns], pa.float64())
     ends = np.append(0, np.cumsum(lengths))
     if TURN_ENDS in scores.column_names:
         columns[TURN_ENDS] = _turn_ends(scores, ends)
@@ -159,29 +163,3 @@ def _mask(units: Units, found: TableDecisions, unit: int) -> Tensor:
     if not found.kept[unit]:
         return torch.zeros(n, dtype=torch.bool)
     return found.token_keeps.get(unit, torch.ones(n, dtype=torch.bool))
-
-
-def with_flags(row: Mapping[str, Any], decisions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A conversation whose dropped turns have ``weight`` 0, as OpenAI's format has it.
-
-    Args:
-        row: The row; one without ``messages``, or ``prompt`` and ``completion``, stays as it is.
-        decisions: The decisions on its turns.
-    """
-    dropped = {one["turn"] for one in decisions if not one["kept"]}
-    names = [name for name in ("messages", "prompt", "completion") if _is_talk(row.get(name))]
-    if not dropped - {0} or (names != ["messages"] and names != ["prompt", "completion"]):
-        return dict(row)
-    flagged, number = dict(row), 0
-    for name in names:
-        messages = []
-        for message in row[name]:
-            number += message.get("role") == "assistant"
-            is_dropped = message.get("role") == "assistant" and number in dropped
-            messages.append({**message, "weight": 0} if is_dropped else message)
-        flagged[name] = messages
-    return flagged
-
-
-def _is_talk(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(one, Mapping) for one in value)

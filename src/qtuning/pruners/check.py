@@ -62,7 +62,8 @@ _NOT_OF_TURNS = (
     ("one_pass", False, "a conversation has one loss there"),
     ("token_mode", "mask", "later turns would lose what was said before"),
     ("entropy_over", "answer", "a turn has no input of its own"),
-    ("initial_scores", None, "scores of turns are not in files"),
+    ("s_ifd_noisy", False, "noisy copies are of whole samples"),
+    ("initial_scores", None, "they are read by sample"),
 )
 """Options that must have a value where turns are pruned, and why."""
 

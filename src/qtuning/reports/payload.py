@@ -28,6 +28,7 @@ from .pictures import shown_pictures
 from .probe import probe_series
 from .token_shares import token_shares
 from .token_texts import answer_pieces
+from .turns import kinds_of_turns, numbers_of_turns, part_of_turn
 from .visits import MOST_VISITS, Visits, thinned, visits_of
 
 LISTED = 50
@@ -63,21 +64,22 @@ def payload_of(material: Material) -> dict[str, Any]:
         )
     rows, row_notes = _rows(material, names, first)
     notes += row_notes
+    turns = numbers_of_turns(names, material)
     texts: list[dict[str, Any]] = []
     lengths = _lengths(visits, len(names))
-    gain = _gains(rows, material, len(names))
-    columns = [Column("answer tokens", lengths)]
+    gain = np.where(turns, np.nan, _gains(rows, material, len(names)))
+    columns = [Column("answer tokens", lengths), *kinds_of_turns(material, first)]
     if not np.isnan(gain).all():
         per_token = (gain / np.maximum(lengths, 1)).astype(np.float32)
         columns += [Column(GAIN, gain.astype(np.float32)), Column(GAIN_PER_TOKEN, per_token)]
     least = _least(gain)
-    turn_ends = _turn_ends(rows, material, len(names))
+    turn_ends = np.where(turns, np.uint32(1), _turn_ends(rows, material, len(names)))
     if rows is not None:
         skip = (*ADDED, *text_columns(rows.column_names), "input")
         columns += columns_of(rows, skip)
         mentioned = [one["place"] for one in mentions if one["place"] is not None]
         samples = _by_priority([*mentioned, *worst, *least], often, subset)
-        texts, text_notes = _texts(rows, samples, material)
+        texts, text_notes = _texts(rows, samples, turns, material)
         notes += text_notes
     if len(subset) < len(visits):
         with_text = np.array([text["sample"] for text in texts], dtype=np.int64)
@@ -207,7 +209,7 @@ def _by_priority(
 
 
 def _texts(
-    rows: pa.Table, samples: Sequence[int], material: Material
+    rows: pa.Table, samples: Sequence[int], turns: NDArray[np.int64], material: Material
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the texts of as many samples as fit into a page, and notes for its head."""
     names = text_columns(rows.column_names)
@@ -223,7 +225,7 @@ def _texts(
             if all(row[name] is None for name in names):
                 continue
             shown = shown_pictures({name: row.pop(name) for name in pictures})
-            text = text_of(row, names)
+            text = text_of(row, names, int(turns[sample]))
             size += len(text.prompt) + len(text.answer) + 200
             size += sum(len(value) for one in shown for value in one.values())
             texts.append(
@@ -236,13 +238,15 @@ def _texts(
         notes.append(f"The page holds the texts of {len(texts):,} of {len(samples):,} samples.")
     if "token_nll" in rows.column_names and material.origin is not None:
         try:
-            _add_tokens(texts, rows, material)
+            _add_tokens(texts, rows, turns, material)
         except UsageError as error:
             notes.append(f"Tokens are not shown: {error}")
     return texts, notes
 
 
-def _add_tokens(texts: list[dict[str, Any]], rows: pa.Table, material: Material) -> None:
+def _add_tokens(
+    texts: list[dict[str, Any]], rows: pa.Table, turns: NDArray[np.int64], material: Material
+) -> None:
     assert material.origin is not None
     # The tokens of long answers, which are cut, would take most of the page.
     uncut = [text for text in texts if not text["cut"]]
@@ -252,13 +256,18 @@ def _add_tokens(texts: list[dict[str, Any]], rows: pa.Table, material: Material)
     for text, tokens, row in zip(uncut, pieces, text_rows.to_pylist(), strict=True):
         if len(tokens) != len(row["token_nll"]):
             raise UsageError("the rows have other tokens than when they were scored; score again")
-        text["tokens"] = tokens
-        text["nll"] = array(np.array(row["token_nll"], dtype=np.float32))
-        text["entropy"] = array(np.array(row["token_entropy"], dtype=np.float32))
+        part = part_of_turn(row, int(turns[text["sample"]]))
+        if part is None:
+            continue
+        own = range(len(tokens))[part]
+        text["tokens"] = tokens[part]
+        text["nll"] = array(np.array(row["token_nll"][part], dtype=np.float32))
+        text["entropy"] = array(np.array(row["token_entropy"][part], dtype=np.float32))
         ends = row.get(TURN_ENDS, [len(tokens) - 1])  # where not known, the last
+        ends = [place - own.start for place in ends if place in own]
         text["ends"] = array(np.array(ends, dtype=np.uint32))
         if row.get("token_kept") is not None:
-            text["kept"] = array(np.array(row["token_kept"], dtype=np.uint8))
+            text["kept"] = array(np.array(row["token_kept"][part], dtype=np.uint8))
 
 
 def _select(

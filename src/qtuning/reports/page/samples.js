@@ -66,6 +66,28 @@ function tokenView(text, by, keep) {
   return view;
 }
 
+// What a run decided last on each turn of a sample's conversation; nothing of whole samples.
+function turnsBeside(payload, sample) {
+  const kind = payload.columns.find(({ name }) => name === "kind of turn");
+  if (!kind) return [];
+  const parts = (id) => id.match(/^([^]*)@(\d+)$/) || [id, id, "0"];
+  if (!payload.turnsOf) {
+    payload.turnsOf = new Map();
+    payload.lastOf = new Map();
+    payload.ids.forEach((id, i) => {
+      const name = parts(id)[1];
+      if (!payload.turnsOf.has(name)) payload.turnsOf.set(name, []);
+      payload.turnsOf.get(name).push(i);
+    });
+    payload.visits.sample.forEach((one, visit) => payload.lastOf.set(one, visit));
+  }
+  const number = (i) => Number(parts(payload.ids[i])[2]);
+  const turns = payload.turnsOf.get(parts(payload.ids[sample])[1]).toSorted((a, b) => number(a) - number(b));
+  const said = turns.filter((i) => payload.lastOf.has(i)).map((i) =>
+    `${number(i)} ${columnText(kind, i)}: ${payload.visits.kept[payload.lastOf.get(i)] ? "kept" : "dropped"}`);
+  return [["turns of the conversation", said.join(" · ")]];
+}
+
 function sampleView(payload, sample, visits, state) {
   const text = payload.textOf.get(sample);
   const parts = [];
@@ -81,6 +103,7 @@ function sampleView(payload, sample, visits, state) {
     ]));
   }
   const meta = payload.columns.slice(1).map((column) => [column.name, columnText(column, sample)]);
+  meta.push(...turnsBeside(payload, sample));
   if (meta.length) parts.push(facts(meta));
   if (!text) {
     parts.push(make("p", { class: "note" },
