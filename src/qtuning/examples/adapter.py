@@ -5,7 +5,8 @@ from typing import Any
 from transformers import Trainer
 
 from ..io.token_ids import vocabulary_of
-from .images import ImageLabels, image_ids_of
+from ..io.vision import image_ids_of
+from .images import ImageLabels
 from .labels import Labels
 from .processors import tokenizer_of
 

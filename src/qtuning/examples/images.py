@@ -6,7 +6,7 @@ beside the row. A batch gets its tokens from the examples, and its pixels from t
 """
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -55,6 +55,7 @@ class ImageLabels(Labels):
         *,
         padding_id: int = 0,
         drops: bool = False,
+        told: Callable[[str], None] = logger.warning,
     ) -> None:
         """Wrap the trainer's own collator.
 
@@ -64,9 +65,11 @@ class ImageLabels(Labels):
             vocabulary: Number of token ids of the model; None leaves ids unchecked.
             padding_id: Token id of padding.
             drops: Whether tokens will be dropped, which none of an answer with images may be.
+            told: Called with a line on each sample that is left out.
         """
         super().__init__(collator, vocabulary)
         self._image_ids, self._padding_id, self._drops = frozenset(image_ids), padding_id, drops
+        self._told = told
         self._whole, self._max_length = collator, None
         if isinstance(collator, DataCollatorForVisionLanguageModeling):
             self._whole = dataclasses.replace(collator, max_length=None)
@@ -111,7 +114,7 @@ class ImageLabels(Labels):
                 f"{sum(is_image[length:])} of its {sum(is_image)} image tokens lie beyond "
                 f"max_length {length}"
             )
-            logger.warning(f"sample {name} is left out: {self.left_out[name]}")
+            self._told(f"sample {name} is left out: {self.left_out[name]}")
         rest = {key: value for key, value in example.items() if key not in (ROW, IMAGE_TOKENS)}
         return {**rest, "labels": [IGNORE_INDEX] * length}
 
@@ -194,12 +197,6 @@ class ImageLabels(Labels):
                 f"{described(given[0])}: {one_line(error)}"
             ) from error
         return batch
-
-
-def image_ids_of(config: Any) -> set[int]:
-    """Token ids that stand for parts of images or videos, of a model's config."""
-    names = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
-    return {value for name in names if isinstance(value := getattr(config, name, None), int)}
 
 
 def _positions(batch: Mapping[str, Any], row: int) -> Tensor:

@@ -1,10 +1,11 @@
 """The pictures of a row: kept as they are stored until a batch is made, and read with one error."""
 
 import copy
+import struct
 from collections.abc import Mapping
 from typing import Any
 
-from datasets import Dataset, Image, LargeList, List
+from datasets import Dataset, Image, IterableDataset, LargeList, List
 from PIL import Image as Pictures
 from PIL import UnidentifiedImageError
 
@@ -18,8 +19,14 @@ UNREADABLE = (
     OSError,
     ValueError,
     SyntaxError,
+    TypeError,
+    LookupError,
+    NotImplementedError,
+    EOFError,
+    struct.error,
 )
-"""What reading a picture raises if it is broken, missing, or larger than can be meant."""
+"""What reading a picture raises if it is broken, missing, or larger than can be meant: the image
+library lets through what its readers of formats stumble over."""
 
 
 def as_stored(rows: Any) -> Any:
@@ -40,6 +47,11 @@ def as_stored(rows: Any) -> Any:
             inner.decode = False
             features[name] = feature  # which has the rows know that nothing is to be decoded
     return rows
+
+
+def encoded(rows: Any) -> Any:
+    """A stream whose pictures are not decoded; other rows stay, see ``as_stored``."""
+    return rows.decode(False) if isinstance(rows, IterableDataset) else rows
 
 
 def with_pictures(row: Mapping[str, Any]) -> Example:
