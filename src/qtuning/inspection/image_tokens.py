@@ -15,13 +15,10 @@ from ..core.ratio import share
 from ..core.stats import IGNORE_INDEX
 from ..errors import UsageError
 from ..examples.example import SAMPLE_ID
-from ..examples.images import ImageLabels
+from ..examples.image_reader import reader_of_images
 from ..examples.names import row_names
 from ..examples.pieces import Pieces
-from ..examples.prepare import preparer
 from ..examples.processors import tokenizer_of
-from ..examples.quiet import quiet
-from ..examples.stand_in import stand_in
 from ..examples.thumbnails import shown_pictures
 from ..examples.tokenising import Tokenising
 from .prepare import ModelSource
@@ -66,21 +63,9 @@ class ImageReader:
             UsageError: The model takes no images, or options do not fit the data.
         """
         processor, vocabulary = source.processor(), source.vocabulary()
-        if not vocabulary.images:
-            raise UsageError(
-                f"{source.name}: its config names no image token, and the data have images: name a "
-                "vision-language model, or remove the column"
-            )
-        how = Tokenising.of(args)
-        model = stand_in(vocabulary.size, vocabulary.ends)
-        with (
-            quiet(bars=True),
-            preparer(rows, model, processor, how, where=where, use_cpu=True) as trainer,
-        ):
-            collator = trainer.data_collator
         self._is_image = vocabulary.images
-        self._labels = ImageLabels(
-            collator, vocabulary.images, vocabulary.size, told=lambda line: None
+        self._labels = reader_of_images(
+            rows, where, processor, vocabulary, Tokenising.of(args), told=lambda line: None
         )
         self._pieces = Pieces(tokenizer_of(processor))
         self._rows = rows

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from ..examples.pictures import UNREADABLE, as_stored, encoded, unreadable
+from ..examples.pictures import UNREADABLE, as_stored, undecoded, unreadable
 from ..examples.thumbnails import MOST_PIXELS, frames_of
 from ..examples.tokenising import Tokenising
 from ..io.formats import Rows
@@ -215,7 +215,7 @@ def inspect_images(
         UsageError: The columns are not those that TRL reads beside images, or the model takes no
             images.
     """
-    rows = as_stored(image_rows(first_rows(encoded(data), STREAMED), where))
+    rows = as_stored(image_rows(first_rows(undecoded(data), STREAMED), where))
     reader = ImageReader(rows, where, source, args)
     seen = _Seen()
     for row in rows:

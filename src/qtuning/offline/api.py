@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from datasets import Dataset, DatasetInfo
+from datasets import Dataset
 from trl import DatasetMixtureConfig, ScriptArguments
 
 from ..arguments import PruningArguments
@@ -22,6 +22,7 @@ from ..precision import use_bf16
 from .decided import one_visit, read_decided
 from .diff import Agreement, agreement
 from .export import FORMATS, OF_TRAINERS, export, with_decisions
+from .export_images import typed_pictures
 from .job import ScoreJob, noise_of
 from .origin import Origin, description, origin_if_any, read_origin
 from .prune import decide_offline
@@ -320,5 +321,4 @@ def _scores(scores: Dataset | Path | str) -> tuple[pa.Table, Origin | None]:
 
 def _dataset(table: pa.Table, origin: Origin | None) -> Dataset:
     """A data set in memory; the origin is in its description, which ``select`` and others keep."""
-    info = DatasetInfo(description="" if origin is None else description(origin))
-    return Dataset(table.replace_schema_metadata(), info=info)
+    return typed_pictures(table, "" if origin is None else description(origin))

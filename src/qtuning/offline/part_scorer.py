@@ -18,7 +18,7 @@ from ..examples.candidate import ENTROPY_ALL
 from ..examples.end_of_turn import end_of_turn_ids, turn_ends
 from ..examples.example import SAMPLE_ID, Example, answer_positions
 from ..examples.pass_size import pass_size
-from ..examples.pictures import as_stored
+from ..examples.pictures import as_stored, undecoded
 from ..examples.prepare import prepared
 from ..examples.turns import Turn, take_turns
 from ..io.formats import Rows
@@ -113,6 +113,7 @@ class PartScorer:
         rows_a_part = self._job.rows_a_part
         processing: Any = self._tokenizer
         if has_images(data):
+            data = undecoded(data)
             processing = load_processor(self._job.model, **self._job.source)
 
         @functools.cache  # the second call must agree, though a shard may have been written since
@@ -161,7 +162,8 @@ class PartScorer:
             first = part.number * self._job.rows_a_part
             answered = []
             for place, example in examples.below(first + part.rows.num_rows, first).items():
-                labelled = labels.of(example)
+                labelled = labels.of({**example, SAMPLE_ID: part.names[place]})
+                del labelled[SAMPLE_ID]
                 answers = answer_positions(labelled["labels"])
                 if len(answers):
                     ends = turn_ends(labelled, answers, ids)
