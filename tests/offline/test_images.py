@@ -10,6 +10,7 @@ import qtuning
 from qtuning import UsageError
 from qtuning.commands.main import main
 from qtuning.io.image_rows import image_rows
+from qtuning.pruners.protocols import WITHOUT_IMAGE
 
 from .. import runs, vision
 from ..bad_input.test_images import asking, data_with
@@ -203,3 +204,52 @@ def test_pictures_beyond_eight_bits_are_refused(model) -> None:
     data = data_with(images=[{"bytes": deep.getvalue(), "path": None}])
     with pytest.raises(UsageError, match="sample 2: image 1 is of mode I;16 with values from 40"):
         qtuning.score(data, model, progress=False)
+
+
+@pytest.fixture(scope="module")
+def blind(model):
+    return qtuning.score(vision.dataset(8), model, without_images=True, progress=False)
+
+
+def test_answers_are_scored_without_their_images_as_in_training(blind, model, tmp_path) -> None:
+    trainer = vision.trainer(tmp_path, "llava", data=vision.dataset(8), sample_pruner="image-gain")
+    trainer.args.max_steps = 1
+    trainer.train()
+    trainer.model.load_state_dict(type(trainer.model).from_pretrained(model).state_dict())
+    step = trainer._step_pruner
+    rows = [dict(row) for row in trainer.train_dataset]
+    candidates = step.candidates([rows], 8)
+    trainer.model.eval()
+    step._score(trainer.model, trainer.model, candidates, frozenset({WITHOUT_IMAGE}))
+    for candidate, row in zip(candidates, blind, strict=True):
+        mean = float(candidate.extras[WITHOUT_IMAGE][0])
+        if not row["images"]:
+            assert row["nll_without_images_sum"] is None
+            assert mean != mean
+            continue
+        assert row["nll_without_images_sum"] / row["n_tokens"] == pytest.approx(mean, rel=1e-4)
+        assert row["nll_without_images_sum"] != pytest.approx(row["nll_sum"], rel=1e-6)
+
+
+def test_gains_by_images_decide_offline(blind) -> None:
+    gains = {
+        k: (row["nll_without_images_sum"] - row["nll_sum"]) / row["n_tokens"]
+        for k, row in enumerate(blind)
+        if row["images"]
+    }
+    best = sorted(gains, key=lambda k: -gains[k])[:4]
+    rules = {"sample_pruner": "image-gain", "token_ratio": 1.0}
+    found = qtuning.prune(blind, sample_ratio=0.5, with_dropped=True, **rules)
+    assert [k for k, row in enumerate(found) if row["kept"]] == sorted(best)
+
+
+def test_gains_by_images_need_a_second_pass_over_images(scored, model, blind) -> None:
+    rules = {"sample_pruner": "image-gain", "sample_ratio": 0.5, "token_ratio": 1.0}
+    with pytest.raises(UsageError, match="score with --without_images"):
+        qtuning.prune(scored, **rules)
+    without = [k for k, row in enumerate(blind) if not row["images"]]
+    with pytest.raises(UsageError, match="none of the rows has images"):
+        qtuning.prune(blind.select(without), **rules)
+    text = vision.dataset(2).remove_columns("images")
+    with pytest.raises(UsageError, match="--without_images on data without a column images"):
+        qtuning.score(text, model, without_images=True, progress=False)

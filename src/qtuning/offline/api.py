@@ -40,6 +40,7 @@ def score(
     per_token: bool = False,
     float16: bool = False,
     alone: bool = False,
+    without_images: bool = False,
     entropy_over: str = PruningArguments.entropy_over,
     prune_unit: str = PruningArguments.prune_unit,
     noisy_copies: int = 0,
@@ -83,6 +84,8 @@ def score(
             ``s_ifd``, its selective IFD: a second pass, over the answers. ``suspects`` and the
             pruners ``ifd``, ``s-ifd``, ``gain-high``, ``gain-random`` and ``q-tuning-gain`` need
             it.
+        without_images: Add ``nll_without_images_sum``, the summed NLL of each answer without the
+            images of its row, in nats: a second pass, over the text. ``image-gain`` needs it.
         entropy_over: "all" to add ``entropy_all``, the mean entropy over all positions of a row,
             prompt included, in nats, by which ``prune`` decides with ``entropy_over="all"``.
         prune_unit: "turn" to add ``turn_scores``: a list for each row with number, kind, answer
@@ -142,6 +145,7 @@ def score(
         per_token=per_token,
         float16=float16,
         alone=alone,
+        without_images=without_images,
         entropy_over=PruningArguments(entropy_over=entropy_over).entropy_over,
         noise=noise,
         by_turn=PruningArguments(prune_unit=prune_unit).prune_unit == "turn",

@@ -47,6 +47,10 @@ def score(
     Raises:
         UsageError: The data cannot be used, or the output holds scores of another origin.
     """
+    if job.without_images and not has_images(data):
+        raise UsageError(
+            f"{job.where}: --without_images on data without a column images or image: leave it out"
+        )
     if has_images(data):
         data = placed(data, job.where)  # scores are written, and read, in other folders
     job = replace(job, weighted=has_weights(data))
