@@ -272,7 +272,9 @@ class PruningMixin(LossMixin, LoadingMixin, PackingMixin, CheckpointMixin, CardM
     def _begin(self) -> None:
         """Build the step pruner and begin the record, from a checkpoint if the run resumes."""
         collator = self.sample_collator()
-        self._labels = labels_of(self, collator, drops=drops(self._pruning_args))
+        self._labels = labels_of(
+            self, collator, drops=drops(self._pruning_args), keeps=self._pruners.prune
+        )
         assembled = assemble(
             self, self._pruning_args, self._loaded, self._labels, self._ranks, self._pruners
         )
