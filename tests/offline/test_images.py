@@ -250,6 +250,8 @@ def test_gains_by_images_need_a_second_pass_over_images(scored, model, blind) ->
     without = [k for k, row in enumerate(blind) if not row["images"]]
     with pytest.raises(UsageError, match="none of the rows has images"):
         qtuning.prune(blind.select(without), **rules)
+    with pytest.raises(UsageError, match="prune_unit turn on data with images"):
+        qtuning.score(vision.dataset(2), model, prune_unit="turn", progress=False)
     text = vision.dataset(2).remove_columns("images")
     with pytest.raises(UsageError, match="--without_images on data without a column images"):
         qtuning.score(text, model, without_images=True, progress=False)

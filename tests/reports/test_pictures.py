@@ -46,6 +46,7 @@ def test_scores_of_rows_with_images_are_pruned_and_reported(tmp_path, model) -> 
     texts = payload_in(text)["texts"]
     counts = {one["sample"]: len(one.get("images", [])) for one in texts}
     assert counts == {k: (1, 2, 0)[k % 3] for k in range(8)}
+    assert all(one["tokens"] for one in texts), "tokens of rows with images are shown too"
     assert all("src" in picture for one in texts for picture in one.get("images", []))
 
 

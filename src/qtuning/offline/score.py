@@ -51,6 +51,10 @@ def score(
         raise UsageError(
             f"{job.where}: --without_images on data without a column images or image: leave it out"
         )
+    if job.by_turn and has_images(data):
+        raise UsageError(
+            f"{job.where}: prune_unit turn on data with images: set prune_unit to sample"
+        )
     if has_images(data):
         data = placed(data, job.where)  # scores are written, and read, in other folders
     job = replace(job, weighted=has_weights(data))
