@@ -7,7 +7,7 @@ import pyarrow as pa
 from datasets import Dataset, Features, Image, List, Value
 
 from ..errors import UsageError
-from .formats import Rows, columns_of
+from .formats import UNREAD, Rows, check_unread, columns_of
 from .image_marks import as_turns, with_parts
 from .weights import LOSS_WEIGHT
 
@@ -33,7 +33,8 @@ def image_rows(data: Rows, where: str) -> Rows:
         where: The name of the data in messages.
 
     Raises:
-        UsageError: The columns are not those that TRL reads beside images.
+        UsageError: The columns are not those that TRL reads beside images, or another one would
+            change what is trained.
     """
     if isinstance(data, Dataset):
         data = as_turns(data, where)
@@ -49,6 +50,9 @@ def image_rows(data: Rows, where: str) -> Rows:
     data = placed(data, where)
     if not isinstance(data, Dataset):
         return data
+    for name in UNREAD:
+        if name in names:
+            check_unread(data[name], name, where)
     kept = [name for name in names if name in (*text, *pictures, *_OTHERS)]
     data = with_parts(data, text, pictures[0])
     return _with_pictures(data.select_columns(kept), pictures[0], where)
