@@ -1,4 +1,4 @@
-"""Tiny random vision-language models of five families, their processors, and pictures.
+"""Tiny random vision-language models of six families, their processors, and pictures.
 
 All are built from their configs: without the Hub, and without torchvision.
 """
@@ -81,22 +81,23 @@ def llava() -> tuple[Any, Any]:
     return hf.LlavaForConditionalGeneration(config), processor
 
 
-def idefics3() -> tuple[Any, Any]:
+def _tiles(config: Any, model: Any, pictures: Any, name: str) -> tuple[Any, Any]:
+    """A model of SmolVLM's kind, and a processor that cuts pictures into tiles."""
     tiles = [f"<row_{i}_col_{j}>" for i in range(1, 7) for j in range(1, 7)]
     end = "<end_of_utterance>"
     special = ["<fake_token_around_image>", "<image>", "<global-img>", end, *tiles]
     words = tokenizer(special, end, "<pad>", bos_token="<|im_start|>")
-    pictures = hf.Idefics3ImageProcessorPil(
-        size={"longest_edge": 56}, max_image_size={"longest_edge": 28}
-    )
     processor = hf.Idefics3Processor(
-        pictures, words, image_seq_len=4, chat_template=template("idefics3")
+        pictures(size={"longest_edge": 56}, max_image_size={"longest_edge": 28}),
+        words,
+        image_seq_len=4,
+        chat_template=template(name),
     )
-    config = hf.Idefics3Config(
+    made = config(
         image_token_id=words.convert_tokens_to_ids("<image>"),
         scale_factor=1,
         pad_token_id=words.pad_token_id,
-        vision_config={**_VISION, "model_type": "idefics3_vision"},
+        vision_config={**_VISION, "model_type": f"{name}_vision"},
         text_config={
             **_TEXT,
             "model_type": "llama",
@@ -104,7 +105,26 @@ def idefics3() -> tuple[Any, Any]:
             "pad_token_id": words.pad_token_id,
         },
     )
-    return hf.Idefics3ForConditionalGeneration(config), processor
+    return model(made), processor
+
+
+def idefics3() -> tuple[Any, Any]:
+    return _tiles(
+        hf.Idefics3Config,
+        hf.Idefics3ForConditionalGeneration,
+        hf.Idefics3ImageProcessorPil,
+        "idefics3",
+    )
+
+
+def smolvlm() -> tuple[Any, Any]:
+    """With Idefics3's processor: its own needs torchvision, for videos, and num2words."""
+    return _tiles(
+        hf.SmolVLMConfig,
+        hf.SmolVLMForConditionalGeneration,
+        hf.SmolVLMImageProcessorPil,
+        "smolvlm",
+    )
 
 
 def gemma3() -> tuple[Any, Any]:
@@ -234,7 +254,7 @@ def qwen3_vl() -> tuple[Any, Any]:
 
 
 FAMILIES: dict[str, Callable[[], tuple[Any, Any]]] = {
-    one.__name__: one for one in (llava, idefics3, gemma3, qwen2_5_vl, qwen3_vl)
+    one.__name__: one for one in (llava, idefics3, smolvlm, gemma3, qwen2_5_vl, qwen3_vl)
 }
 
 

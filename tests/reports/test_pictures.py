@@ -1,75 +1,27 @@
-"""Pictures in a report: small, encoded anew, and a line for what is not shown."""
+"""Pictures in the pages: of a report, and of an inspection in a real browser."""
 
 import base64
 import gzip
-import io
 import json
 import re
 
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image, PngImagePlugin
 
 from qtuning.commands.main import main
-from qtuning.reports.pictures import MOST_PICTURES, SIDE, shown_pictures
+from qtuning.examples.thumbnails import SIDE
 
 from .. import vision
+from ..bad_input.test_images import data_with, stored
+from .conftest import SCRIPT
 
 
-def png(picture: Image.Image, **info: str) -> bytes:
-    stream, text = io.BytesIO(), PngImagePlugin.PngInfo()
-    for key, value in info.items():
-        text.add_text(key, value)
-    picture.save(stream, "PNG", pnginfo=text)
-    return stream.getvalue()
-
-
-def one(content: bytes | None, path: str | None = None) -> dict:
-    return {"images": [{"bytes": content, "path": path}]}
-
-
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "CMYK", "1"])
-def test_a_picture_of_any_mode_is_drawn_small_and_encoded_anew(mode) -> None:
-    kind = "TIFF" if mode == "CMYK" else "PNG"
-    stream = io.BytesIO()
-    vision.picture(3, (600, 300), mode).save(stream, kind)
-    (shown,) = shown_pictures(one(stream.getvalue()))
-    head, encoded = shown["src"].split(",")
-    assert head == "data:image/jpeg;base64"
-    with Image.open(io.BytesIO(base64.b64decode(encoded))) as small:
-        assert (small.format, small.mode, max(small.size)) == ("JPEG", "RGB", SIDE)
-
-
-def test_nothing_but_pixels_goes_into_the_page() -> None:
-    (shown,) = shown_pictures(one(png(vision.picture(1), note="<script>secret</script>")))
-    assert b"secret" not in base64.b64decode(shown["src"].split(",")[1])
-
-
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
-        (one(None), "image missing"),
-        ({"images": [None]}, "image missing"),
-        (one(b"text"), "image not shown: its content is no picture of a known kind"),
-        (one(png(vision.picture(1, (300, 300)))[:2000]), "image not shown: "),
-        (one(png(Image.new("1", (9_000, 9_000)))), "image not shown: 9000 x 9000 pixels"),
-        (one(png(Image.new("1", (20_000, 20_000)))), "image not shown: Image size"),
-        (one(None, "nowhere/a.png"), "image not shown: "),
-        ({"image": "https://a.example/a.png"}, "image not shown: it is not on this disk"),
-    ],
-)
-def test_what_cannot_be_shown_is_one_line(row, said) -> None:
-    (shown,) = shown_pictures(row)
-    assert shown["said"].startswith(said)
-    assert "\n" not in shown["said"]
-
-
-def test_many_pictures_are_counted() -> None:
-    stored = [{"bytes": png(vision.picture(k)), "path": None} for k in range(MOST_PICTURES + 3)]
-    shown = shown_pictures({"images": stored})
-    assert len(shown) == MOST_PICTURES + 1
-    assert shown[-1] == {"said": "3 more images"}
-    assert shown_pictures({"images": []}) == []
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    for part in vision.model_of("idefics3"):
+        part.save_pretrained(folder)
+    return folder
 
 
 def payload_in(page: str) -> dict:
@@ -77,13 +29,10 @@ def payload_in(page: str) -> dict:
     return json.loads(gzip.decompress(base64.b64decode(encoded)))
 
 
-def test_scores_of_rows_with_images_are_pruned_and_reported(tmp_path) -> None:
-    model, processor = vision.model_of("idefics3")
-    for part in (model, processor):
-        part.save_pretrained(tmp_path / "model")
+def test_scores_of_rows_with_images_are_pruned_and_reported(tmp_path, model) -> None:
     vision.dataset(8).to_parquet(str(tmp_path / "rows.parquet"))
     scores, pruned, page = (tmp_path / name for name in ("s.parquet", "pruned", "page.html"))
-    words = f"score --model_name_or_path {tmp_path / 'model'} --output {scores} --per_token"
+    words = f"score --model_name_or_path {model} --output {scores} --per_token"
     assert main([*words.split(), "--dataset_name", str(tmp_path / "rows.parquet")]) == 0
     ratios = "--sample_ratio 0.5 --token_ratio 1.0"
     assert main(f"prune {scores} {ratios} --output {pruned}".split()) == 0
@@ -97,4 +46,34 @@ def test_scores_of_rows_with_images_are_pruned_and_reported(tmp_path) -> None:
     texts = payload_in(text)["texts"]
     counts = {one["sample"]: len(one.get("images", [])) for one in texts}
     assert counts == {k: (1, 2, 0)[k % 3] for k in range(8)}
+    assert all(one["tokens"] for one in texts), "tokens of rows with images are shown too"
     assert all("src" in picture for one in texts for picture in one.get("images", []))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_an_inspection_shows_pictures_and_folds_their_tokens(
+    tmp_path, model, opened, scheme
+) -> None:
+    rows = data_with(images=stored(SCRIPT.encode(), f"{SCRIPT}.png"))
+    rows.to_parquet(str(tmp_path / "rows.parquet"))
+    words = f"inspect --model_name_or_path {model} --output {tmp_path / 'i.html'}"
+    assert main([*words.split(), "--dataset_name", str(tmp_path / "rows.parquet")]) == 0
+    page = opened(tmp_path / "i.html", color_scheme=scheme, viewport={"width": 390, "height": 800})
+    assert page.evaluate("window.hacked") is None
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    listed = page.locator("#list article")
+    assert listed.count() == 4
+    first = listed.first.inner_text()  # findings first
+    assert first.startswith("Row 3")
+    assert "its content is no picture of a known kind" in first
+    assert "It was not made into tokens." in first
+    pictures = page.locator("#list img")
+    assert pictures.count() == 3
+    for one in pictures.all():
+        assert one.evaluate("img => img.complete && img.naturalWidth > 0")
+        assert one.evaluate("img => img.getBoundingClientRect().width") <= SIDE
+        assert re.fullmatch(r"image: RGB, \d+ x \d+ pixels", one.get_attribute("alt"))
+    assert "RGB, 56 x 56 pixels" in listed.nth(1).inner_text()
+    folded = page.locator("#list .folded").first
+    assert folded.inner_text() == "⟨4 image tokens⟩"
+    assert re.fullmatch(r"tokens \d+ to \d+, an image, not trained", folded.get_attribute("title"))

@@ -16,10 +16,11 @@ from rich.console import Console
 from trl import DatasetMixtureConfig, ScriptArguments
 
 from ..errors import UsageError
-from ..inspection.images import inspect_images
+from ..inspection.images import ImageRows, inspect_images
 from ..inspection.inspect import Evaluation, inspect_rows
 from ..inspection.prepare import ModelSource
 from ..inspection.result import Inspection
+from ..inspection.shown import RowsToShow
 from ..inspection.terminal import show
 from ..io.checks import check_new, check_output
 from ..io.data import load_rows
@@ -85,14 +86,17 @@ def run(argv: Sequence[str]) -> int:
         load=options.load_model,
     )
     rows, where = load_rows(script_args, dataset_args, "train")
+    to_show: RowsToShow | ImageRows
     if has_images(rows):
-        if options.output is not None:
-            raise UsageError("--output: no page is written of rows with images: leave it out")
-        return _told(inspect_images(rows, where, name), options)
-    evaluation = _evaluation(script_args, dataset_args, training_args, options.eval_dataset)
-    found, to_show = inspect_rows(
-        rows, where, source, training_args, evaluation=evaluation, show=options.show
-    )
+        is_evaluated = options.eval_dataset is not None or training_args.eval_strategy != "no"
+        found, to_show = inspect_images(
+            rows, where, source, training_args, is_evaluated=is_evaluated, show=options.show
+        )
+    else:
+        evaluation = _evaluation(script_args, dataset_args, training_args, options.eval_dataset)
+        found, to_show = inspect_rows(
+            rows, where, source, training_args, evaluation=evaluation, show=options.show
+        )
     code = _told(found, options)
     if options.output is not None:
         from ..reports.inspection import write_inspection

@@ -43,6 +43,14 @@ class ScoreArguments:
             "do not belong to their prompts."
         },
     )
+    without_images: bool = field(
+        default=False,
+        metadata={
+            "help": "Also write nll_without_images_sum, the summed NLL of each answer without the "
+            "images of its row: a second pass, over the text. `qtuning prune --sample_pruner "
+            "image-gain` decides by it."
+        },
+    )
     entropy_over: str = field(
         default=PruningArguments.entropy_over,
         metadata={
@@ -176,6 +184,7 @@ def run(argv: Sequence[str]) -> None:
         per_token=options.per_token,
         float16=options.float16,
         alone=options.alone,
+        without_images=options.without_images,
         entropy_over=options.entropy_over,
         noise=noise,
         by_turn=options.prune_unit == "turn",

@@ -8,14 +8,17 @@ from typing import Any
 
 import torch
 from datasets import Dataset, IterableDataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 from trl import DatasetMixtureConfig, ScriptArguments
 
 from ..errors import UsageError
 from ..examples.prepare import prepared
+from ..examples.processors import tokenizer_of
 from ..examples.tokenising import Tokenising
 from ..io.data import load_rows
+from ..io.image_rows import has_images
 from ..io.models import load_causal_lm, load_tokenizer
+from ..io.processors import load_processor
 from ..precision import device_in_use, dtype_name, use_bf16
 from .harness import Score, check_tasks, run_tasks
 from .held_out import HeldOut, held_out
@@ -51,7 +54,7 @@ def evaluate(
     model: PreTrainedModel | Path | str,
     data: Dataset | IterableDataset | ScriptArguments | Path | str | None = None,
     *,
-    tokenizer: PreTrainedTokenizerBase | None = None,
+    tokenizer: PreTrainedTokenizerBase | ProcessorMixin | None = None,
     split: str = "test",
     tasks: Sequence[str] = (),
     data_dir: Path | str | None = None,
@@ -77,7 +80,8 @@ def evaluate(
         model: A folder, a Hub id, a GGUF file, the folder of a PEFT adapter, or a model object.
         data: Held-out rows: a ``datasets`` data set or stream; a file, a folder of
             ``save_to_disk`` or a Hub id. The formats are those of training.
-        tokenizer: Tokenizer of a model object; a model that is loaded by name brings its own.
+        tokenizer: Tokenizer of a model object, of rows with images its processor; a model that is
+            loaded by name brings its own.
         split: Split of data that are loaded by name; may be a slice such as ``test[:300]``.
         tasks: Names of lm-evaluation-harness tasks and of local tasks (``local_gsm8k``, ...).
         data_dir: Folder in which local tasks find ``<data set>/test.jsonl``.
@@ -102,23 +106,27 @@ def evaluate(
     folder = None if data_dir is None else Path(data_dir)
     if tasks:
         check_tasks(tasks, folder)
+    options: Any = {"revision": revision, "trust_remote_code": trust_remote_code}
     if isinstance(model, Path | str):
         if tokenizer is not None:
             raise UsageError("evaluate: a model by name has its own tokenizer: leave tokenizer out")
-        options: Any = {"revision": revision, "trust_remote_code": trust_remote_code}
         name = str(model)
         model = load_causal_lm(name, dtype=dtype, **options)
         tokenizer = load_tokenizer(name, **options)
     else:
         name = str(model.config.name_or_path)
-    if tokenizer is None:
+    words = tokenizer_of(tokenizer)
+    if words is None:
         raise UsageError("evaluate: a model at hand needs its tokenizer: give one")
     bf16 = use_bf16(bf16)
     held: HeldOut | None = None
     if data is not None:
         rows, where = _rows(data, split)
         how = Tokenising(max_length)
-        with prepared(rows, model, tokenizer, how, where=where, bf16=bf16) as trainer:
+        processing: Any = tokenizer
+        if has_images(rows) and not isinstance(processing, ProcessorMixin):
+            processing = load_processor(name, **options)
+        with prepared(rows, model, processing, how, where=where, bf16=bf16) as trainer:
             held = held_out(trainer, trainer.train_dataset, batch_size=batch_size)
     scores: Sequence[Score] = ()
     if tasks:
@@ -129,7 +137,7 @@ def evaluate(
         with precision:
             scores = run_tasks(
                 model,
-                tokenizer,
+                words,
                 tasks,
                 data_dir=folder,
                 limit=limit,

@@ -9,10 +9,11 @@ from transformers import Trainer
 
 from ..core.calibration import calibration_error
 from ..errors import UsageError
+from ..examples.adapter import has_image_data, labels_of
 from ..examples.example import Example, answer_positions
-from ..examples.labels import Labels
+from ..examples.names import with_sample_ids
 from ..examples.pass_size import pass_size
-from ..io.token_ids import vocabulary_of
+from ..examples.pictures import as_stored
 from ..pruners.protocols import CONFIDENCE, SCORES
 from ..signals.pass_limit import PassLimit
 from ..signals.scorer import Scorer
@@ -65,7 +66,9 @@ def held_out(
     Raises:
         UsageError: No row has answer tokens.
     """
-    labels = Labels(trainer.data_collator, vocabulary_of(trainer.model))
+    labels = labels_of(trainer, trainer.data_collator)
+    if has_image_data(trainer):
+        rows = as_stored(with_sample_ids(rows))
     examples = [labels.of(row) for row in rows]
     pairs = [(example, len(answer_positions(example["labels"]))) for example in examples]
     pairs = [(example, n) for example, n in pairs if n]

@@ -5,8 +5,10 @@ from typing import Any
 from transformers import Trainer
 
 from ..io.token_ids import vocabulary_of
-from .images import ImageLabels, image_ids_of
+from ..io.vision import image_ids_of
+from .images import ImageLabels
 from .labels import Labels
+from .pixels import KeptPixels
 from .processors import tokenizer_of
 
 
@@ -15,13 +17,16 @@ def has_image_data(trainer: Trainer) -> bool:
     return bool(vars(trainer).get("_is_vision_dataset"))
 
 
-def labels_of(trainer: Trainer, collator: Any, *, drops: bool = False) -> Labels:
+def labels_of(
+    trainer: Trainer, collator: Any, *, drops: bool = False, keeps: bool = False
+) -> Labels:
     """The adapter of a trainer's examples.
 
     Args:
         trainer: The trainer.
         collator: Its collator of rows and samples.
         drops: Whether tokens will be dropped.
+        keeps: Whether to keep the pixels of rows for the batches that they come into soon.
     """
     vocabulary = vocabulary_of(trainer.model)
     if not has_image_data(trainer):
@@ -34,4 +39,5 @@ def labels_of(trainer: Trainer, collator: Any, *, drops: bool = False) -> Labels
         vocabulary,
         padding_id=padding or 0,
         drops=drops,
+        kept=KeptPixels() if keeps else None,
     )

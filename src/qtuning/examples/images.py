@@ -6,7 +6,7 @@ beside the row. A batch gets its tokens from the examples, and its pixels from t
 """
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from ..io.weights import LOSS_WEIGHT
 from .example import PER_LABEL, SAMPLE_ID, TOKEN_COLUMNS, TOKEN_PLACES, Example, per_token
 from .labels import Collator, Labels
 from .pictures import described, row_name, with_pictures
+from .pixels import KeptPixels
 from .templates import one_line
 
 logger = get_logger(__name__)
@@ -55,6 +56,8 @@ class ImageLabels(Labels):
         *,
         padding_id: int = 0,
         drops: bool = False,
+        told: Callable[[str], None] = logger.warning,
+        kept: KeptPixels | None = None,
     ) -> None:
         """Wrap the trainer's own collator.
 
@@ -64,9 +67,12 @@ class ImageLabels(Labels):
             vocabulary: Number of token ids of the model; None leaves ids unchecked.
             padding_id: Token id of padding.
             drops: Whether tokens will be dropped, which none of an answer with images may be.
+            told: Called with a line on each sample that is left out.
+            kept: Keeps the pixels of rows for their batches; None reads every batch anew.
         """
         super().__init__(collator, vocabulary)
         self._image_ids, self._padding_id, self._drops = frozenset(image_ids), padding_id, drops
+        self._told, self._kept = told, kept
         self._whole, self._max_length = collator, None
         if isinstance(collator, DataCollatorForVisionLanguageModeling):
             self._whole = dataclasses.replace(collator, max_length=None)
@@ -93,6 +99,8 @@ class ImageLabels(Labels):
                 f"{row_name(example)} has an image among the tokens that are trained, and "
                 "token_mode drop would take it apart: use token_mode mask"
             )
+        if self._kept is not None and any(is_image):
+            self._kept.keep(row, _pixels_of(batch))
         made["labels"] = [IGNORE_INDEX if image else label for label, image in pairs]
         made |= {key: example[key] for key in (SAMPLE_ID, LOSS_WEIGHT) if key in example}
         return self._cut({**made, ROW: row, IMAGE_TOKENS: sum(is_image)}, is_image)
@@ -111,7 +119,7 @@ class ImageLabels(Labels):
                 f"{sum(is_image[length:])} of its {sum(is_image)} image tokens lie beyond "
                 f"max_length {length}"
             )
-            logger.warning(f"sample {name} is left out: {self.left_out[name]}")
+            self._told(f"sample {name} is left out: {self.left_out[name]}")
         rest = {key: value for key, value in example.items() if key not in (ROW, IMAGE_TOKENS)}
         return {**rest, "labels": [IGNORE_INDEX] * length}
 
@@ -139,10 +147,17 @@ class ImageLabels(Labels):
                 if key in one:
                     batch[key][row, : len(one[key])] = torch.tensor(one[key])
         rows = [one[ROW] for one in examples if self._has_images(one)]
-        if not rows:
-            return batch
-        pixels = self._collated(rows, whole=True)
-        return batch | {key: pixels[key] for key in pixels if key not in TOKEN_COLUMNS}
+        return batch | self._pixels(rows) if rows else batch
+
+    def _pixels(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """What the processor makes of the pictures of rows, in the order of the rows."""
+        joined = None if self._kept is None else self._kept.joined(rows)
+        if joined is not None and self._kept is not None and self._kept.is_sure(rows):
+            return dict(joined)
+        together = _pixels_of(self._collated(rows, whole=True))
+        if joined is not None and self._kept is not None:
+            self._kept.compare(joined, together)
+        return together
 
     def _has_images(self, example: Example) -> bool:
         """Whether an example has all its image tokens; False if it has none.
@@ -196,10 +211,9 @@ class ImageLabels(Labels):
         return batch
 
 
-def image_ids_of(config: Any) -> set[int]:
-    """Token ids that stand for parts of images or videos, of a model's config."""
-    names = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
-    return {value for name in names if isinstance(value := getattr(config, name, None), int)}
+def _pixels_of(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """What a batch has beside values for each token."""
+    return {key: value for key, value in batch.items() if key not in TOKEN_COLUMNS}
 
 
 def _positions(batch: Mapping[str, Any], row: int) -> Tensor:

@@ -1,26 +1,35 @@
-"""An inspection of rows with images: what their pictures are, before a model is loaded.
+"""An inspection of rows with images: what their pictures are, before a weight is loaded.
 
-Only the heads of pictures are read, not their pixels, and no text is made into tokens.
+Of all pictures the heads are read, and of some rows the pixels, by the model's processor.
 """
 
 import io
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from PIL import Image
 
-from ..examples.pictures import UNREADABLE, as_stored, unreadable
+from ..examples.pictures import UNREADABLE, as_stored, undecoded, unreadable
+from ..examples.thumbnails import MOST_PIXELS, frames_of
+from ..examples.tokenising import Tokenising
 from ..io.formats import Rows
 from ..io.image_rows import IMAGE_COLUMNS, image_rows
-from .findings import ordered
-from .prepare import STREAMED, first_rows
-from .result import Finding, Inspection, Level, Table
+from .findings import FIRST, ordered
+from .image_tokens import (
+    READ_ROWS,
+    ImageReader,
+    ReadRow,
+    at_equal_distances,
+    image_token_facts,
+    most_image_tokens,
+)
+from .prepare import STREAMED, ModelSource, first_rows
+from .result import Finding, Inspection, Level, ShownRow, Table
+from .shown import named_rows
 
-_HUGE = 50_000_000
-"""Pixels from which on a picture costs more than it can tell."""
-_FIRST = 5
+_UNSOUND = ("image-missing", "image-unreadable", "placeholders-differ", "image-huge")
 
 
 @dataclass
@@ -46,6 +55,8 @@ class _Seen:
         pictures = stored if isinstance(stored, list) else [stored]
         self.n_of_row.append(len(pictures))
         found = {name for one in pictures if (name := self._of(one)) is not None}
+        if not pictures:
+            found.add("no-image")
         if _placeholders(row) not in (None, len(pictures)):
             found.add("placeholders-differ")
         for name in found:
@@ -60,83 +71,221 @@ class _Seen:
             if isinstance(stored, dict):
                 content = stored.get("bytes")
                 picture = Image.open(io.BytesIO(content) if content else stored["path"])
+            frames = frames_of(picture)
             self.kinds[picture.mode, picture.width, picture.height] += 1
         except UNREADABLE as error:
             self.first = self.first or unreadable(error)
             return "image-unreadable"
-        return "image-huge" if picture.width * picture.height > _HUGE else None
+        if picture.width * picture.height > MOST_PIXELS:
+            return "image-huge"
+        return "image-moves" if frames > 1 else None
+
+    @property
+    def unsound(self) -> set[int]:
+        """Numbers of the rows that no processor is given: what is wrong with them is known."""
+        return {number for name in _UNSOUND for number in self.rows_of.get(name, ())}
+
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """Figures of rows and pictures."""
+        with_images = [n for n in self.n_of_row if n]
+        return {
+            "rows": {
+                "read": len(self.n_of_row),
+                "with images": len(with_images),
+                "most images of a row": max(self.n_of_row, default=0),
+            },
+            "images": {
+                "in all": sum(self.n_of_row),
+                "readable": self.kinds.total(),
+                "most pixels": max((w * h for _, w, h in self.kinds), default=0),
+                "fewest pixels": min((w * h for _, w, h in self.kinds), default=0),
+            },
+        }
+
+    def commonest(self) -> Table:
+        """The commonest kinds of pictures."""
+        return [
+            {"mode": mode, "width": width, "height": height, "images": n}
+            for (mode, width, height), n in self.kinds.most_common(FIRST)
+        ]
+
+    def findings(self) -> list[Finding]:
+        """What is wrong with the pictures."""
+        told: tuple[tuple[Level, str, str, str], ...] = (
+            (
+                "error",
+                "image-missing",
+                "a null in place of an image",
+                "add it, or leave them out",
+            ),
+            (
+                "error",
+                "image-unreadable",
+                f"an image that cannot be read (the first: {self.first})",
+                "mend it, or leave them out",
+            ),
+            (
+                "error",
+                "placeholders-differ",
+                "more or fewer placeholders than images",
+                "give each image one part of type image",
+            ),
+            (
+                "warning",
+                "image-huge",
+                f"an image of more than {MOST_PIXELS:,} pixels",
+                "make it smaller: most processors do, after they have read all of it",
+            ),
+            (
+                "note",
+                "image-moves",
+                "an image of several frames",
+                "its first one is trained on; leave them out if that is not what you mean",
+            ),
+            ("note", "no-image", "no image", "they are trained as text"),
+        )
+        return [
+            Finding(
+                level,
+                name,
+                len(self.rows_of[name]),
+                tuple(self.rows_of[name][:FIRST]),
+                f"{len(self.rows_of[name]):,} of {len(self.n_of_row):,} rows: {what}",
+                advice,
+            )
+            for level, name, what, advice in told
+            if name in self.rows_of
+        ]
 
 
-def inspect_images(data: Rows, where: str, model: str) -> Inspection:
-    """Look at the pictures of rows with images.
+@dataclass(frozen=True)
+class ImageRows:
+    """The rows of an inspection of images, to be shown: those named by findings, then others.
+
+    Attributes:
+        names: The name of each row in ledgers.
+        numbers: Numbers of the rows to show, from 1.
+        findings: Names of the findings that name a row, by its number.
+        reader: Reads them.
+    """
+
+    names: Sequence[str]
+    numbers: Sequence[int]
+    findings: Mapping[int, tuple[str, ...]]
+    reader: ImageReader
+
+    def of(self, numbers: Iterable[int], most_tokens: int | None = None) -> Iterator[ShownRow]:
+        """Some rows, their pictures in words.
+
+        Args:
+            numbers: Their numbers, from 1.
+            most_tokens: Tokens of a row that are shown at most; None for all.
+        """
+        for number in numbers:
+            yield self.reader.shown(number, most_tokens, self.findings.get(number, ()))
+
+    def in_order(self, most_tokens: int | None = None) -> Iterator[ShownRow]:
+        """All of them with their pictures, each drawn small when it is asked for."""
+        return map(self.reader.with_pictures, self.of(self.numbers, most_tokens))
+
+
+def inspect_images(
+    data: Rows,
+    where: str,
+    source: ModelSource,
+    args: Any,
+    *,
+    is_evaluated: bool = False,
+    show: int = 3,
+) -> tuple[Inspection, ImageRows]:
+    """Look at rows with images: at the heads of all pictures, and at some rows as tokens.
 
     Args:
         data: The rows as loaded; of a stream the first are read.
         where: Their name in messages.
-        model: Name of the model.
+        source: The model.
+        args: The options of the run, TRL's ``SFTConfig``.
+        is_evaluated: Whether there are rows for evaluation, which are not compared with these.
+        show: How many rows to show as tokens.
 
     Returns:
-        Figures of the pictures, and what is wrong with them; no row is shown.
+        Figures, findings and some rows; and the rows to show on a page.
 
     Raises:
-        UsageError: The columns are not those that TRL reads beside images.
+        UsageError: The columns are not those that TRL reads beside images, or the model takes no
+            images.
     """
+    rows = as_stored(image_rows(first_rows(undecoded(data), STREAMED), where))
+    reader = ImageReader(rows, where, source, args)
     seen = _Seen()
-    for row in as_stored(image_rows(first_rows(data, STREAMED), where)):
+    for row in rows:
         seen.look(row)
-    without = [number for number, n in enumerate(seen.n_of_row, 1) if not n]
-    facts = {
-        "rows": {
-            "read": len(seen.n_of_row),
-            "with images": len(seen.n_of_row) - len(without),
-            "most images of a row": max(seen.n_of_row, default=0),
-        },
-        "images": {
-            "in all": sum(seen.n_of_row),
-            "readable": seen.kinds.total(),
-            "most pixels": max((w * h for _, w, h in seen.kinds), default=0),
-        },
+    sound = [n for n in range(1, len(rows) + 1) if n not in seen.unsound]
+    read = {number: reader.read(number) for number in at_equal_distances(sound, READ_ROWS)}
+    findings = ordered([*seen.findings(), *_findings_of_tokens(read), *_not_compared(is_evaluated)])
+    longest = Tokenising.of(args).max_length
+    facts = {**seen.facts(), "tokens": image_token_facts(read.values(), longest)}
+    tables = {
+        "commonest images": seen.commonest(),
+        "most image tokens": most_image_tokens(read, reader.names, FIRST),
     }
-    kinds: Table = [
-        {"mode": mode, "width": width, "height": height, "images": n}
-        for (mode, width, height), n in seen.kinds.most_common(_FIRST)
-    ]
-    told: tuple[tuple[Level, str, str, str], ...] = (
-        ("error", "image-missing", "have a null in place of an image", "add it, or leave them out"),
+    named = named_rows(findings)
+    to_show = ImageRows(
+        reader.names, [*sorted(named), *(n for n in read if n not in named)], named, reader
+    )
+    shown = tuple(to_show.of(sorted(read)[:show]))
+    return Inspection(where, source.name, facts, tables, findings, shown), to_show
+
+
+def _not_compared(is_evaluated: bool) -> list[Finding]:
+    """That rows for evaluation are not compared with rows with images."""
+    if not is_evaluated:
+        return []
+    what = "the rows for evaluation are not compared with these, which have images"
+    return [Finding("note", "evaluation-not-compared", 0, (), what, "compare them yourself")]
+
+
+def _findings_of_tokens(read: Mapping[int, ReadRow]) -> list[Finding]:
+    """What is wrong with rows that the processor was given."""
+    failed = [n for n, one in read.items() if one.failed]
+    cut = [n for n, one in read.items() if one.left_out]
+    silent = [n for n, one in read.items() if one.ids and not one.left_out and not any(one.trained)]
+    told: tuple[tuple[Level, str, list[int], str, str], ...] = (
         (
             "error",
-            "image-unreadable",
-            f"have an image that cannot be read (the first: {seen.first})",
-            "mend it, or leave them out",
+            "not-read",
+            failed,
+            f"not to be trained on (the first: {read[failed[0]].failed if failed else ''})",
+            "mend them, or leave them out",
         ),
         (
             "error",
-            "placeholders-differ",
-            "have more or fewer placeholders than images",
-            "give each image one part of type image",
+            "labels-masked",
+            silent,
+            "no answer token is left to train on",
+            "see whether their answers are empty, and raise max_length",
         ),
         (
             "warning",
-            "image-huge",
-            f"have an image of more than {_HUGE:,} pixels",
-            "make it smaller: most processors do, after they have read all of it",
+            "images-cut",
+            cut,
+            "left out of training, since image tokens lie beyond max_length (the first: "
+            f"{read[cut[0]].left_out if cut else ''})",
+            "raise max_length, or set it to null",
         ),
-        ("note", "no-image", "have no image", "they are trained as text"),
     )
-    rows_of = {**seen.rows_of, **({"no-image": without} if without else {})}
-    findings = [
+    return [
         Finding(
             level,
             name,
-            len(rows_of[name]),
-            tuple(rows_of[name][:_FIRST]),
-            f"{len(rows_of[name]):,} rows {what}",
+            len(numbers),
+            tuple(numbers[:FIRST]),
+            f"{len(numbers):,} of {len(read):,} rows read: {what}",
             advice,
         )
-        for level, name, what, advice in told
-        if name in rows_of
+        for level, name, numbers, what, advice in told
+        if numbers
     ]
-    return Inspection(where, model, facts, {"commonest images": kinds}, ordered(findings), ())
 
 
 def _placeholders(row: Mapping[str, Any]) -> int | None:

@@ -89,7 +89,8 @@ def inspect(
         show: How many rows to show as tokens.
 
     Returns:
-        Figures, findings and some rows; of rows with images, what their pictures are, and no more.
+        Figures, findings and some rows. Of rows with images all pictures are looked at, and 200
+        rows at equal distances are made ready.
 
     Raises:
         UsageError: Data or model cannot be read, or a row cannot be trained on.
@@ -103,9 +104,10 @@ def inspect(
     evaluation = None
     if eval_dataset is not None:
         evaluation = Evaluation(*_loaded(eval_dataset, "train", "the evaluation data"))
-    if has_images(rows):
-        return inspect_images(rows, where, str(model))
     source = ModelSource(str(model), revision=revision, load=load_model)
+    if has_images(rows):
+        is_evaluated = evaluation is not None
+        return inspect_images(rows, where, source, args, is_evaluated=is_evaluated, show=show)[0]
     found, _ = inspect_rows(rows, where, source, args, evaluation=evaluation, show=show)
     return found
 

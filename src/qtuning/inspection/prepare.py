@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin, Trainer
 
 from ..examples.end_of_turn import end_of_turn_ids
 from ..examples.example import SAMPLE_ID
@@ -18,7 +18,8 @@ from ..examples.stand_in import stand_in
 from ..examples.tokenising import Tokenising
 from ..io.arrow_rows import table_of
 from ..io.formats import Rows, to_trl
-from ..io.models import as_ids, load_causal_lm, load_tokenizer, read_vocabulary
+from ..io.models import Vocabulary, as_ids, load_causal_lm, load_tokenizer, read_vocabulary
+from ..io.processors import load_processor
 from ..io.token_ids import vocabulary_of
 from .figures import Special
 from .tokens import TokenRows
@@ -55,6 +56,22 @@ class ModelSource:
         """
         return load_tokenizer(self.name, **self._loading)
 
+    def processor(self) -> ProcessorMixin:
+        """The processor of text and images.
+
+        Raises:
+            UsageError: The model has none, or it cannot be loaded.
+        """
+        return load_processor(self.name, **self._loading)
+
+    def vocabulary(self) -> Vocabulary:
+        """The tokens of the model by its config.
+
+        Raises:
+            UsageError: The config is missing or damaged.
+        """
+        return read_vocabulary(self.name, **self._loading)
+
     def model(self) -> PreTrainedModel:
         """The model, or a tiny one with as many embeddings and the same end tokens.
 
@@ -63,7 +80,7 @@ class ModelSource:
         """
         if self.load:
             return load_causal_lm(self.name, dtype="auto", **self._loading)
-        vocabulary = read_vocabulary(self.name, **self._loading)
+        vocabulary = self.vocabulary()
         return stand_in(vocabulary.size, vocabulary.ends)
 
 

@@ -41,6 +41,10 @@ class ShownRow:
         cut: Number of further tokens that are not shown.
         findings: Names of the findings that name this row.
         weights: The user's weight of each token, ``(T,)``; empty if all are 1.
+        widths: How many tokens each of ``tokens`` stands for, ``(T,)``: those of an image are one
+            text together. Empty if each is one.
+        pictures: The pictures of the row: ``{"alt": mode and size}``, on a page with ``src``, the
+            picture drawn small as a data URI; or ``{"said": why it is not shown}``.
     """
 
     row: int
@@ -50,6 +54,13 @@ class ShownRow:
     cut: int = 0
     findings: tuple[str, ...] = ()
     weights: tuple[float, ...] = ()
+    widths: tuple[int, ...] = ()
+    pictures: tuple[Mapping[str, str], ...] = ()
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of the tokens that are shown, those of images counted one by one."""
+        return sum(self.widths) if self.widths else len(self.tokens)
 
 
 @dataclass(frozen=True)

@@ -68,12 +68,14 @@ def _show_row(console: Console, row: ShownRow) -> None:
     """Print a row, its answer tokens on a ground of their own, or in brackets without colours."""
     head = f"Row {row.row:,}, {clean(row.sample_id, _LONGEST)}: "
     n_trained = sum(row.trained)
-    head += f"{n_trained:,} of {len(row.tokens):,} tokens are trained"
+    head += f"{n_trained:,} of {row.n_tokens:,} tokens are trained"
     weights = [w for w, trained in zip(row.weights, row.trained, strict=False) if trained]
     if weights:
         low, high = min(weights), max(weights)
         head += f", with weights of {low:g} to {high:g}" if low < high else f", with weight {low:g}"
     console.print(Text(head), style="bold", soft_wrap=True)
+    for picture in row.pictures:
+        console.print(_text(f"  image: {picture.get('said') or picture['alt']}"), soft_wrap=True)
     plain = console.color_system is None or console.no_color
     text = Text()
     was_trained = False

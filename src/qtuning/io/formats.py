@@ -33,10 +33,11 @@ _COMPETING = {
     *("messages", "conversations", "prompt", "completion", "chosen", "rejected", "text"),
     *("labels", "attention_mask", "completion_mask", "assistant_masks", MESSAGE_WEIGHTS),
 }
-# What says something about the sample that would be trained on, and is read with some formats only.
-_DECISIVE: tuple[str, ...] = ("system", "history", "tools", "functions")
-_DECISIVE += ("system_prompt", "system_message")
-_DECISIVE += ("image", "images", "video", "videos", "audio", "audios")
+UNREAD: tuple[str, ...] = ("system", "history", "functions", "system_prompt", "system_message")
+UNREAD += ("video", "videos", "audio", "audios")
+"""What says something about the sample that would be trained on, and is read with some formats, or
+with none."""
+_DECISIVE = (*UNREAD, "tools", "image", "images")
 # What may be the sample in another spelling.
 _RIVALS = (
     *sorted(_COMPETING),

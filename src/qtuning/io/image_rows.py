@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, Image, List, Value
+import pyarrow as pa
+from datasets import Dataset, Features, Image, List, Value
 
 from ..errors import UsageError
-from .formats import Rows, columns_of
+from .formats import UNREAD, Rows, check_unread, columns_of
+from .image_marks import as_turns, with_parts
 from .weights import LOSS_WEIGHT
 
 IMAGE_COLUMNS = ("images", "image")
@@ -31,20 +33,62 @@ def image_rows(data: Rows, where: str) -> Rows:
         where: The name of the data in messages.
 
     Raises:
-        UsageError: The columns are not those that TRL reads beside images.
+        UsageError: The columns are not those that TRL reads beside images, or another one would
+            change what is trained.
     """
+    if isinstance(data, Dataset):
+        data = as_turns(data, where)
     names = columns_of(data)
     text = next((one for one in _TEXTS if set(one) <= set(names)), None)
     pictures = [name for name in IMAGE_COLUMNS if name in names]
     if text is None or len(pictures) > 1:
         raise UsageError(
             f"{where}: beside one column image or images, rows need messages, or prompt and "
-            f"completion, and they have {', '.join(names)}: rename or remove columns"
+            f"completion, conversations, or instruction and output, and they have "
+            f"{', '.join(names)}: rename or remove columns"
         )
+    data = placed(data, where)
     if not isinstance(data, Dataset):
         return data
+    for name in UNREAD:
+        if name in names:
+            check_unread(data[name], name, where)
     kept = [name for name in names if name in (*text, *pictures, *_OTHERS)]
+    data = with_parts(data, text, pictures[0])
     return _with_pictures(data.select_columns(kept), pictures[0], where)
+
+
+def placed(data: Rows, where: str) -> Rows:
+    """Rows whose pictures are found from any folder: paths of files that are there are absolute.
+
+    Args:
+        data: The rows as loaded; their paths are from the folder of the data, else from the
+            working directory.
+        where: The name of the data in messages, which has its folder.
+    """
+    folder = Path(where.rsplit(" [", 1)[0]).expanduser().parent
+    features = data.features or {}
+    for name in IMAGE_COLUMNS:
+        if features.get(name) in (Value("string"), List(Value("string"))):
+            how: dict[str, Any] = {} if isinstance(data, Dataset) else {"features": data.features}
+            data = data.map(_placed, fn_kwargs={"name": name, "folder": folder}, **how)
+    return data
+
+
+def picture_features(schema: pa.Schema) -> Features:
+    """The types of columns, where pictures are of the type of pictures.
+
+    Args:
+        schema: Of rows as they are stored, with bytes and paths.
+    """
+    features = Features.from_arrow_schema(schema.remove_metadata())
+    for name in IMAGE_COLUMNS:
+        feature = features.get(name)
+        is_list = isinstance(feature, List)
+        inner = feature.feature if is_list else feature
+        if isinstance(inner, dict) and inner.keys() == {"bytes", "path"}:
+            features[name] = List(Image()) if is_list else Image()
+    return features
 
 
 def _with_pictures(data: Dataset, name: str, where: str) -> Dataset:
@@ -60,15 +104,12 @@ def _with_pictures(data: Dataset, name: str, where: str) -> Dataset:
             f"{where}: {name} holds {inner}, and images are files' paths, or bytes: write the data "
             "with datasets, or with paths"
         )
-    if inner == Value("string"):
-        folder = Path(where.rsplit(" [", 1)[0]).expanduser().parent
-        data = data.map(_placed, fn_kwargs={"name": name, "folder": folder})
     picture = Image()
     return data.cast_column(name, List(picture) if is_list else picture)
 
 
 def _placed(row: dict[str, Any], *, name: str, folder: Path) -> dict[str, Any]:
-    """A row whose paths are from the working directory."""
+    """A row whose paths are absolute."""
     given = row[name]
     if isinstance(given, list):
         return {name: [_path(one, folder) for one in given]}
@@ -78,5 +119,5 @@ def _placed(row: dict[str, Any], *, name: str, folder: Path) -> dict[str, Any]:
 def _path(path: str | None, folder: Path) -> str | None:
     if path is None or "://" in path:
         return path
-    near = folder / path
-    return str(near) if near.exists() else path
+    found = next((one for one in (folder / path, Path(path)) if one.exists()), None)
+    return path if found is None else str(found.absolute())

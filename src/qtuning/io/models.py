@@ -15,7 +15,7 @@ from .adapters import Adapter, adapter_in, adapter_on_hub, merged
 from .extras import need
 from .model_folder import check_folder
 from .paths import path_of
-from .vision import auto_class
+from .vision import auto_class, image_ids_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -163,10 +163,12 @@ class Vocabulary(NamedTuple):
     Attributes:
         size: Number of its embeddings.
         ends: Ids at which it stops to generate, ascending.
+        images: Ids that stand for parts of images.
     """
 
     size: int
     ends: tuple[int, ...]
+    images: frozenset[int]
 
 
 def read_vocabulary(
@@ -202,7 +204,7 @@ def read_vocabulary(
             ends |= {*as_ids(generation.eos_token_id)}
         except LOADING:  # a model need not have one
             pass
-    return Vocabulary(size, tuple(sorted(ends)))
+    return Vocabulary(size, tuple(sorted(ends)), frozenset(image_ids_of(config)))
 
 
 def as_ids(value: int | list[int] | None) -> list[int]:

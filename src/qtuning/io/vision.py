@@ -1,4 +1,4 @@
-"""The class that loads a model: of text, or of text with images."""
+"""What the config of a model tells: the class that loads it, and which of its tokens are images."""
 
 from typing import Any
 
@@ -19,3 +19,9 @@ def auto_class(config: Any) -> Any:
     if is_vision and kind not in MODEL_FOR_CAUSAL_LM_MAPPING:
         return AutoModelForImageTextToText
     return AutoModelForCausalLM
+
+
+def image_ids_of(config: Any) -> set[int]:
+    """Token ids that stand for parts of images or videos, of a model's config."""
+    names = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
+    return {value for name in names if isinstance(value := getattr(config, name, None), int)}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from datasets import Dataset, DatasetInfo
+from datasets import Dataset
 from trl import DatasetMixtureConfig, ScriptArguments
 
 from ..arguments import PruningArguments
@@ -22,6 +22,7 @@ from ..precision import use_bf16
 from .decided import one_visit, read_decided
 from .diff import Agreement, agreement
 from .export import FORMATS, OF_TRAINERS, export, with_decisions
+from .export_images import typed_pictures
 from .job import ScoreJob, noise_of
 from .origin import Origin, description, origin_if_any, read_origin
 from .prune import decide_offline
@@ -39,6 +40,7 @@ def score(
     per_token: bool = False,
     float16: bool = False,
     alone: bool = False,
+    without_images: bool = False,
     entropy_over: str = PruningArguments.entropy_over,
     prune_unit: str = PruningArguments.prune_unit,
     noisy_copies: int = 0,
@@ -82,6 +84,8 @@ def score(
             ``s_ifd``, its selective IFD: a second pass, over the answers. ``suspects`` and the
             pruners ``ifd``, ``s-ifd``, ``gain-high``, ``gain-random`` and ``q-tuning-gain`` need
             it.
+        without_images: Add ``nll_without_images_sum``, the summed NLL of each answer without the
+            images of its row, in nats: a second pass, over the text. ``image-gain`` needs it.
         entropy_over: "all" to add ``entropy_all``, the mean entropy over all positions of a row,
             prompt included, in nats, by which ``prune`` decides with ``entropy_over="all"``.
         prune_unit: "turn" to add ``turn_scores``: a list for each row with number, kind, answer
@@ -141,6 +145,7 @@ def score(
         per_token=per_token,
         float16=float16,
         alone=alone,
+        without_images=without_images,
         entropy_over=PruningArguments(entropy_over=entropy_over).entropy_over,
         noise=noise,
         by_turn=PruningArguments(prune_unit=prune_unit).prune_unit == "turn",
@@ -321,5 +326,4 @@ def _scores(scores: Dataset | Path | str) -> tuple[pa.Table, Origin | None]:
 
 def _dataset(table: pa.Table, origin: Origin | None) -> Dataset:
     """A data set in memory; the origin is in its description, which ``select`` and others keep."""
-    info = DatasetInfo(description="" if origin is None else description(origin))
-    return Dataset(table.replace_schema_metadata(), info=info)
+    return typed_pictures(table, "" if origin is None else description(origin))

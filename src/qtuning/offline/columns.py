@@ -15,7 +15,7 @@ from ..errors import UsageError
 from ..examples.candidate import ENTROPY_ALL
 from ..examples.turns import Turn
 from ..signals.noisy_copies import Spread
-from ..signals.score_columns import ALONE, NLL_SUM, NOISY, SELECTIVE
+from ..signals.score_columns import ALONE, NLL_SUM, NOISY, SELECTIVE, WITHOUT_IMAGES
 from ..signals.scorer import Scores
 from .schema import MEAN_WEIGHT, SCORES, TOKEN_SCORES, TOKEN_WEIGHTS, TURN_ENDS, TURN_SCORES, TYPES
 
@@ -33,6 +33,8 @@ class ScoredRow(NamedTuple):
         turns: The turns that its answer tokens are of; empty where they are not told.
         turns_alone: NLL of the answer tokens of each turn without what was said before in nats;
             empty where they were not scored so, None for a turn with nothing before it.
+        nll_blind: NLL of its answer tokens without its images in nats, ``(T,)``; None if it has
+            none, or was not scored without.
     """
 
     scores: Scores
@@ -42,6 +44,7 @@ class ScoredRow(NamedTuple):
     noisy: Spread | None = None
     turns: tuple[Turn, ...] = ()
     turns_alone: tuple[Tensor | None, ...] = ()
+    nll_blind: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class ScoreColumns:
         noisy: Whether to add selective IFD over noisy copies.
         weighted: Whether to add the users' weights.
         by_turn: Whether to add the scores of turns.
+        without_images: Whether to add the NLL of answers without the images of their rows.
     """
 
     per_token: bool
@@ -65,12 +69,14 @@ class ScoreColumns:
     weighted: bool = False
     noisy: bool = False
     by_turn: bool = False
+    without_images: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the columns that are added."""
         names = [*SCORES]
         names += (ALONE, SELECTIVE) if self.alone else ()
+        names += [WITHOUT_IMAGES] if self.without_images else []
         names += [ENTROPY_ALL] if self.entropy_of_all else []
         names += NOISY if self.noisy else ()
         names += TOKEN_SCORES if self.per_token else ()
@@ -132,8 +138,12 @@ class ScoreColumns:
             TURN_ENDS: pa.array(ends, pa.list_(pa.int32())),
         }
         if self.alone:
-            columns[ALONE] = pa.array([_alone_sum(one) for one in scored], pa.float64())
+            sums_alone = [None if one is None else _sum_of(one.nll_alone) for one in scored]
+            columns[ALONE] = pa.array(sums_alone, pa.float64())
             columns[SELECTIVE] = pa.array([_selective(one) for one in scored], pa.float64())
+        if self.without_images:
+            blind = [None if one is None else _sum_of(one.nll_blind) for one in scored]
+            columns[WITHOUT_IMAGES] = pa.array(blind, pa.float64())
         if self.entropy_of_all:
             means = [None if one is None else one.scores.extras[ENTROPY_ALL] for one in scored]
             values = [None if mean is None else float(mean) for mean in means]
@@ -217,8 +227,8 @@ def _turns(row: ScoredRow) -> list[dict[str, int | float | str | None]]:
     return told
 
 
-def _alone_sum(row: ScoredRow | None) -> float | None:
-    return None if row is None or row.nll_alone is None else _sum(row.nll_alone)
+def _sum_of(nll: Tensor | None) -> float | None:
+    return None if nll is None else _sum(nll)
 
 
 def _selective(row: ScoredRow | None) -> float | None:

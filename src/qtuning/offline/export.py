@@ -18,9 +18,18 @@ from ..examples.candidate import ENTROPY_ALL, ENTROPY_ANSWER
 from ..examples.example import Example, answer_positions, prune_tokens
 from ..io.arrow_rows import write_jsonl
 from ..io.checks import check_new
+from ..io.image_rows import picture_features
 from ..io.weights import LOSS_WEIGHT
 from .beside_tokens import warn_of_prompts, write_template
 from .decisions import TableDecisions
+from .export_images import (
+    check_pictures,
+    has_pictures,
+    typed_pictures,
+    with_paths,
+    write_llamafactory,
+    write_trl,
+)
 from .flags import all_flagged, flagged_rows, warn_of_turns
 from .llamafactory import write_for_llamafactory
 from .origin import Origin
@@ -66,6 +75,8 @@ def export(
         raise UsageError(
             f"--with_dropped: {to} would train on them; use parquet, jsonl or datasets"
         )
+    if has_pictures(table) and to in OF_TRAINERS:
+        check_pictures(to, prunes_tokens=bool(found.token_keeps))
     rows = with_decisions(table, found)
     try:
         # In the output's folder, so that the last step is an atomic rename.
@@ -171,15 +182,18 @@ def _with_entropy_of_all(table: pa.Table) -> pa.Table:
 
 
 def _parquet(rows: pa.Table, path: Path, text_field: str) -> None:
+    if has_pictures(rows):
+        typed = picture_features(rows.schema).arrow_schema.metadata
+        rows = rows.replace_schema_metadata({**(rows.schema.metadata or {}), **typed})
     pq.write_table(rows, path)
 
 
 def _jsonl(rows: pa.Table, path: Path, text_field: str) -> None:
-    write_jsonl(all_flagged(rows, text_field), path)
+    write_jsonl(all_flagged(with_paths(rows), text_field), path)
 
 
 def _datasets(rows: pa.Table, path: Path, text_field: str) -> None:
-    Dataset(rows.replace_schema_metadata()).save_to_disk(str(path))
+    typed_pictures(rows).save_to_disk(str(path))
 
 
 _WRITERS: dict[str, Callable[[pa.Table, Path, str], None]] = {
@@ -244,7 +258,13 @@ def _without_weights(examples: list[Example], trainer: str | None) -> list[Examp
 def _trl(
     rows: pa.Table, keeps: Keeps, folder: Path, output: Path, origin: Origin, mode: str
 ) -> None:
-    """Write ``train.parquet`` with ids, labels and weights, and ``rows.jsonl`` with the rows."""
+    """Write ``train.parquet`` with ids, labels and weights, and ``rows.jsonl`` with the rows.
+
+    Rows with pictures are in ``train.parquet`` as they are.
+    """
+    if has_pictures(rows):
+        write_trl(rows, folder)
+        return
     examples = _examples(rows, keeps, folder, origin, mode, "trl")
     names = ["input_ids", "labels"]
     columns: dict[str, list[list[Any]]] = {name: [one[name] for one in examples] for name in names}
@@ -265,8 +285,14 @@ def _llamafactory(
 ) -> None:
     """Write ``data.jsonl``, ``dataset_info.json``, and ``tokenized/`` if it is needed.
 
-    It is if tokens were pruned, or a row does not fit into LLaMA-Factory's format.
+    It is if tokens were pruned, or a row does not fit into LLaMA-Factory's format. Pictures are
+    files beside it.
     """
+    if has_pictures(rows):
+        told = write_llamafactory(rows, folder, origin["text_field"], _DATASET)
+        if told is not None:
+            logger.warning(told)
+        return
     written = write_for_llamafactory(rows, folder / "data.jsonl", origin["text_field"])
     for told in filter(None, (written.misfits, written.lost, written.hint)):
         logger.warning(told)

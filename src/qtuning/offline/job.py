@@ -57,6 +57,7 @@ class ScoreJob:
         dataset_num_proc: Number of processes that tokenise; None for this process alone.
         weighted: Whether to write users' weights; ``score`` asks the data.
         by_turn: Whether to write the scores of turns.
+        without_images: Whether to score the answers without the images of their rows as well.
     """
 
     model: str
@@ -75,6 +76,7 @@ class ScoreJob:
     dataset_num_proc: int | None = None
     weighted: bool = False
     by_turn: bool = False
+    without_images: bool = False
 
     @property
     def source(self) -> dict[str, Any]:
@@ -91,6 +93,7 @@ class ScoreJob:
             noisy=self.noise is not None,
             weighted=self.weighted,
             by_turn=self.by_turn,
+            without_images=self.without_images,
         )
 
     def origin(self, data: Rows) -> Origin:
@@ -108,5 +111,6 @@ class ScoreJob:
             entropy_over=self.entropy_over,
             noise=self.noise,
             by_turn=self.by_turn,
+            without_images=self.without_images,
         )
         return {**origin, DATA_NAME: self.where}

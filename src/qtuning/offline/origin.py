@@ -15,7 +15,7 @@ from ..errors import UsageError
 from ..examples.tokenising import Tokenising
 from ..io.adapters import CONFIG, adapter_in
 from ..signals.noisy_copies import Noise
-from ..signals.score_columns import ALONE, SELECTIVE
+from ..signals.score_columns import ALONE, SELECTIVE, WITHOUT_IMAGES
 from .schema import TURN_ENDS, TURN_SCORES
 
 METADATA = b"qtuning"
@@ -59,6 +59,7 @@ def origin_of(
     entropy_over: str,
     noise: Noise | None = None,
     by_turn: bool = False,
+    without_images: bool = False,
 ) -> Origin:
     """All that determines the scores, as plain data.
 
@@ -75,6 +76,7 @@ def origin_of(
         entropy_over: "all" where the entropy over all positions is written as well.
         noise: Noisy copies that are scored as well; None for none.
         by_turn: Whether the scores of turns are written.
+        without_images: Whether answers are scored without the images of their rows as well.
     """
     return {
         "model": _model(model),
@@ -92,6 +94,7 @@ def origin_of(
         SELECTIVE: alone,  # nor did they write this one
         _NOISE: None if noise is None else asdict(noise),
         **({TURN_SCORES: True} if by_turn else {}),
+        **({WITHOUT_IMAGES: True} if without_images else {}),
         "versions": {name: version(name) for name in _PACKAGES},
     }
 

@@ -17,8 +17,9 @@ from ..examples.adapter import labels_of
 from ..examples.candidate import ENTROPY_ALL
 from ..examples.end_of_turn import end_of_turn_ids, turn_ends
 from ..examples.example import SAMPLE_ID, Example, answer_positions
+from ..examples.labels import Labels
 from ..examples.pass_size import pass_size
-from ..examples.pictures import as_stored
+from ..examples.pictures import as_stored, undecoded
 from ..examples.prepare import prepared
 from ..examples.turn_examples import of_turn
 from ..examples.turns import Turn, take_turns
@@ -32,6 +33,7 @@ from ..signals.pass_limit import PassLimit
 from ..signals.score_columns import ALONE
 from ..signals.scorer import Scorer
 from ..signals.to_device import to_device
+from ..signals.without_image import score_blind
 from ..signals.without_prompt import Alone, score_alone
 from .ahead import Waiting, ahead
 from .columns import ScoreColumns, ScoredRow
@@ -114,6 +116,7 @@ class PartScorer:
         rows_a_part = self._job.rows_a_part
         processing: Any = self._tokenizer
         if has_images(data):
+            data = undecoded(data)
             processing = load_processor(self._job.model, **self._job.source)
 
         @functools.cache  # the second call must agree, though a shard may have been written since
@@ -141,10 +144,11 @@ class PartScorer:
                     )
                 )
             waiting.begun()
-            scorer = self._scorer(trainer)
+            labels = labels_of(trainer, trainer.data_collator)
+            scorer = self._scorer(trainer, labels)
             ready = self._ready(data, trainer, is_due)
             for part, answered in stack.enter_context(ahead(ready, waiting)):
-                scored = self._scored(scorer, trainer.model, answered, part.rows.num_rows)
+                scored = self._scored(scorer, labels, trainer.model, answered, part.rows.num_rows)
                 shards.write(part.number, columns.add(part.rows, part.names, scored))
                 told(part.rows.num_rows)
 
@@ -162,7 +166,8 @@ class PartScorer:
             first = part.number * self._job.rows_a_part
             answered = []
             for place, example in examples.below(first + part.rows.num_rows, first).items():
-                labelled = labels.of(example)
+                labelled = labels.of({**example, SAMPLE_ID: part.names[place]})
+                del labelled[SAMPLE_ID]
                 answers = answer_positions(labelled["labels"])
                 if len(answers):
                     ends = turn_ends(labelled, answers, ids)
@@ -174,12 +179,12 @@ class PartScorer:
                     answered.append(_Answered(place, labelled, answers, ends, weights, turns))
             yield part, answered
 
-    def _scorer(self, trainer: SFTTrainer) -> Scorer:
+    def _scorer(self, trainer: SFTTrainer, labels: Labels) -> Scorer:
         """The scorer with the collator, device and precision of a trainer."""
         device = trainer.args.device
         size = pass_size(trainer, ROWS, asked=self._job.batch_size)
         return Scorer(
-            collate=labels_of(trainer, trainer.data_collator).collate,
+            collate=labels.collate,
             to_device=functools.partial(to_device, device=device),
             autocast=trainer.accelerator.autocast,
             batch_size=size.batch_size,
@@ -190,7 +195,12 @@ class PartScorer:
         )
 
     def _scored(
-        self, scorer: Scorer, model: PreTrainedModel, answered: list[_Answered], n: int
+        self,
+        scorer: Scorer,
+        labels: Labels,
+        model: PreTrainedModel,
+        answered: list[_Answered],
+        n: int,
     ) -> list[ScoredRow | None]:
         """Score ``n`` rows; None for a row without answer tokens."""
         examples = [(one.example, len(one.answers)) for one in answered]
@@ -207,22 +217,25 @@ class PartScorer:
                     f"{self._job.where}: {n:,} rows have no prompt, so their {ALONE} is empty; of "
                     "conversations, --assistant_only_loss makes the other turns the prompt"
                 )
+        blind: list[Alone | None] = [None] * len(answered)
+        if self._job.without_images:
+            blind = score_blind(scorer, labels, model, model, examples)
         spreads: list[Spread | None] = [None] * len(answered)
         if self._job.noise is not None:
             spreads = score_noisy_copies(scorer, model, with_answers, self._job.noise)
         rows: list[ScoredRow | None] = [None] * n
-        for one, scores, other, spread, turns_alone in zip(
-            answered, scores_in_order, alone, spreads, of_turns, strict=True
+        for one, scores, other, sightless, spread, turns_alone in zip(
+            answered, scores_in_order, alone, blind, spreads, of_turns, strict=True
         ):
-            nll_alone = None if other is None else other.nll
             rows[one.place] = ScoredRow(
                 scores,
                 one.ends,
-                nll_alone,
+                None if other is None else other.nll,
                 one.weights,
                 spread,
                 one.turns,
                 turns_alone=turns_alone,
+                nll_blind=None if sightless is None else sightless.nll,
             )
         return rows
 

@@ -19,7 +19,7 @@ from ..errors import UsageError
 from ..examples.candidate import ENTROPY_ALL
 from ..pruners.full import NoTokenPruning
 from ..pruners.pair import Pruners
-from ..pruners.protocols import OF_ALONE, QUADRANTS, SCORES, PoolPlace
+from ..pruners.protocols import OF_ALONE, OF_IMAGES, QUADRANTS, SCORES, PoolPlace
 from ..signals.score_columns import check_columns, extras_in
 from ..step.decide import Decision
 from ..step.moment import Moment
@@ -192,7 +192,7 @@ def check_works_from_scores(args: PruningArguments, pruners: Pruners) -> None:
             "cannot hold: leave it out here, and give it to the training"
         )
     for field_name, needs, known in (
-        ("sample_pruner", pruners.sample.needs, OF_ALONE | {SCORES, QUADRANTS}),
+        ("sample_pruner", pruners.sample.needs, OF_ALONE | OF_IMAGES | {SCORES, QUADRANTS}),
         ("token_pruner", pruners.token.needs, {SCORES, QUADRANTS}),
     ):
         signals = needs - known
@@ -230,7 +230,13 @@ def _extras(
     noisy = args.s_ifd_noisy
     check_columns(scores.column_names, args.sample_pruner, needs, noisy)
     extras = extras_in(scores, needs, noisy)
-    if len(scores) and any(np.isnan(values).all() for values in extras.values()):
+    lone = [name for name, values in extras.items() if np.isnan(values).all()]
+    if len(scores) and OF_IMAGES & set(lone):
+        raise UsageError(
+            f"{where}: none of the rows has images, so sample_pruner {args.sample_pruner} has "
+            "nothing to compare: choose another"
+        )
+    if len(scores) and lone:
         raise UsageError(
             f"{where}: none of the rows has a prompt, so sample_pruner {args.sample_pruner} has "
             "nothing to compare: choose another; of conversations, scoring with "

@@ -5,13 +5,18 @@ from datasets import Dataset
 
 from ..errors import UsageError
 from ..examples.example import SAMPLE_ID, Example
+from ..examples.image_reader import reader_of_images
 from ..examples.labels import Labels
+from ..examples.pictures import as_stored
 from ..examples.prepare import prepared
 from ..examples.quiet import quiet
 from ..examples.stand_in import stand_in
-from ..io.image_rows import IMAGE_COLUMNS
-from ..io.models import load_tokenizer
+from ..io.image_rows import has_images, image_rows
+from ..io.models import load_tokenizer, read_vocabulary
+from ..io.processors import load_processor
 from .origin import Origin, tokenising_of, tokenizer_hashes
+
+_WHERE = "the scored rows"
 
 
 def tokenised(rows: pa.Table, origin: Origin) -> list[Example]:
@@ -24,11 +29,6 @@ def tokenised(rows: pa.Table, origin: Origin) -> list[Example]:
     Raises:
         UsageError: The tokenizer is not that of the scores, or a row has no answer tokens.
     """
-    if any(name in rows.column_names for name in IMAGE_COLUMNS):
-        raise UsageError(
-            "rows with images are not written as tokens, which have no pictures: use --format "
-            "parquet or jsonl with token_ratio 1.0"
-        )
     tokenizer = load_tokenizer(origin["model_name"], revision=origin["revision"])
     hashes = tokenizer_hashes(tokenizer, tokenising_of(origin))
     if hashes != {name: origin[name] for name in hashes}:
@@ -40,6 +40,8 @@ def tokenised(rows: pa.Table, origin: Origin) -> list[Example]:
     if SAMPLE_ID in data.column_names:
         data = data.remove_columns(SAMPLE_ID)
     data = data.add_column(SAMPLE_ID, list(map(str, range(rows.num_rows))))
+    if has_images(data):
+        return _with_images(data, origin)
     model = stand_in(len(tokenizer))
     with (
         quiet(bars=False),  # scoring has shown the warnings
@@ -48,7 +50,7 @@ def tokenised(rows: pa.Table, origin: Origin) -> list[Example]:
             model,
             tokenizer,
             tokenising_of(origin),
-            where="the scored rows",
+            where=_WHERE,
             use_cpu=True,
         ) as trainer,
     ):
@@ -57,3 +59,19 @@ def tokenised(rows: pa.Table, origin: Origin) -> list[Example]:
     if len(examples) != rows.num_rows:
         raise UsageError("some kept rows have no answer tokens any more; score again")
     return examples
+
+
+def _with_images(data: Dataset, origin: Origin) -> list[Example]:
+    """Input ids and labels of rows with images, by the processor."""
+    name, revision = origin["model_name"], origin["revision"]
+    rows = as_stored(image_rows(data, _WHERE))
+    labels = reader_of_images(
+        rows,
+        _WHERE,
+        load_processor(name, revision=revision),
+        read_vocabulary(name, revision=revision),
+        tokenising_of(origin),
+        told=lambda line: None,  # scoring has told it
+    )
+    made = (labels.of(row) for row in rows)
+    return [{key: one[key] for key in ("input_ids", "labels")} for one in made]

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from ..errors import UsageError, first_line
 from ..examples.candidate import ENTROPY_ALL, ENTROPY_ANSWER
 from ..examples.turns import KINDS
-from ..signals.score_columns import ALONE, NLL_SUM, NOISY, SELECTIVE
+from ..signals.score_columns import ALONE, NLL_SUM, NOISY, SELECTIVE, WITHOUT_IMAGES
 
 TURN_ENDS = "turn_ends"
 """Column with the places of the answer tokens that end a turn, counted from 0 among the answer
@@ -33,7 +33,7 @@ SCORES = ("sample_id", "ppl", "entropy", NLL_SUM, "n_tokens", TURN_ENDS)
 """Columns that scoring adds to rows."""
 TOKEN_SCORES = ("token_nll", "token_entropy")
 """Columns that scoring adds with ``per_token``: lists with a value in nats per answer token."""
-_OF_ROWS = (ALONE, SELECTIVE, ENTROPY_ALL, *NOISY)
+_OF_ROWS = (ALONE, SELECTIVE, WITHOUT_IMAGES, ENTROPY_ALL, *NOISY)
 SCORED = (*SCORES, *_OF_ROWS, *TOKEN_SCORES, MEAN_WEIGHT, TOKEN_WEIGHTS, TURN_SCORES)
 """All columns that scoring may add."""
 DECISIONS = ("quadrant", "quadrant_name", "kept", "filled", "reason", "token_kept", TURN_DECISIONS)
@@ -86,8 +86,8 @@ _RANGES = {
     "step": (0, 2**53),
 }
 _OF_TOKENS = (*TOKEN_SCORES, TOKEN_WEIGHTS, "token_kept")
-# Rows without answer tokens have no perplexity and entropy, rows without a prompt no NLL without
-# it, and rows that keep all tokens have no token_kept.
+# Rows without answer tokens have no perplexity and entropy, rows without a prompt or images no NLL
+# without it, and rows that keep all tokens have no token_kept.
 _MAY_BE_EMPTY = {"ppl", "entropy", *_OF_ROWS, ENTROPY_ANSWER, MEAN_WEIGHT, "token_kept"}
 
 
@@ -111,7 +111,7 @@ def typed_scores(table: pa.Table, where: str) -> pa.Table:
         UsageError: A column is missing, of another type, or has values out of range.
     """
     names = table.column_names
-    needed = (*_NEEDED, NLL_SUM) if ALONE in names else _NEEDED
+    needed = (*_NEEDED, NLL_SUM) if {ALONE, WITHOUT_IMAGES} & set(names) else _NEEDED
     missing = [name for name in needed if name not in names]
     if missing:
         raise UsageError(

@@ -12,6 +12,7 @@ from rich.progress import Progress
 from ..errors import UsageError
 from ..examples.token_weights import has_weights
 from ..io.formats import Rows, columns_of
+from ..io.image_rows import has_images, placed
 from ..precision import device_in_use, precision_line
 from .ahead import Waiting
 from .job import ScoreJob
@@ -46,6 +47,16 @@ def score(
     Raises:
         UsageError: The data cannot be used, or the output holds scores of another origin.
     """
+    if job.without_images and not has_images(data):
+        raise UsageError(
+            f"{job.where}: --without_images on data without a column images or image: leave it out"
+        )
+    if job.by_turn and has_images(data):
+        raise UsageError(
+            f"{job.where}: prune_unit turn on data with images: set prune_unit to sample"
+        )
+    if has_images(data):
+        data = placed(data, job.where)  # scores are written, and read, in other folders
     job = replace(job, weighted=has_weights(data))
     job.columns().check(columns_of(data), job.where)
     shards = Shards(output, job.origin(data))

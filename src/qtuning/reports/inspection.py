@@ -70,6 +70,7 @@ def _until_full(rows: Iterator[ShownRow]) -> Iterator[ShownRow]:
     for row in rows:
         yield row
         size += sum(map(len, row.tokens)) + _BESIDE
+        size += sum(len(value) for one in row.pictures for value in one.values())
         if size > TEXT_BYTES:
             return
 
@@ -90,6 +91,8 @@ def _encoded(row: ShownRow) -> dict[str, Any]:
         "cut": row.cut,
         "findings": row.findings,
         **({"weights": row.weights} if row.weights else {}),
+        **({"widths": row.widths} if row.widths else {}),
+        **({"images": row.pictures} if row.pictures else {}),
     }
 
 

@@ -51,7 +51,7 @@ def page(payload: Mapping[str, Any], kind: Literal["report", "inspection"] = "re
         f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    if any("images" in one for one in payload.get("texts", ())):
+    if any("images" in one for name in ("texts", "rows") for one in payload.get(name, ())):
         policy += "; img-src data:"
     text = json.dumps(payload, separators=(",", ":"), allow_nan=False)
     payload_text = base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..core.seeds import seed_of
 from ..errors import UsageError
+from ..examples.thumbnails import shown_pictures
 from ..io.arrow_rows import rows_of
 from ..io.image_rows import IMAGE_COLUMNS
 from ..io.json_files import finite
@@ -24,7 +25,6 @@ from .course import course_of
 from .material import Material
 from .over_time import migrations, most_often_dropped, quadrant_shares
 from .page import TEXT_BYTES, array
-from .pictures import shown_pictures
 from .probe import probe_series
 from .token_shares import token_shares
 from .token_texts import answer_pieces

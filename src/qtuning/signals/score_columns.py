@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ..errors import UsageError
-from ..pruners.protocols import S_IFD, WITHOUT_PROMPT
+from ..pruners.protocols import S_IFD, WITHOUT_IMAGE, WITHOUT_PROMPT
 
 NLL_SUM = "nll_sum"
 """Column with the summed NLL of the answer tokens in nats."""
@@ -18,6 +18,9 @@ nats; null in rows that have no prompt or no answer tokens."""
 SELECTIVE = "s_ifd"
 """Column that scoring adds with ``alone``: selective IFD, see ``core.selective_ifd``; null where
 ``nll_alone_sum`` is."""
+WITHOUT_IMAGES = "nll_without_images_sum"
+"""Column that scoring adds with ``without_images``: summed NLL of the answer tokens without the
+images of the row, in nats; null in rows that have no images or no answer tokens."""
 NOISY = ("s_ifd_mean", "s_ifd_deviation")
 """Columns that scoring adds with ``noisy_copies``: mean and standard deviation (of the population)
 of selective IFD over copies with noise on their embeddings; null where ``nll_alone_sum`` is."""
@@ -33,8 +36,9 @@ def columns_for(needs: frozenset[str], noisy: bool = False) -> tuple[str, ...]:
         noisy: Whether selective IFD is that over noisy copies.
     """
     of_alone = (ALONE, NLL_SUM) if WITHOUT_PROMPT in needs else ()
+    of_images = (WITHOUT_IMAGES, NLL_SUM) if WITHOUT_IMAGE in needs else ()
     of_tokens = NOISY if noisy else (SELECTIVE,)
-    return (*of_alone, *(of_tokens if S_IFD in needs else ()))
+    return (*of_alone, *of_images, *(of_tokens if S_IFD in needs else ()))
 
 
 def check_columns(
@@ -60,14 +64,17 @@ def check_columns(
     if not missing:
         return
     if missing[0] in NOISY:
-        what, how = "selective IFD over noisy copies", f" --noisy_copies {_NOISY_COPIES}"
+        what = "selective IFD over noisy copies"
+        how = f"--alone --noisy_copies {_NOISY_COPIES}"
     elif missing[0] == SELECTIVE:
-        what, how = "selective IFD", ""
+        what, how = "selective IFD", "--alone"
+    elif missing[0] == WITHOUT_IMAGES:
+        what, how = "the NLL of answers without their images", "--without_images"
     else:
-        what, how = "the NLL of answers without their prompts", ""
+        what, how = "the NLL of answers without their prompts", "--alone"
     raise UsageError(
-        f"{where}sample_pruner {pruner} reads {what}: score with --alone{how} (`qtuning score "
-        f"--alone{how}` writes {', '.join(missing)})"
+        f"{where}sample_pruner {pruner} reads {what}: score with {how} (`qtuning score {how}` "
+        f"writes {', '.join(missing)})"
     )
 
 
@@ -76,7 +83,7 @@ def extras_in(
 ) -> dict[str, NDArray[np.float64]]:
     """The further statistics of each row that a sample pruner reads, ``(N, d)``, by name.
 
-    As in a run, a row without a prompt has NaN alone.
+    As in a run, a row without a prompt has NaN alone, and one without images in that of images.
 
     Args:
         table: Scores with ``n_tokens`` and the columns of ``columns_for``.
@@ -87,6 +94,10 @@ def extras_in(
     if WITHOUT_PROMPT in needs:
         with np.errstate(divide="ignore", invalid="ignore"):  # a row without answer tokens
             extras[WITHOUT_PROMPT] = _numbers(table, ALONE, NLL_SUM) / _numbers(table, "n_tokens")
+    if WITHOUT_IMAGE in needs:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            sums = _numbers(table, WITHOUT_IMAGES, NLL_SUM)
+            extras[WITHOUT_IMAGE] = sums / _numbers(table, "n_tokens")
     if S_IFD in needs:
         extras[S_IFD] = _numbers(table, *columns_for(frozenset({S_IFD}), noisy))
     for values in extras.values():

@@ -7,7 +7,7 @@ from trl import SFTTrainer
 
 from ..arguments import PruningArguments
 from ..examples.adapter import has_image_data
-from ..examples.images import image_ids_of
+from ..io.vision import image_ids_of
 from ..io.weights import MESSAGE_WEIGHTS
 from ..pruners.pair import Pruners
 from ..pruners.protocols import OF_ALONE, OF_IMAGES

@@ -15,6 +15,7 @@ from accelerate.utils import DistributedType
 from datasets import Dataset
 from torch.utils.data import IterableDataset as TorchIterableDataset
 from transformers import Trainer
+from trl import SFTTrainer
 
 from ..arguments import PruningArguments, pruning_fields
 from ..errors import UsageError
@@ -22,7 +23,7 @@ from ..examples.adapter import has_image_data, labels_of
 from ..examples.bins import as_rows
 from ..examples.example import SAMPLE_ID, NothingHere, NothingToTrain, RawBatch
 from ..examples.names import with_sample_ids
-from ..examples.pictures import as_stored
+from ..examples.pictures import as_stored, undecoded
 from ..examples.prepare import check_answers
 from ..io.weights import LOSS_WEIGHT
 from ..pruners.pair import NO_PRUNING, Pruners
@@ -85,7 +86,8 @@ class PruningMixin(LossMixin, LoadingMixin, PackingMixin, CheckpointMixin, CardM
             parameters = parameters.get("kwargs", {})
         rows = parameters.get("train_dataset")
         if rows is not None:
-            parameters["train_dataset"] = with_sample_ids(rows)
+            stored = undecoded(rows) if isinstance(self, SFTTrainer) else rows
+            parameters["train_dataset"] = with_sample_ids(stored)
         arguments = parameters.get("args")
         if isinstance(rows, TorchIterableDataset) and arguments is not None:
             # accelerate would dispatch a stream from the first rank by slicing batches of
@@ -270,7 +272,9 @@ class PruningMixin(LossMixin, LoadingMixin, PackingMixin, CheckpointMixin, CardM
     def _begin(self) -> None:
         """Build the step pruner and begin the record, from a checkpoint if the run resumes."""
         collator = self.sample_collator()
-        self._labels = labels_of(self, collator, drops=drops(self._pruning_args))
+        self._labels = labels_of(
+            self, collator, drops=drops(self._pruning_args), keeps=self._pruners.prune
+        )
         assembled = assemble(
             self, self._pruning_args, self._loaded, self._labels, self._ranks, self._pruners
         )

@@ -44,3 +44,10 @@ function facts(pairs) {
   return make("dl", { class: "facts" }, ...pairs.map(([name, value]) =>
     make("div", {}, make("dt", {}, name), make("dd", {}, make("bdi", {}, value)))));
 }
+
+// Pictures, drawn small; what is not shown is said.
+function pictures(images) {
+  return make("div", { class: "pictures" }, ...images.map((one) => one.src
+    ? make("figure", {}, make("img", { src: one.src, alt: `image: ${one.alt}`, title: one.alt }), make("figcaption", {}, one.alt))
+    : make("p", { class: "note" }, make("bdi", {}, one.said))));
+}

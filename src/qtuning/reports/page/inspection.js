@@ -28,7 +28,8 @@ class InspectionPage {
     this.byRow = new Map();
     for (const row of this.rows) {
       row.trained = row.runs.reduce((sum, n, i) => sum + (i % 2 ? n : 0), 0);
-      row.length = row.tokens.length + row.cut;
+      row.shown = row.widths ? row.widths.reduce((sum, n) => sum + n, 0) : row.tokens.length;
+      row.length = row.shown + row.cut;
       if (!this.byRow.has(row.row)) this.byRow.set(row.row, row);
     }
     this.levelOf = new Map(payload.findings.map((one) => [one.name, one]));
@@ -51,7 +52,7 @@ class InspectionPage {
     this.section("tables", payload.tables.filter(([, { lines }]) => lines.length).map(([heading, made]) => this.block(heading, this.table(made))));
     byId("controls").hidden = byId("list").hidden = !rows.length;
     byId("held").textContent = rows.length === payload.total ? `All ${grouped(payload.total)} rows are in this page.`
-      : `${grouped(rows.length)} of ${grouped(payload.total)} rows are in this page: more would make it too large.`;
+      : `${grouped(rows.length)} of ${grouped(payload.total)} rows are in this page: more would make it too large${rows.some((row) => row.images) ? ", or take too long to read" : ""}.`;
     for (const { name } of payload.findings) {
       const n = this.named(name);
       if (n) byId("finding").append(make("option", { value: name }, `${name} (${grouped(n)})`));
@@ -168,8 +169,8 @@ class InspectionPage {
 
   // Beside the number of a row: name, counts and what names it.
   head(row) {
-    const share = row.tokens.length ? ` (${percent(row.trained, row.tokens.length)})` : "";
-    const tokens = `${grouped(row.trained)} of ${grouped(row.tokens.length)} ${row.cut ? "shown tokens" : "tokens"} trained${share}`;
+    const share = row.shown ? ` (${percent(row.trained, row.shown)})` : "";
+    const tokens = `${grouped(row.trained)} of ${grouped(row.shown)} ${row.cut ? "shown tokens" : "tokens"} trained${share}`;
     return [
       make("bdi", { class: "name" }, row.id), make("span", { class: row.trained || row.cut ? null : "error level" }, tokens),
       ...row.findings.map((name) => make("span", { class: `badge ${CLASSES[this.levelOf.get(name)?.level ?? "note"]}` },
@@ -178,7 +179,8 @@ class InspectionPage {
 
   body(row) {
     return [
-      row.tokens.length ? rowTokens(row) : make("p", { class: "note" }, "It has no tokens."),
+      row.images ? pictures(row.images) : null,
+      row.tokens.length ? rowTokens(row) : make("p", { class: "note" }, row.images ? "It was not made into tokens." : "It has no tokens."),
       row.cut ? make("p", { class: "note" }, `${grouped(row.cut)} more ${row.cut === 1 ? "token" : "tokens"} of it ${row.cut === 1 ? "is" : "are"} not shown.`) : null,
     ].filter((part) => part !== null);
   }

@@ -112,9 +112,7 @@ function sampleView(payload, sample, visits, state) {
   }
   if (text.prompt) parts.push(make("h3", {}, "Prompt"), make("pre", { dir: "auto" }, text.prompt));
   if (text.images) {
-    parts.push(make("h3", {}, "Images"), make("p", {}, ...text.images.map((one) => one.src
-      ? make("img", { src: one.src, alt: "image of the sample" })
-      : make("span", { class: "note" }, one.said))));
+    parts.push(make("h3", {}, "Images"), pictures(text.images));
   }
   parts.push(make("h3", {}, "Answer"));
   if (text.tokens) {

@@ -35,7 +35,7 @@ function visible(token, open) {
 // All tokens of a row, in runs of not trained and trained ones.
 function rowTokens(row) {
   const view = make("div", { class: "tokens cuts", dir: "auto" });
-  let at = 0, open = true;
+  let at = 0, number = 1, open = true;
   row.runs.forEach((length, i) => {
     if (!length) return;
     const trained = i % 2 === 1;
@@ -44,8 +44,11 @@ function rowTokens(row) {
       const token = row.tokens[at];
       const part = token === "" ? ": a part of the character that follows" : "";
       const weight = row.weights && trained ? `, weight ${row.weights[at]}` : "";
-      const title = `token ${at + 1}, ${trained ? "trained" : "not trained"}${weight}${part}`;
-      run.append(make("span", { title }, ...visible(token, open)));
+      const width = row.widths?.[at] ?? 1;
+      const which = width > 1 ? `tokens ${grouped(number)} to ${grouped(number + width - 1)}, an image` : `token ${grouped(number)}`;
+      const title = `${which}, ${trained ? "trained" : "not trained"}${weight}${part}`;
+      number += width;
+      run.append(make("span", { title, class: width > 1 ? "folded" : null }, ...visible(token, open)));
       open = token === "" ? open : /\s$/.test(token);
     }
     view.append(run);
