@@ -63,6 +63,7 @@ def test_every_sample_pruner_decides_from_scores_or_says_that_it_cannot(table, n
     args = PruningArguments(sample_pruner=name, sample_ratio=0.25, token_ratio=1.0)
     table = table.append_column("nll_alone_sum", pc.multiply(table["nll_sum"], 1.1))
     table = table.append_column("s_ifd", pc.divide(1.0, table["entropy"]))
+    table = table.append_column("nll_without_images_sum", pc.multiply(table["nll_sum"], 1.2))
     if SAMPLE_PRUNERS[name].needs <= FROM_SAMPLE_SCORES:
         assert int(decide_offline(table, args).kept.sum()) == (40 if name == "full" else 10)
     else:
