@@ -16,14 +16,14 @@ from qtuning.commands.main import main
 from qtuning.core.plane import Q2
 from qtuning.errors import UsageError
 from qtuning.offline.prune import decide_offline
-from qtuning.pruners.protocols import OF_ALONE, QUADRANTS, SCORES
+from qtuning.pruners.protocols import OF_ALONE, OF_IMAGES, QUADRANTS, SCORES
 from qtuning.pruners.registry import SAMPLE_PRUNERS, TOKEN_PRUNERS
 
 from .. import device, tiny
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FROM_SCORES = {SCORES, QUADRANTS}
-FROM_SAMPLE_SCORES = {*FROM_SCORES, *OF_ALONE}
+FROM_SAMPLE_SCORES = {*FROM_SCORES, *OF_ALONE, *OF_IMAGES}
 
 
 def prune(scores, output, *more):
