@@ -165,9 +165,13 @@ def test_evaluation_is_axolotls_own(workshop, packs):
 
 
 def test_other_options_of_pruning(workshop):
-    """Dropped tokens and a probe, with bins: positions are numbered anew in each sample."""
+    """Dropped tokens and a probe, with bins: positions are numbered anew in each sample.
+
+    Beside options of Axolotl's own that are named much like some of ours.
+    """
     options = {"token_mode": "drop", "probe_samples": 8, "probe_steps": 2, "score_refresh": 0.5}
-    run = workshop.run("options", **PACKED, **PLUGIN, qtuning=options)
+    theirs = {"use_eaft": False, "eaft_alpha": 0.5, "eaft_k": 5}
+    run = workshop.run("options", **PACKED, **PLUGIN, **theirs, qtuning=options)
     assert list((run / "probe").glob("*.parquet"))
 
 
