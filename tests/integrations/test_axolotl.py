@@ -133,6 +133,15 @@ def test_what_is_not_set_is_not_refused(plugin) -> None:
     assert vars(plugin)[plugin.QTuningPlugin().get_input_args().rpartition(".")[2]]
 
 
+def test_no_option_of_axolotls_own_is_taken_for_a_stray_one_of_ours() -> None:
+    """``eaft_alpha`` was one: ours was of the same name, and refused outside the block."""
+    own = [key for key in RECORDED["config"] if key not in REFUSED]
+    assert {"eaft_alpha", "eaft_k"} <= set(own)
+    for key in own:
+        check_config({key: 1})
+    check_config({"use_eaft": False, "eaft_alpha": 0.5, "eaft_k": 20})
+
+
 class Other:
     def get_trainer_cls(self, cfg):
         return object

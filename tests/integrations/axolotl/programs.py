@@ -49,6 +49,8 @@ class Workshop:
             "special_tokens": {"pad_token": "<pad>"},
             "datasets": [{"path": str(self.data), "ds_type": "json", "type": "alpaca"}],
             "dataset_prepared_path": str(folder / "prepared"),
+            # Else four processes pack a step's bins, and each compiles the code for that anew.
+            "dataset_num_proc": 1,
             "sequence_len": 512,
             "micro_batch_size": 2,
             "gradient_accumulation_steps": 1,

@@ -6,7 +6,6 @@
 import json
 import os
 import signal
-import time
 
 import pytest
 import torch
@@ -14,6 +13,7 @@ import torch
 from qtuning import read_ledger
 
 from ... import processes
+from ..stopping import stopped
 from .programs import (
     ENVIRONMENT,
     LORA,
@@ -100,35 +100,34 @@ def test_packing_decides_on_each_sample_by_itself(workshop):
         assert scores[0][sample] == pytest.approx(scores[1][sample], rel=1e-4)
 
 
+LONG = {**PACKED, **QUARTER, "max_steps": 24, "auto_resume_from_checkpoints": True}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(workshop):
+    """The output folder of a run that nobody stops."""
+    return workshop.run("undisturbed", **LONG)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_stopped_run_goes_on_and_ends_as_the_undisturbed_one(workshop, number):
+def test_a_stopped_run_goes_on_and_ends_as_the_undisturbed_one(workshop, undisturbed, number):
     """In the midst of an epoch of shuffled bins; Axolotl itself finds the checkpoint."""
-    changes = {**PACKED, **QUARTER, "max_steps": 24, "auto_resume_from_checkpoints": True}
-    whole = workshop.folder / "undisturbed"
-    if not whole.exists():
-        workshop.run("undisturbed", **changes)
-    name = f"stopped-{number}"
-    log = workshop.folder / f"{name}.log"
-    with log.open("w") as file:
-        process = processes.Forked(workshop.command(name, **changes), stdout=file, env=ENVIRONMENT)
-    second = workshop.folder / name / "checkpoint-4"  # so that the first is whole
-    end = time.monotonic() + processes.WAIT
-    while not second.exists() and process.poll() is None and time.monotonic() < end:
-        time.sleep(0.01)
-    os.kill(process.pid, number)
-    assert process.wait() == (143 if number == signal.SIGTERM else -number)
+    name, folder = f"stopped-{number}", workshop.folder
+    command, second = workshop.command(name, **LONG), folder / name / "checkpoint-4"
+    code, said = stopped(command, folder / f"{name}.log", second, number, env=ENVIRONMENT)
+    assert code == (143 if number == signal.SIGTERM else -number)
     if number == signal.SIGTERM:
-        assert "stopped by SIGTERM" in log.read_text()
-        assert "Traceback" not in log.read_text()
-    ours = workshop.run(name, **changes)
-    assert same_weights(whole, ours)
-    assert read_ledger(ours).equals(read_ledger(whole))
+        assert "stopped by SIGTERM" in said
+        assert "Traceback" not in said
+    ours = workshop.run(name, **LONG)
+    assert same_weights(undisturbed, ours)
+    assert read_ledger(ours).equals(read_ledger(undisturbed))
 
 
 def test_two_processes(workshop):
     """On the CPU: Axolotl puts a model of several processes on GPUs unless memory has a map."""
-    # The ranks of a test are daemons, which may not have children that pack or load.
-    alone = {"dataset_num_proc": 1, "dataloader_num_workers": 0, "dataloader_prefetch_factor": None}
+    # The ranks of a test are daemons, which may not have children that load.
+    alone = {"dataloader_num_workers": 0, "dataloader_prefetch_factor": None}
     changes = {**PACKED, **alone, "max_memory": {"cpu": "8GiB"}, "max_steps": 3}
     variables = {**ENVIRONMENT, "ACCELERATE_USE_CPU": "true", "GLOO_SOCKET_IFNAME": "lo"}
     name = "two-processes"
@@ -165,9 +164,13 @@ def test_evaluation_is_axolotls_own(workshop, packs):
 
 
 def test_other_options_of_pruning(workshop):
-    """Dropped tokens and a probe, with bins: positions are numbered anew in each sample."""
+    """Dropped tokens and a probe, with bins: positions are numbered anew in each sample.
+
+    Beside options of Axolotl's own that are named much like some of ours.
+    """
     options = {"token_mode": "drop", "probe_samples": 8, "probe_steps": 2, "score_refresh": 0.5}
-    run = workshop.run("options", **PACKED, **PLUGIN, qtuning=options)
+    theirs = {"use_eaft": False, "eaft_alpha": 0.5, "eaft_k": 5}
+    run = workshop.run("options", **PACKED, **PLUGIN, **theirs, qtuning=options)
     assert list((run / "probe").glob("*.parquet"))
 
 

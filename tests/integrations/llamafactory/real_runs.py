@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 
 from qtuning import read_ledger
 
-from ..stopping import stopped as signalled
+from ..stopping import stopped
 from .programs import NOTHING_PRUNED, OURS, QUARTER, STOCK, losses, same_weights, weights
 
 pytest.importorskip("llamafactory", reason="in the environment that `make integrations` makes")
@@ -47,19 +47,20 @@ def test_a_quarter_of_the_samples_and_half_the_tokens(workshop, stock, kind):
     assert arguments.sample_ratio == 0.25
 
 
-def stopped(workshop, name, number, **changes):
-    """Send a signal to a run that has checkpoints; its exit code, and what it said."""
-    command, folder = workshop.command(OURS, name, **changes), workshop.folder
-    log, second = folder / f"{name}.log", folder / name / "checkpoint-4"
-    return signalled(command, log, second, number)
+LONG = {"max_steps": 40, **QUARTER}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(workshop):
+    """The output folder of a run that nobody stops."""
+    return workshop.run(OURS, "undisturbed", **LONG)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_stopped_run_goes_on_and_ends_as_the_undisturbed_one(workshop, number):
-    changes = {"max_steps": 40, **QUARTER}
-    whole = workshop.run(OURS, "undisturbed", **changes)
-    name = f"stopped-{number}"
-    code, said = stopped(workshop, name, number, **changes)
+def test_a_stopped_run_goes_on_and_ends_as_the_undisturbed_one(workshop, undisturbed, number):
+    name, folder = f"stopped-{number}", workshop.folder
+    command, second = workshop.command(OURS, name, **LONG), folder / name / "checkpoint-4"
+    code, said = stopped(command, folder / f"{name}.log", second, number)
     if number == signal.SIGTERM:
         assert code == 143
         assert "stopped by SIGTERM" in said
@@ -68,9 +69,9 @@ def test_a_stopped_run_goes_on_and_ends_as_the_undisturbed_one(workshop, number)
         assert code == -number
     before = len(losses_of_log(workshop.folder / name))
     assert before < 40
-    ours = workshop.run(OURS, name, **changes)
-    assert same_weights(whole, ours)
-    assert read_ledger(ours).equals(read_ledger(whole))
+    ours = workshop.run(OURS, name, **LONG)
+    assert same_weights(undisturbed, ours)
+    assert read_ledger(ours).equals(read_ledger(undisturbed))
 
 
 def losses_of_log(folder):

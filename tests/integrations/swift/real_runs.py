@@ -16,7 +16,7 @@ from qtuning.integrations.swift_options import VARIABLE
 from qtuning.integrations.swift_plugin import PLUGIN
 
 from ... import processes
-from ..stopping import stopped as signalled
+from ..stopping import stopped
 from .programs import LORA, NOTHING_PRUNED, QUARTER, logged, same_weights, weights
 
 pytest.importorskip("swift", reason="in the environment that `make integrations` makes")
@@ -50,28 +50,30 @@ def test_a_quarter_of_the_samples_and_half_the_tokens(workshop, stock, kind):
     assert arguments.sample_ratio == 0.25
 
 
-def stopped(workshop, name, number, **changes):
-    """Send a signal to a run that has checkpoints; its exit code, and what it said."""
-    command, environment = workshop.command(name, QUARTER, **changes)
-    log, second = workshop.folder / f"{name}.log", workshop.folder / name / "checkpoint-8"
-    return signalled(command, log, second, number, env=environment)
+LONG = {"max_steps": 40}  # five steps an epoch
+
+
+@pytest.fixture(scope="module")
+def undisturbed(workshop):
+    """The output folder of a run that nobody stops."""
+    return workshop.run("undisturbed", QUARTER, **LONG)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_stopped_run_goes_on_and_ends_as_the_undisturbed_one(workshop, number):
-    changes = {"max_steps": 40}  # five steps an epoch
-    whole = workshop.run("undisturbed", QUARTER, **changes)
-    name = f"stopped-{number}"
-    code, said = stopped(workshop, name, number, **changes)
+def test_a_stopped_run_goes_on_and_ends_as_the_undisturbed_one(workshop, undisturbed, number):
+    name, folder = f"stopped-{number}", workshop.folder
+    command, environment = workshop.command(name, QUARTER, **LONG)
+    log, second = folder / f"{name}.log", folder / name / "checkpoint-8"
+    code, said = stopped(command, log, second, number, env=environment)
     if number == signal.SIGTERM:
         assert code == 143
         assert "stopped by SIGTERM" in said
     else:
         assert code == -number
     checkpoint = workshop.folder / name / "checkpoint-6"
-    ours = workshop.run(name, QUARTER, resume_from_checkpoint=str(checkpoint), **changes)
-    assert same_weights(whole, ours)
-    assert read_ledger(ours).equals(read_ledger(whole))
+    ours = workshop.run(name, QUARTER, resume_from_checkpoint=str(checkpoint), **LONG)
+    assert same_weights(undisturbed, ours)
+    assert read_ledger(ours).equals(read_ledger(undisturbed))
 
 
 def test_a_checkpoint_that_was_not_finished_is_refused_in_one_line(workshop):
