@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .. import vision
+from .. import device, vision
 from .conftest import TRAINING
 from .test_images import ROW, asking, data_with, png, stored
 
@@ -80,7 +80,7 @@ def words(seeing, tmp_path) -> Callable[..., list[object]]:
         if verb == "score":
             return [verb, *how, "--output", tmp_path / "scores.parquet"]
         more = ["--output_dir", tmp_path / "out", "--sample_ratio", 0.5, "--max_length", "null"]
-        more += ["--use_cpu", "--save_strategy", "no", "--num_train_epochs", 1]
+        more += [*device.flags(), "--save_strategy", "no", "--num_train_epochs", 1]
         return [verb, *how, *TRAINING, *more]
 
     return made

@@ -9,7 +9,7 @@ import qtuning
 from qtuning import QTuningConfig, QTuningTrainer, UsageError
 from qtuning.commands.main import main
 
-from .. import runs, vision
+from .. import device, runs, vision
 from ..bad_input.test_images import data_with, stored
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -77,10 +77,10 @@ def adapted(tmp_path_factory):
     words = (
         f"train --model_name_or_path {folder / 'model'} --dataset_name {folder / 'rows.parquet'}"
     )
-    words += " --max_length null --num_train_epochs 1 --per_device_train_batch_size 2 --use_cpu"
+    words += " --max_length null --num_train_epochs 1 --per_device_train_batch_size 2"
     words += " --report_to none --bf16 false --sample_ratio 0.5 --use_peft --lora_r 4"
     words += f" --lora_target_modules q_proj v_proj --output_dir {folder / 'out'}"
-    assert main(words.split()) == 0
+    assert main([*words.split(), *device.flags()]) == 0
     return folder
 
 
