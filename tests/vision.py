@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import transformers as hf
 import trl
@@ -259,7 +260,13 @@ FAMILIES: dict[str, Callable[[], tuple[Any, Any]]] = {
 
 
 def model_of(family: str) -> tuple[Any, Any]:
-    """A model and its processor, always with the same random weights."""
+    """A model and its processor, always with the same random weights.
+
+    Skips the test where TRL is older than its support of these models, which images are not
+    promised to train with either.
+    """
+    if not _TEMPLATES.joinpath("llava_next.jinja").exists():
+        pytest.skip(f"TRL {trl.__version__} has no chat templates of models that see")
     set_seed(0)
     return FAMILIES[family]()
 
