@@ -22,6 +22,8 @@ PAGES = {
     "results/speed.md": "benchmarks/results/speed.md",
     "results/cheaper-scoring.md": "study/cheaper_scoring/results.md",
     "results/suspects.md": "study/faults/results.md",
+    "results/noise.md": "study/noise/results.md",
+    "results/gpu.md": "benchmarks/results/gpu.md",
 }
 """Page of the site: the file of the repository that it is made of."""
 _PICTURES = {"results": "benchmarks/results"}
