@@ -146,6 +146,23 @@ def typed_scores(table: pa.Table, where: str) -> pa.Table:
     return table
 
 
+def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """Cast a column; fields of its structs may be in any order, which older pyarrow refuses.
+
+    Raises:
+        ArrowException: The column is of another type.
+    """
+    if _is_list_of_structs(kind) and _is_list_of_structs(column.type):
+        names, wanted = ([one.name for one in of.value_type] for of in (column.type, kind))
+        if names != wanted and sorted(names) == sorted(wanted):
+            column = pa.chunked_array([pa.array(column.to_pylist(), type=kind)])
+    return column.cast(kind)
+
+
+def _is_list_of_structs(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) and pa.types.is_struct(kind.value_type))
+
+
 def _column(column: pa.ChunkedArray, name: str, where: str) -> pa.ChunkedArray:
     """Cast a column to its type, and check its range.
 
@@ -154,7 +171,7 @@ def _column(column: pa.ChunkedArray, name: str, where: str) -> pa.ChunkedArray:
     """
     try:
         if not _is_list_of_floats(column.type):  # float16 stays, at half the size
-            column = column.cast(TYPES[name])
+            column = _cast(column, TYPES[name])
         elif name not in (*TOKEN_SCORES, TOKEN_WEIGHTS):
             raise pa.ArrowInvalid("a list")
     except pa.ArrowException as error:
