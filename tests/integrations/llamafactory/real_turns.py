@@ -38,7 +38,7 @@ def data(workshop):
 
 
 def test_turns_are_kept_or_dropped_by_themselves(workshop, data):
-    run = workshop.run(OURS, "half", **data, **HALF)
+    run = workshop.run(OURS, "turns-half", **data, **HALF)
     ledger = read_ledger(run)
     assert set(ledger["kind"].to_pylist()) == {"turn"}
     assert set(ledger["turn"].to_pylist()) == {1, 2, 3}
@@ -48,7 +48,7 @@ def test_turns_are_kept_or_dropped_by_themselves(workshop, data):
 
 
 def test_with_all_turns_it_is_llamafactorys_run_bit_by_bit(workshop, data):
-    ours = workshop.run(OURS, "all", **data, **NOTHING_PRUNED, prune_unit="turn")
-    stock = workshop.run(STOCK, "stock", **data)
+    ours = workshop.run(OURS, "turns-all", **data, **NOTHING_PRUNED, prune_unit="turn")
+    stock = workshop.run(STOCK, "turns-stock", **data)
     assert losses(ours) == losses(stock)
     assert same_weights(ours, stock)
