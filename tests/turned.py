@@ -29,6 +29,13 @@ def tokenizer(template: str = TEMPLATE) -> Any:
     return made
 
 
+def save(folder: Path) -> Path:
+    """Save a tiny model whose template marks turns."""
+    tiny.llama().save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
+
+
 def rows(n: int = 12) -> list[dict[str, Any]]:
     """Conversations of one to three trained turns, of all kinds."""
     made = []

@@ -12,7 +12,7 @@ from qtuning.examples.masked_prompts import TRL_MASKS_OTHERS
 from qtuning.io.turns import messages_in
 from qtuning.offline.flags import FLAGS, dropped_in
 
-from .. import tiny, turned
+from .. import turned
 
 SCORING = {"assistant_only_loss": True, "prune_unit": "turn", "progress": False, "bf16": False}
 PRUNING = {"sample_ratio": 0.4, "token_ratio": 1.0, "prune_unit": "turn"}
@@ -54,10 +54,7 @@ def rows_of(spelling):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    tiny.llama().save_pretrained(folder)
-    turned.tokenizer().save_pretrained(folder)
-    return folder
+    return turned.save(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

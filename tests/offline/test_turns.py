@@ -19,10 +19,7 @@ SCORING = {"assistant_only_loss": True, "prune_unit": "turn", "progress": False,
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    tiny.llama().save_pretrained(folder)
-    turned.tokenizer().save_pretrained(folder)
-    return folder
+    return turned.save(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from qtuning.commands.main import main
 from qtuning.core.ratio import keep_count
 
 from ... import tiny
+from ..talks import talk
 from .programs import NOTHING_PRUNED, PACKED, PLUGIN, losses, same_weights
 
 pytest.importorskip("axolotl", reason="in the environment that `make integrations` makes")
@@ -22,17 +23,6 @@ MARKED = (
     "{{ m['content'] }}<e>{% endgeneration %}{% else %}{{ m['content'] }}<e>{% endif %}{% endfor %}"
 )
 """What the model's template writes, with marks on answers."""
-
-
-def talk(i):
-    """A conversation of one to three answers."""
-    messages = []
-    for n in range(i % 3 + 1):
-        messages += [
-            {"role": "user", "content": f"q{n} {i}?"},
-            {"role": "assistant", "content": f"so {n} " + "la" * ((i + n) % 4 + 1)},
-        ]
-    return messages
 
 
 @pytest.fixture(scope="module")

@@ -8,21 +8,11 @@ import pytest
 from qtuning import read_ledger
 from qtuning.core.ratio import keep_count
 
+from ..talks import talk
 from .programs import NOTHING_PRUNED, OURS, STOCK, losses, same_weights
 
 pytest.importorskip("llamafactory", reason="in the environment that `make integrations` makes")
 HALF = {"prune_unit": "turn", "sample_ratio": 0.5, "token_ratio": 1.0}
-
-
-def talk(i):
-    """A conversation of one to three answers."""
-    messages = []
-    for n in range(i % 3 + 1):
-        messages += [
-            {"from": "human", "value": f"q{n} {i}?"},
-            {"from": "gpt", "value": f"so {n} " + "la" * ((i + n) % 4 + 1)},
-        ]
-    return messages
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +20,11 @@ def data(workshop):
     """Options that name conversations."""
     folder = workshop.folder / "talks"
     folder.mkdir()
-    rows = [{"conversations": talk(i)} for i in range(16)]
+    names = {"user": "human", "assistant": "gpt"}
+    rows = [
+        {"conversations": [{"from": names[m["role"]], "value": m["content"]} for m in talk(i)]}
+        for i in range(16)
+    ]
     (folder / "talks.json").write_text(json.dumps(rows))
     info = {"talks": {"file_name": "talks.json", "formatting": "sharegpt"}}
     (folder / "dataset_info.json").write_text(json.dumps(info))

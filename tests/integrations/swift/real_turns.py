@@ -9,22 +9,13 @@ from qtuning import read_ledger
 from qtuning.core.ratio import keep_count
 from qtuning.offline.flags import FLAGS
 
+from ..talks import talk
 from .programs import NOTHING_PRUNED, logged, same_weights
 
 pytest.importorskip("swift", reason="in the environment that `make integrations` makes")
 HALF = {"prune_unit": "turn", "sample_ratio": 0.5, "token_ratio": 1.0}
 BY_TURN = {**NOTHING_PRUNED, "prune_unit": "turn"}
 N = 16
-
-
-def talk(i, dropped=()):
-    """A conversation of one to three answers; the turns that are dropped are flagged."""
-    messages = []
-    for n in range(i % 3 + 1):
-        said = {"role": "assistant", "content": f"so {n} " + "la" * ((i + n) % 4 + 1)}
-        flags = FLAGS if n + 1 in dropped else {}
-        messages += [{"role": "user", "content": f"q{n} {i}?"}, {**said, **flags}]
-    return messages
 
 
 def written(path, rows):
@@ -57,7 +48,7 @@ def test_with_all_turns_it_is_ms_swifts_run_bit_by_bit(workshop, data):
 def test_flags_of_dropped_turns_are_read_by_ms_swift(workshop, data):
     """By the key ``loss``."""
     whole = read_ledger(workshop.run("whole", BY_TURN, **data)).to_pylist()
-    rows = [talk(i, dropped={i % 3} if i % 3 else ()) for i in range(N)]
+    rows = [talk(i, {i % 3} if i % 3 else (), **FLAGS) for i in range(N)]
     flagged = written(workshop.folder / "flagged.jsonl", rows)
     found = read_ledger(workshop.run("flagged", BY_TURN, **flagged)).to_pylist()
     tokens = {}
