@@ -23,6 +23,7 @@ PAGES = {
     "results/cheaper-scoring.md": "study/cheaper_scoring/results.md",
     "results/suspects.md": "study/faults/results.md",
     "results/noise.md": "study/noise/results.md",
+    "results/weights.md": "study/weights/results.md",
     "results/gpu.md": "benchmarks/results/gpu.md",
 }
 """Page of the site: the file of the repository that it is made of."""

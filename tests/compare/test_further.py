@@ -247,20 +247,21 @@ def test_forgetting_is_paired_by_seed(grid):
 
     def of(cell):
         nll = after[cell.method.name, cell.seed]
-        both = {"nll": nll, "before": {"nll": 2.0}}
+        both = {"nll": nll, "before": {"nll": 2.0}, "accuracy": nll / 4}
         return {**record(1.0), "forgetting": {"other": both, "others": {**both, "nll": nll + 1}}}
 
     all_lines = lines((cell, of(cell)) for cell in read_grid(grid).cells())
     (table,) = forgetting_tables(all_lines)
-    assert table.header[2:6] == (
+    assert table.header[2:7] == (
         "other NLL",
         "other minus untrained",
         "other minus random-random",
         "other minus full",
+        "other token accuracy",
     )
     rows = {row[1]: row for row in table.rows}
     assert rows["random-random"][2] == "2.500 ± 6.353"
-    assert rows["random-random"][3:6] == ("0.500 ± 6.353", "", "-0.500 ± 0.000")
+    assert rows["random-random"][3:7] == ("0.500 ± 6.353", "", "-0.500 ± 0.000", "62.5 ± 158.8")
     assert rows["full"][4:6] == ("", ""), "it has no budget"
     assert rows["full"][-1] == "2"
     assert all_lines[0].values("forgetting") == {0: 1.0, 1: 2.0}, "the mean over other rows"

@@ -35,7 +35,8 @@ def task_metric(record: Record, spec: str) -> float | None:
 
 def _held_out(name: str) -> Measure:
     def measure(record: Record, data: Data) -> float | None:
-        return record["held_out"][name] if "held_out" in record else None
+        value: float | None = record.get("held_out", {}).get(name)
+        return value
 
     return measure
 
@@ -77,6 +78,7 @@ _Member = TypeVar("_Member", bound=Compared)
 MEASURES: dict[str, Measure] = {
     "score": score,
     "nll": _held_out("nll"),
+    "accuracy": _held_out("accuracy"),
     "calibration_error": _held_out("calibration_error"),
     "samples": _cost("samples"),
     "answer_tokens": _cost("answer_tokens"),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from .figures import FULL, RANDOM, Line, Measure, Record, groups, partner
 from .grid import Data
 from .statistics import Interval, paired, t_interval
-from .tables import NOTHING, Table, number
+from .tables import NOTHING, Table, number, percent
 
 
 def forgetting_tables(all_lines: Sequence[Line]) -> list[Table]:
@@ -31,6 +31,7 @@ def _header(names: Sequence[str]) -> tuple[str, ...]:
             f"{name} minus untrained",
             f"{name} minus {RANDOM}",
             f"{name} minus {FULL}",
+            f"{name} token accuracy",
         )
     ]
     return ("budget", "method", *columns, "seeds")
@@ -38,14 +39,18 @@ def _header(names: Sequence[str]) -> tuple[str, ...]:
 
 def _rows(names: Sequence[str], group: Sequence[Line]) -> Iterator[tuple[str, ...]]:
     for line in group:
-        found = [_figures(name, line, group) for name in names]
+        found = [cell for name in names for cell in _cells(name, line, group)]
         n = len(line.values("forgetting"))
         if n:
-            cells = [number(figure) for figures in found for figure in figures]
-            yield (line.budget or NOTHING, line.method, *cells, str(n))
+            yield (line.budget or NOTHING, line.method, *found, str(n))
 
 
-def _figures(name: str, line: Line, group: Sequence[Line]) -> list[Interval | None]:
+def _cells(name: str, line: Line, group: Sequence[Line]) -> list[str]:
+    accuracy = _mean(line.values_by(_of_rows(name, _accuracy)))
+    return [*map(number, _nlls(name, line, group)), percent(accuracy)]
+
+
+def _nlls(name: str, line: Line, group: Sequence[Line]) -> list[Interval | None]:
     after, rise = _of_rows(name, _nll), _of_rows(name, _rise)
     figures = [_mean(line.values_by(measure)) for measure in (after, rise)]
     for method in (RANDOM, FULL):
@@ -59,7 +64,7 @@ def _figures(name: str, line: Line, group: Sequence[Line]) -> list[Interval | No
     return figures
 
 
-def _of_rows(name: str, value: Callable[[Record], float]) -> Measure:
+def _of_rows(name: str, value: Callable[[Record], float | None]) -> Measure:
     """Return the measure of a value of other rows by their name; None without the rows."""
 
     def measure(record: Record, data: Data) -> float | None:
@@ -71,6 +76,10 @@ def _of_rows(name: str, value: Callable[[Record], float]) -> Measure:
 
 def _nll(one: Record) -> float:
     return float(one["nll"])
+
+
+def _accuracy(one: Record) -> float | None:
+    return one.get("accuracy")
 
 
 def _rise(one: Record) -> float:

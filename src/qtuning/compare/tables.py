@@ -40,8 +40,9 @@ def _header(group: Sequence[Line]) -> tuple[str, ...]:
     tasks = [_short(spec) for spec in group[0].data.score]
     average = ["score"] if len(tasks) > 1 else []
     differences = [f"score minus {RANDOM}", f"score minus {FULL}"] if tasks else []
-    nll = ["NLL", f"NLL minus {RANDOM}", f"NLL minus {FULL}", "calibration error"]
-    return ("budget", "method", *tasks, *average, *differences, *nll)
+    nll = ["NLL", f"NLL minus {RANDOM}", f"NLL minus {FULL}"]
+    tokens = ["token accuracy", "calibration error"]
+    return ("budget", "method", *tasks, *average, *differences, *nll, *tokens)
 
 
 def _row(line: Line, group: Sequence[Line]) -> tuple[str, ...]:
@@ -53,9 +54,9 @@ def _row(line: Line, group: Sequence[Line]) -> tuple[str, ...]:
     nll = [
         number(line.mean("nll")),
         *(number(_difference_to(line, group, method, "nll")) for method in (RANDOM, FULL)),
-        percent(line.mean("calibration_error")),
     ]
-    return (line.budget or NOTHING, line.method, *tasks, *average, *differences, *nll)
+    tokens = [percent(line.mean(measure)) for measure in ("accuracy", "calibration_error")]
+    return (line.budget or NOTHING, line.method, *tasks, *average, *differences, *nll, *tokens)
 
 
 def _cost_row(line: Line, group: Sequence[Line]) -> tuple[str, ...]:
