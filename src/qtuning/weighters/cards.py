@@ -30,11 +30,11 @@ qtuning train --model_name_or_path HuggingFaceTB/SmolLM2-135M-Instruct --dataset
 
 ## What the study found
 
-On SmolLM2-135M, four settings, three seeds, alone and behind pruners, no weight was better than none:
-`eaft` was level with it; `power` (q = 0.5), `prift`, `dft` and `stm` learnt less, in this order, and
-none forgot less ([Study](study.md#token-weights-and-what-they-make-a-model-forget)). The papers train
-larger models on more rows: compare on yours, by scores as well as by NLL, which these losses do not
-minimise.
+On SmolLM2-135M, four settings, three seeds, alone and behind pruners, no weight was better than
+none: `eaft` was level with it; `power` (q = 0.5), `prift`, `dft` and `stm` learnt less, in this
+order, and none forgot less
+([Study](study.md#token-weights-and-what-they-make-a-model-forget)). The papers train larger models
+on more rows: compare on yours, by scores as well as by NLL, which these losses do not minimise.
 
 ## What it costs
 
