@@ -25,6 +25,7 @@ PAGES = {
     "results/noise.md": "study/noise/results.md",
     "results/weights.md": "study/weights/results.md",
     "results/gpu.md": "benchmarks/results/gpu.md",
+    "results/gpu-2.md": "benchmarks/results/gpu-2.md",
 }
 """Page of the site: the file of the repository that it is made of."""
 _PICTURES = {"results": "benchmarks/results"}
