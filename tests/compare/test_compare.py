@@ -26,7 +26,7 @@ from qtuning.compare.power import power_table
 from qtuning.compare.quadrants import quadrant_tables
 from qtuning.compare.runner import CELLS, Runner
 from qtuning.compare.statistics import Interval, detectable_difference, paired, t_interval
-from qtuning.compare.tables import Table, latex, markdown, number
+from qtuning.compare.tables import Table, latex, markdown, number, tables
 
 from .. import processes
 from .test_grid import GRID, folder  # noqa: F401 - a fixture
@@ -139,7 +139,7 @@ def test_a_comparison_runs_once_and_says_what_came_of_it(grid, forked, tmp_path,
     assert "| 50% x 50% | q-tuning |" in text
     assert "±" in text
     values = list(csv.DictReader(before["results.csv"].decode().splitlines()))
-    assert {row["measure"] for row in values} >= {"nll", "compute", "calibration_error"}
+    assert {row["measure"] for row in values} >= {"nll", "compute", "calibration_error", "accuracy"}
     assert compare(grid, out) == 0
     assert "9 cells, 9 done" in capsys.readouterr().out
     assert contents(out) == before, "a second run does nothing"
@@ -252,6 +252,18 @@ def test_differences_are_paired_by_seed(grid):
     seconds = paired(ours.values("seconds"), theirs.values("seconds"), operator.truediv)
     assert seconds.mean == 1.0
     assert paired({0: 1.0}, {1: 1.0}) is None
+
+
+def test_token_accuracy_stands_beside_the_nll_where_a_record_has_it(grid):
+    cells = [c for c in read_grid(grid).cells() if c.method.name in ("q-tuning", "random-random")]
+    ours, theirs = (
+        next(c for c in cells if c.method.name == n) for n in ("q-tuning", "random-random")
+    )
+    with_it = record(1.0)
+    with_it["held_out"]["accuracy"] = 0.625
+    results = tables(lines([(ours, with_it), (theirs, record(2.0))]))[0]
+    place = results.header.index("token accuracy")
+    assert {row[1]: row[place] for row in results.rows} == {"q-tuning": "62.5", "random-random": ""}
 
 
 def test_the_score_is_a_mean_and_missing_where_a_part_is(grid):
