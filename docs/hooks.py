@@ -24,6 +24,7 @@ PAGES = {
     "results/suspects.md": "study/faults/results.md",
     "results/noise.md": "study/noise/results.md",
     "results/weights.md": "study/weights/results.md",
+    "results/protocols.md": "study/protocols/results.md",
     "results/gpu.md": "benchmarks/results/gpu.md",
     "results/gpu-2.md": "benchmarks/results/gpu-2.md",
 }
