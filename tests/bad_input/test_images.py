@@ -2,11 +2,13 @@
 
 import io
 
+import numpy as np
 import pytest
 from datasets import Dataset, Features, Image, List
 from PIL import Image as Pictures
 
 from qtuning import UsageError
+from qtuning.examples.pictures import read_pictures
 
 from .. import vision
 
@@ -56,7 +58,7 @@ CASES = {
     ),
     "huge": (
         {"images": stored(png(Pictures.new("1", (20_000, 20_000))))},
-        "image 1 cannot be read: Image size (400000000 pixels)",
+        "image 1 cannot be read: Image size (400000000 pixels) exceeds limit",
     ),
     "more placeholders": ({"prompt": asking(2)}, "its 1 image (RGB 28x56): Number of images"),
     "fewer placeholders": ({"prompt": asking(0)}, "its 1 image (RGB 28x56): Number of images"),
@@ -75,6 +77,15 @@ def test_images_that_cannot_be_read_are_one_line_with_the_row(tmp_path, case, ra
     assert f"sample {ROW}: " in str(raised.value)
     assert words in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_a_picture_at_hand_that_cannot_be_read_is_one_line() -> None:
+    """16 bits, whose range is looked at; it is cut short behind its head."""
+    values = np.arange(300 * 300, dtype=np.uint16).reshape(300, 300)
+    content = png(Pictures.fromarray(values))
+    picture = Pictures.open(io.BytesIO(content[: len(content) // 2]))
+    with pytest.raises(UsageError, match="sample a: image 1 cannot be read: image file is trunc"):
+        read_pictures([picture], {"sample_id": "a"})
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA"])

@@ -98,3 +98,13 @@ def test_no_more_than_so_many_bytes_are_kept() -> None:
         kept.keep(row, batch)
     known = [kept.joined([row]) is not None for row, _ in made]
     assert known == [False, True, True, True, False]
+
+
+def test_a_row_that_is_read_again_takes_its_bytes_once() -> None:
+    kept = KeptPixels(most_bytes=2 * 16)
+    (first, batch), (other, its) = rows_of(4, 4)
+    for _ in range(3):
+        kept.keep(first, batch)
+    kept.keep(other, its)
+    assert kept.joined([first]) is not None
+    assert kept.joined([other]) is not None

@@ -102,7 +102,8 @@ def _read(stored: Any, row: Mapping[str, Any], which: str) -> Any:
         picture = Image().decode_example(stored) if isinstance(stored, dict) else stored
         cut = _cut_values(picture)
     except UNREADABLE as error:
-        where = f" ({stored['path']})" if stored.get("path") else ""
+        path = stored.get("path") if isinstance(stored, dict) else None
+        where = f" ({path})" if path else ""
         raise UsageError(
             f"{row_name(row)}: {which}{where} cannot be read: {unreadable(error)}; mend it, or "
             "leave the row out"

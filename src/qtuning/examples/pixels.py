@@ -38,8 +38,9 @@ class KeptPixels:
         size = _bytes_of(batch)
         if size > self._most_bytes:
             return
+        _, before = self._kept.pop(id(row), (row, {}))
         self._kept[id(row)] = (row, dict(batch))
-        self._bytes += size
+        self._bytes += size - _bytes_of(before)
         while self._bytes > self._most_bytes:
             _, (_, oldest) = self._kept.popitem(last=False)
             self._bytes -= _bytes_of(oldest)
