@@ -3,6 +3,7 @@
 All are built from their configs: without the Hub, and without torchvision.
 """
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,19 +83,25 @@ def llava() -> tuple[Any, Any]:
     return hf.LlavaForConditionalGeneration(config), processor
 
 
-def _tiles(config: Any, model: Any, pictures: Any, name: str) -> tuple[Any, Any]:
-    """A model of SmolVLM's kind, and a processor that cuts pictures into tiles."""
+def _tiles(kind: str) -> tuple[Any, Any]:
+    """A model of SmolVLM's kind, and a processor that cuts pictures into tiles.
+
+    The processor is Idefics3's: SmolVLM's own needs torchvision, for videos, and num2words.
+    """
+    name = kind.lower()
     tiles = [f"<row_{i}_col_{j}>" for i in range(1, 7) for j in range(1, 7)]
     end = "<end_of_utterance>"
     special = ["<fake_token_around_image>", "<image>", "<global-img>", end, *tiles]
     words = tokenizer(special, end, "<pad>", bos_token="<|im_start|>")
     processor = hf.Idefics3Processor(
-        pictures(size={"longest_edge": 56}, max_image_size={"longest_edge": 28}),
+        getattr(hf, f"{kind}ImageProcessorPil")(
+            size={"longest_edge": 56}, max_image_size={"longest_edge": 28}
+        ),
         words,
         image_seq_len=4,
         chat_template=template(name),
     )
-    made = config(
+    made = getattr(hf, f"{kind}Config")(
         image_token_id=words.convert_tokens_to_ids("<image>"),
         scale_factor=1,
         pad_token_id=words.pad_token_id,
@@ -106,26 +113,7 @@ def _tiles(config: Any, model: Any, pictures: Any, name: str) -> tuple[Any, Any]
             "pad_token_id": words.pad_token_id,
         },
     )
-    return model(made), processor
-
-
-def idefics3() -> tuple[Any, Any]:
-    return _tiles(
-        hf.Idefics3Config,
-        hf.Idefics3ForConditionalGeneration,
-        hf.Idefics3ImageProcessorPil,
-        "idefics3",
-    )
-
-
-def smolvlm() -> tuple[Any, Any]:
-    """With Idefics3's processor: its own needs torchvision, for videos, and num2words."""
-    return _tiles(
-        hf.SmolVLMConfig,
-        hf.SmolVLMForConditionalGeneration,
-        hf.SmolVLMImageProcessorPil,
-        "smolvlm",
-    )
+    return getattr(hf, f"{kind}ForConditionalGeneration")(made), processor
 
 
 def gemma3() -> tuple[Any, Any]:
@@ -255,7 +243,12 @@ def qwen3_vl() -> tuple[Any, Any]:
 
 
 FAMILIES: dict[str, Callable[[], tuple[Any, Any]]] = {
-    one.__name__: one for one in (llava, idefics3, smolvlm, gemma3, qwen2_5_vl, qwen3_vl)
+    "llava": llava,
+    "idefics3": functools.partial(_tiles, "Idefics3"),
+    "smolvlm": functools.partial(_tiles, "SmolVLM"),
+    "gemma3": gemma3,
+    "qwen2_5_vl": qwen2_5_vl,
+    "qwen3_vl": qwen3_vl,
 }
 
 
@@ -269,6 +262,13 @@ def model_of(family: str) -> tuple[Any, Any]:
         pytest.skip(f"TRL {trl.__version__} has no chat templates of models that see")
     set_seed(0)
     return FAMILIES[family]()
+
+
+def save(folder: Path, family: str = "llava") -> Path:
+    """Save a model and its processor in a folder, and return it."""
+    for part in model_of(family):
+        part.save_pretrained(folder)
+    return folder
 
 
 def picture(seed: int, size: tuple[int, int] = (56, 56), mode: str = "RGB") -> Image.Image:

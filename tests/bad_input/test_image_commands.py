@@ -8,7 +8,7 @@ import pytest
 
 from .. import device, vision
 from .conftest import TRAINING
-from .test_images import ROW, asking, data_with, png, stored
+from .test_images import CASES, ROW, data_with, png, stored
 
 np, Pictures = vision.np, vision.Image
 
@@ -24,17 +24,7 @@ def values(low: float, high: float, kind: type) -> Pictures.Image:
 
 
 BAD = {
-    "missing": ({"images": [None]}, "image 1 is missing"),
-    "null": ({"images": None}, "its image is missing"),
-    "no picture": ({"images": stored(b"text")}, "image 1 cannot be read: its content is no"),
-    "cut short": (
-        {"images": stored(png(vision.picture(1, (300, 300)))[:2000])},
-        "image 1 cannot be read: image file is truncated",
-    ),
-    "a bomb": (
-        {"images": stored(png(Pictures.new("1", (20_000, 20_000))))},
-        "image 1 cannot be read: Image size (400000000 pixels) exceeds limit",
-    ),
+    **{name: case for name, case in CASES.items() if name != "no such file"},
     "16 bits": (
         {"images": stored(png(values(0, 65_535, np.uint16)))},
         "image 1 is of mode I;16 with values from 0 to 65,535",
@@ -47,8 +37,6 @@ BAD = {
         {"images": stored(file(values(0, 1, np.float32), "TIFF"))},
         "image 1 is of mode F with values from 0 to 1",
     ),
-    "more placeholders": ({"prompt": asking(2)}, "its 1 image (RGB 28x56): Number of images"),
-    "fewer placeholders": ({"prompt": asking(0)}, "its 1 image (RGB 28x56): Number of images"),
 }
 ODD = {
     "CMYK": lambda one: file(one.convert("CMYK"), "JPEG"),
@@ -63,10 +51,7 @@ ODD = {
 
 @pytest.fixture(scope="module")
 def seeing(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("seeing")
-    for part in vision.model_of("llava"):
-        part.save_pretrained(folder)
-    return folder
+    return vision.save(tmp_path_factory.mktemp("seeing"))
 
 
 @pytest.fixture

@@ -16,9 +16,7 @@ OPTIONS += " --save_strategy no --report_to none --bf16 false --sample_ratio 0.5
 
 @pytest.fixture
 def folder(tmp_path):
-    model, processor = vision.model_of("llava")
-    model.save_pretrained(tmp_path / "model")
-    processor.save_pretrained(tmp_path / "model")
+    vision.save(tmp_path / "model")
     return tmp_path
 
 

@@ -14,7 +14,7 @@ import qtuning
 from qtuning.io.arrow_rows import rows_of
 from qtuning.io.data import load_rows
 from qtuning.io.turns import without_nulls
-from qtuning.offline.export import FORMATS
+from qtuning.offline.file_formats import FORMATS
 from qtuning.offline.origin import read_origin
 from qtuning.offline.retokenise import tokenised
 

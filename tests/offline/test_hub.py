@@ -7,7 +7,7 @@ from huggingface_hub import HfApi, RepoUrl
 import qtuning
 from qtuning import PruningArguments, UsageError
 from qtuning.commands.main import main
-from qtuning.offline.export import FORMATS
+from qtuning.offline.file_formats import FORMATS
 from qtuning.offline.hub import dataset_card, push
 from qtuning.offline.origin import read_origin
 from qtuning.offline.read import read_scores

@@ -21,10 +21,7 @@ SHORT = {"num_train_epochs": 1, "per_device_train_batch_size": 2}
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    for part in vision.model_of("llava"):
-        part.save_pretrained(folder)
-    return folder
+    return vision.save(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -125,9 +122,7 @@ def rows_of(rows: Dataset) -> Dataset:
 
 def test_marks_without_as_many_images_are_refused(tmp_path) -> None:
     """Gemma's images have another mark, so that this one is text."""
-    model = tmp_path / "model"
-    for part in vision.model_of("gemma3"):
-        part.save_pretrained(model)
+    model = vision.save(tmp_path / "model", "gemma3")
     row = vision.row(0, n_images=1)
     row["completion"] = [{"role": "assistant", "content": "I see <image>."}]
     data = Dataset.from_list([row])

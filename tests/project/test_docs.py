@@ -76,8 +76,7 @@ def files(tmp_path_factory) -> Path:
     tiny.save_model(folder / "model", chat=True)
     for name, seed in (("data", 0), ("train", 0), ("held_out", 1)):
         tiny.dataset(seed=seed).to_json(folder / f"{name}.jsonl")
-    for part in vision.model_of("llava"):
-        part.save_pretrained(folder / "seeing")
+    vision.save(folder / "seeing")
     vision.dataset(8).to_parquet(str(folder / "pictures.parquet"))
     (folder / "my_pruners.py").write_text(blocks("docs/your-own-pruner.md", "python")[0].code)
     (folder / "examples").mkdir()

@@ -18,10 +18,7 @@ from .conftest import SCRIPT
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    for part in vision.model_of("idefics3"):
-        part.save_pretrained(folder)
-    return folder
+    return vision.save(tmp_path_factory.mktemp("model"), "idefics3")
 
 
 def payload_in(page: str) -> dict:

@@ -71,8 +71,7 @@ def test_evaluation_while_training_is_the_stock_one(tmp_path) -> None:
 def adapted(tmp_path_factory):
     """The folder of a model, and that of an adapter that the command has trained."""
     folder = tmp_path_factory.mktemp("adapted")
-    for part in vision.model_of("llava"):
-        part.save_pretrained(folder / "model")
+    vision.save(folder / "model")
     vision.dataset(8).to_parquet(str(folder / "rows.parquet"))
     words = (
         f"train --model_name_or_path {folder / 'model'} --dataset_name {folder / 'rows.parquet'}"

@@ -13,7 +13,8 @@ from ..errors import UsageError
 from ..io.checks import check_new, check_sizes
 from ..io.hub import check_repo
 from ..offline.decisions import TableDecisions
-from ..offline.export import FORMATS, export, how_to_use
+from ..offline.export import export, how_to_use
+from ..offline.file_formats import FORMATS
 from ..offline.hub import dataset_card, push
 from ..offline.origin import read_origin
 from ..offline.prune import decide_offline

@@ -151,11 +151,13 @@ class ImageLabels(Labels):
 
     def _pixels(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """What the processor makes of the pictures of rows, in the order of the rows."""
-        joined = None if self._kept is None else self._kept.joined(rows)
-        if joined is not None and self._kept is not None and self._kept.is_sure(rows):
+        if self._kept is None:
+            return _pixels_of(self._collated(rows, whole=True))
+        joined = self._kept.joined(rows)
+        if joined is not None and self._kept.is_sure(rows):
             return dict(joined)
         together = _pixels_of(self._collated(rows, whole=True))
-        if joined is not None and self._kept is not None:
+        if joined is not None:
             self._kept.compare(joined, together)
         return together
 

@@ -4,7 +4,7 @@ A processor reads all pixels of a picture to tell its tokens, so it is given som
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -92,19 +92,22 @@ class ImageReader:
         left_out = self._labels.left_out.get(name, "")
         return ReadRow(tuple(example["input_ids"]), tuple(trained), n_images, left_out)
 
-    def shown(self, number: int, most_tokens: int | None, findings: tuple[str, ...]) -> ShownRow:
-        """A row to show, its pictures in words alone.
+    def shown(
+        self, number: int, most_tokens: int | None, findings: tuple[str, ...], *, drawn: bool
+    ) -> ShownRow:
+        """A row to show.
 
         Args:
             number: Its number, from 1.
             most_tokens: Tokens and image places that are shown at most; None for all.
             findings: Names of the findings that name the row.
+            drawn: Whether its pictures are drawn small as well, or in words alone.
         """
         read = self._read.get(number, ReadRow())
         tokens, trained, widths = self._folded(read)
         shown = slice(0, most_tokens)
         pictures = [
-            {key: value for key, value in one.items() if key != "src"}
+            {key: value for key, value in one.items() if drawn or key != "src"}
             for one in shown_pictures(self._rows[number - 1])
         ]
         return ShownRow(
@@ -117,10 +120,6 @@ class ImageReader:
             widths=tuple(widths[shown]),
             pictures=tuple(pictures),
         )
-
-    def with_pictures(self, row: ShownRow) -> ShownRow:
-        """A row of ``shown`` with its pictures drawn small."""
-        return replace(row, pictures=tuple(shown_pictures(self._rows[row.row - 1])))
 
     def _folded(self, read: ReadRow) -> tuple[list[str], list[bool], list[int]]:
         """Texts, whether they are trained, and how many tokens each is: image tokens are one."""

@@ -181,12 +181,18 @@ class ImageRows:
             numbers: Their numbers, from 1.
             most_tokens: Tokens of a row that are shown at most; None for all.
         """
-        for number in numbers:
-            yield self.reader.shown(number, most_tokens, self.findings.get(number, ()))
+        return self._shown(numbers, most_tokens, drawn=False)
 
     def in_order(self, most_tokens: int | None = None) -> Iterator[ShownRow]:
         """All of them with their pictures, each drawn small when it is asked for."""
-        return map(self.reader.with_pictures, self.of(self.numbers, most_tokens))
+        return self._shown(self.numbers, most_tokens, drawn=True)
+
+    def _shown(
+        self, numbers: Iterable[int], most_tokens: int | None, *, drawn: bool
+    ) -> Iterator[ShownRow]:
+        for number in numbers:
+            findings = self.findings.get(number, ())
+            yield self.reader.shown(number, most_tokens, findings, drawn=drawn)
 
 
 def inspect_images(
@@ -220,7 +226,8 @@ def inspect_images(
     seen = _Seen()
     for row in rows:
         seen.look(row)
-    sound = [n for n in range(1, len(rows) + 1) if n not in seen.unsound]
+    unsound = seen.unsound
+    sound = [n for n in range(1, len(rows) + 1) if n not in unsound]
     read = {number: reader.read(number) for number in at_equal_distances(sound, READ_ROWS)}
     findings = ordered([*seen.findings(), *_findings_of_tokens(read), *_not_compared(is_evaluated)])
     longest = Tokenising.of(args).max_length

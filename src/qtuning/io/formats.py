@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import Any, TypeAlias
 
 import datasets
+import pyarrow as pa
 from datasets import Dataset, Features, IterableDataset, Value
 from packaging.version import Version
 
@@ -49,7 +50,7 @@ TOOLS_AS_TEXT = Version(version("trl")) >= Version("0.29")
 """Whether TRL reads tools as JSON text; where not, it takes out the nulls that Arrow fills in."""
 
 
-def columns_of(data: Rows) -> list[str]:
+def columns_of(data: Rows | pa.Table) -> list[str]:
     """The column names; those of a stream may have to be read off its first row."""
     if data.column_names is not None:
         return list(data.column_names)

@@ -17,7 +17,7 @@ _TEXTS = (("messages",), ("prompt", "completion"))
 _OTHERS = ("tools", LOSS_WEIGHT, "sample_id", "id")
 
 
-def has_images(data: Rows) -> bool:
+def has_images(data: Rows | pa.Table) -> bool:
     """Whether rows have a column of images."""
     names = columns_of(data)
     return any(name in names for name in IMAGE_COLUMNS)

@@ -21,8 +21,9 @@ from ..io.models import check_model
 from ..precision import use_bf16
 from .decided import one_visit, read_decided
 from .diff import Agreement, agreement
-from .export import FORMATS, OF_TRAINERS, export, with_decisions
+from .export import export, with_decisions
 from .export_images import typed_pictures
+from .file_formats import FORMATS, OF_TRAINERS
 from .job import ScoreJob, noise_of
 from .origin import Origin, description, origin_if_any, read_origin
 from .prune import decide_offline

@@ -18,18 +18,18 @@ from ..examples.candidate import ENTROPY_ALL, ENTROPY_ANSWER
 from ..examples.example import Example, answer_positions, prune_tokens
 from ..io.arrow_rows import write_jsonl
 from ..io.checks import check_new
-from ..io.image_rows import picture_features
+from ..io.image_rows import has_images, picture_features
 from ..io.weights import LOSS_WEIGHT
 from .beside_tokens import warn_of_prompts, write_template
 from .decisions import TableDecisions
 from .export_images import (
     check_pictures,
-    has_pictures,
     typed_pictures,
     with_paths,
     write_llamafactory,
     write_trl,
 )
+from .file_formats import OF_TRAINERS
 from .flags import all_flagged, flagged_rows, warn_of_turns
 from .llamafactory import write_for_llamafactory
 from .origin import Origin
@@ -37,8 +37,6 @@ from .schema import DECISIONS, SCORED, TURN_DECISIONS
 
 logger = logging.getLogger(__name__)
 
-OF_TRAINERS = ("trl", "llamafactory", "axolotl")
-FORMATS = ("parquet", "jsonl", "datasets", *OF_TRAINERS)
 _DATASET = "qtuning"
 """The name of the data set in ``dataset_info.json``."""
 _TOKENISED = "tokenized"
@@ -61,7 +59,7 @@ def export(
         table: The rows with their scores.
         found: The decisions on the rows.
         output: The file or folder to write.
-        to: The format, one of ``FORMATS``.
+        to: The format, one of ``file_formats.FORMATS``.
         origin: The origin of the scores, which names the tokenizer.
         token_mode: "mask" or "drop", for trainers that read tokens.
         with_dropped: Whether to write the rows that are not kept as well.
@@ -75,7 +73,7 @@ def export(
         raise UsageError(
             f"--with_dropped: {to} would train on them; use parquet, jsonl or datasets"
         )
-    if has_pictures(table) and to in OF_TRAINERS:
+    if has_images(table) and to in OF_TRAINERS:
         check_pictures(to, prunes_tokens=bool(found.token_keeps))
     rows = with_decisions(table, found)
     try:
@@ -182,7 +180,7 @@ def _with_entropy_of_all(table: pa.Table) -> pa.Table:
 
 
 def _parquet(rows: pa.Table, path: Path, text_field: str) -> None:
-    if has_pictures(rows):
+    if has_images(rows):
         typed = picture_features(rows.schema).arrow_schema.metadata
         rows = rows.replace_schema_metadata({**(rows.schema.metadata or {}), **typed})
     pq.write_table(rows, path)
@@ -262,7 +260,7 @@ def _trl(
 
     Rows with pictures are in ``train.parquet`` as they are.
     """
-    if has_pictures(rows):
+    if has_images(rows):
         write_trl(rows, folder)
         return
     examples = _examples(rows, keeps, folder, origin, mode, "trl")
@@ -288,7 +286,7 @@ def _llamafactory(
     It is if tokens were pruned, or a row does not fit into LLaMA-Factory's format. Pictures are
     files beside it.
     """
-    if has_pictures(rows):
+    if has_images(rows):
         told = write_llamafactory(rows, folder, origin["text_field"], _DATASET)
         if told is not None:
             logger.warning(told)

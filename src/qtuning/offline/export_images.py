@@ -16,16 +16,11 @@ from PIL import Image
 from ..errors import UsageError
 from ..examples.pictures import UNREADABLE
 from ..io.image_marks import MARK, as_turns, in_text
-from ..io.image_rows import IMAGE_COLUMNS, picture_features
+from ..io.image_rows import IMAGE_COLUMNS, has_images, picture_features
 from .llamafactory import write_for_llamafactory
 
 _FOLDER = "images"
 _TEXTS = ("messages", "prompt", "completion")
-
-
-def has_pictures(table: pa.Table) -> bool:
-    """Whether rows have a column of pictures."""
-    return any(name in table.column_names for name in IMAGE_COLUMNS)
 
 
 def check_pictures(to: str, *, prunes_tokens: bool) -> None:
@@ -57,7 +52,7 @@ def typed_pictures(rows: pa.Table, said: str = "") -> Dataset:
         rows: The rows.
         said: The description of the data set.
     """
-    features = picture_features(rows.schema) if has_pictures(rows) else None
+    features = picture_features(rows.schema) if has_images(rows) else None
     info = DatasetInfo(description=said, features=features)
     return Dataset(rows.replace_schema_metadata(), info=info)
 
@@ -94,9 +89,7 @@ def write_trl(rows: pa.Table, folder: Path) -> None:
     typed_pictures(rows).to_parquet(str(folder / "train.parquet"))
 
 
-def write_llamafactory(
-    rows: pa.Table, folder: Path, text_field: str, info: str, *, where: str = "the scored rows"
-) -> str | None:
+def write_llamafactory(rows: pa.Table, folder: Path, text_field: str, info: str) -> str | None:
     """Write ``data.jsonl``, ``dataset_info.json``, and pictures as files in ``images``.
 
     Args:
@@ -104,7 +97,6 @@ def write_llamafactory(
         folder: The folder, which is there.
         text_field: TRL's ``dataset_text_field`` of the scores.
         info: Name of the data in ``dataset_info.json``.
-        where: Name of the rows in messages.
 
     Returns:
         What else to set in LLaMA-Factory, or what the file cannot hold; None for nothing.
@@ -113,7 +105,7 @@ def write_llamafactory(
         UsageError: A row does not fit into its format.
     """
     (folder / _FOLDER).mkdir()
-    data = as_turns(Dataset(rows.replace_schema_metadata()), where)
+    data = as_turns(Dataset(rows.replace_schema_metadata()), "the scored rows")
     made = [_written(row, number, folder) for number, row in enumerate(data, 1)]
     written = write_for_llamafactory(
         Dataset.from_list(made).data.table, folder / "data.jsonl", text_field

@@ -12,11 +12,13 @@ from ..io.arrow_rows import rows_of
 from ..io.formats import find_format
 from ..io.rows import PAIR, TALKS, Row
 from ..io.turns import ROLES, messages_in
+from .file_formats import OF_TRAINERS
 from .schema import TURN_DECISIONS
 
 logger = logging.getLogger(__name__)
 
-_MASKING = "trl, llamafactory or axolotl"
+_MASKING = f"{', '.join(OF_TRAINERS[:-1])} or {OF_TRAINERS[-1]}"
+"""The formats of trainers, in words: labels of dropped turns are masked there."""
 FLAGS = {"weight": 0, "train": False, "loss": False}
 """Keys of a dropped message: OpenAI's, that of Axolotl's ``message_field_training: train``, and
 ms-swift's. This library reads each of them."""

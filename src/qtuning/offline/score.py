@@ -47,15 +47,16 @@ def score(
     Raises:
         UsageError: The data cannot be used, or the output holds scores of another origin.
     """
-    if job.without_images and not has_images(data):
+    with_images = has_images(data)
+    if job.without_images and not with_images:
         raise UsageError(
             f"{job.where}: --without_images on data without a column images or image: leave it out"
         )
-    if job.by_turn and has_images(data):
+    if job.by_turn and with_images:
         raise UsageError(
             f"{job.where}: prune_unit turn on data with images: set prune_unit to sample"
         )
-    if has_images(data):
+    if with_images:
         data = placed(data, job.where)  # scores are written, and read, in other folders
     job = replace(job, weighted=has_weights(data))
     job.columns().check(columns_of(data), job.where)
